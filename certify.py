@@ -1,0 +1,6 @@
+"""Certify: `python certify.py --checkpoint DIR --config configs/certify/librispeech.yaml` (see `--help`)."""
+
+from voxcert.cli import certify
+
+if __name__ == "__main__":
+    certify()
