@@ -1,0 +1,123 @@
+"""The contract that every speaker encoder keeps, and the recognizer that compares embeddings with enrolled speakers.
+
+Enrolment follows eq. (1) of Korzh et al. 2024 (arXiv 2404.18791), with the prototypes normalised *after* averaging: the mean
+of unit vectors is not a unit vector, and every certificate here assumes unit prototypes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module, ABC):
+    """A speaker encoder: waveform (batch, time) in [-1, 1] at 16 kHz -> embedding (batch, dim) of unit norm.
+
+    Subclasses set `dim` and write `embed`. They promise that a batch row equals the single call on that row, that
+    gradients reach the waveform, and that nothing is fetched from a network unless asked.
+    """
+
+    dim: int
+
+    @abstractmethod
+    def embed(self, waveform: Tensor) -> Tensor:
+        """Embeds waveforms (batch, time) as vectors (batch, dim) of any norm."""
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Embeds waveforms.
+
+        Args:
+            waveform: Shape (batch, time), amplitude in [-1, 1], 16 kHz.
+
+        Returns:
+            Unit embeddings, shape (batch, dim), float32 even under autocast.
+
+        Raises:
+            ValueError: If `waveform` does not have two dimensions.
+        """
+        if waveform.ndim != 2:
+            raise ValueError(f"waveform must have shape (batch, time), got {tuple(waveform.shape)}")
+        return F.normalize(self.embed(waveform).float(), dim=-1)
+
+
+class Recognizer(nn.Module):
+    """An encoder and the speakers enrolled with it.
+
+    Args:
+        encoder: Waveform (batch, time) -> unit embedding (batch, dim).
+        prototypes: One unit vector per speaker, shape (speakers, dim).
+        speakers: Names, in the order of `prototypes`.
+    """
+
+    prototypes: Tensor
+
+    def __init__(self, encoder: nn.Module, prototypes: Tensor, speakers: Sequence[str]):
+        super().__init__()
+        if len(speakers) != len(prototypes):
+            raise ValueError(
+                f"speakers must name each of the {len(prototypes)} prototypes, got {len(speakers)}"
+            )
+        self.encoder = encoder
+        self.speakers = list(speakers)
+        self.register_buffer("prototypes", prototypes)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Scores waveforms (batch, time) against every speaker: cosines, shape (batch, speakers)."""
+        return self.encoder(waveform) @ self.prototypes.T
+
+
+@torch.no_grad()
+def enroll(
+    encoder: Callable[[Tensor], Tensor],
+    batches: Iterable[dict],
+    *,
+    sigma: float = 0.0,
+    num_noise: int = 1,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Recognizer:
+    """Enrols speakers: a prototype is the normalised mean of a speaker's embeddings.
+
+    With `sigma > 0` every segment is embedded `num_noise` times under Gaussian noise. A prototype may be any fixed unit
+    vector, so this costs nothing in rigour, and at large sigma it puts prototypes where the smoothed embeddings are.
+
+    Args:
+        encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode and on `device`.
+        batches: Dicts with `waveform` (batch, time) and `speaker` (a list of names).
+        sigma: Standard deviation of the noise, waveform amplitude.
+        num_noise: Noise draws per segment when `sigma > 0`.
+        seed: Seed of the noise; batch i uses its own generator, so the result depends on the batches alone.
+        device: Where the encoder is.
+
+    Returns:
+        A recognizer with speakers sorted by name.
+
+    Raises:
+        ValueError: If fewer than two speakers are given, or if a prototype is not finite or has no direction.
+    """
+    sums: dict[str, Tensor] = {}
+    for index, batch in enumerate(batches):
+        embedding = _mean_embedding(encoder, batch["waveform"].to(device), sigma, num_noise, seed + index)
+        for speaker, row in zip(batch["speaker"], embedding.double(), strict=True):
+            sums[speaker] = sums[speaker] + row if speaker in sums else row
+    if len(sums) < 2:
+        raise ValueError(f"enrolment needs at least 2 speakers, got {len(sums)}")
+    speakers = sorted(sums)
+    total = torch.stack([sums[speaker] for speaker in speakers])
+    for speaker, norm in zip(speakers, total.norm(dim=-1).tolist(), strict=True):
+        if not norm > 0 or norm == float("inf"):
+            raise ValueError(f"speaker {speaker!r} cannot be enrolled: the mean embedding has norm {norm}")
+    return Recognizer(encoder, F.normalize(total, dim=-1).float(), speakers)
+
+
+def _mean_embedding(encoder, waveform: Tensor, sigma: float, num_noise: int, seed: int) -> Tensor:
+    if sigma == 0:
+        return encoder(waveform)
+    generator = torch.Generator(waveform.device).manual_seed(seed)
+    total = 0
+    for _ in range(num_noise):
+        noise = torch.randn(waveform.shape, generator=generator, device=waveform.device)
+        total = total + encoder(waveform + sigma * noise)
+    return total / num_noise

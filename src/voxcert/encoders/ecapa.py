@@ -1,0 +1,61 @@
+"""ECAPA-TDNN (Desplanques et al. 2020, arXiv 2005.07143), the network being speechbrain's.
+
+The defaults are those of speechbrain/spkrec-ecapa-voxceleb; its published weights load with `checkpoint.load_weights`.
+"""
+
+from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
+from torch import Tensor
+
+from voxcert.encoders.base import Encoder
+from voxcert.encoders.frontends import LogMel
+
+
+class ECAPA(Encoder):
+    """ECAPA-TDNN on log-mel features.
+
+    Args:
+        channels: Width of the convolution blocks.
+        mfa_channels: Width of the multi-layer feature aggregation before pooling.
+        dim: Size of the embedding.
+        attention_channels: Bottleneck of the attentive statistics pooling.
+        se_channels: Bottleneck of the squeeze-and-excitation blocks.
+        res2net_scale: Groups of each Res2Net block; must divide `channels`.
+        num_mels: Mel bands.
+        fft_size: FFT points.
+        window_ms: Window length, milliseconds.
+        hop_ms: Step between frames, milliseconds.
+
+    Raises:
+        ValueError: If `res2net_scale` does not divide `channels`.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1024,
+        mfa_channels: int = 3072,
+        dim: int = 192,
+        attention_channels: int = 128,
+        se_channels: int = 128,
+        res2net_scale: int = 8,
+        num_mels: int = 80,
+        fft_size: int = 400,
+        window_ms: float = 25,
+        hop_ms: float = 10,
+    ):
+        super().__init__()
+        if channels % res2net_scale:
+            raise ValueError(f"channels must be a multiple of res2net_scale={res2net_scale}, got {channels}")
+        self.dim = dim
+        self.frontend = LogMel(num_mels, fft_size, window_ms, hop_ms)
+        self.network = ECAPA_TDNN(
+            num_mels,
+            lin_neurons=dim,
+            channels=[channels] * 4 + [mfa_channels],
+            attention_channels=attention_channels,
+            se_channels=se_channels,
+            res2net_scale=res2net_scale,
+        )
+
+    def embed(self, waveform: Tensor) -> Tensor:
+        """Embeds waveforms (batch, time) as (batch, dim), not normalised."""
+        return self.network(self.frontend(waveform)).squeeze(1)

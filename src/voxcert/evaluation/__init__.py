@@ -1,0 +1,1 @@
+"""From encoders, data and certificates to rows, tables and plots."""
