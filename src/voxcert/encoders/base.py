@@ -1,11 +1,13 @@
 """The contract that every speaker encoder keeps, and the recognizer that compares embeddings with enrolled speakers.
 
-Enrolment follows eq. (1) of Korzh et al. 2024 (arXiv 2404.18791), with the prototypes normalised *after* averaging: the mean
-of unit vectors is not a unit vector, and every certificate here assumes unit prototypes.
+Enrolment follows eq. (1) of Korzh et al. 2024 (arXiv 2404.18791), with the prototypes normalised *after* averaging: the
+mean of unit vectors is not a unit vector, and every certificate here assumes unit prototypes.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +19,22 @@ class Encoder(nn.Module, ABC):
 
     Subclasses set `dim` and write `embed`. They promise that a batch row equals the single call on that row, that
     gradients reach the waveform, and that nothing is fetched from a network unless asked.
+
+    Attributes:
+        dim: Size of the embedding.
+        config: How to build it again: `{"class_path": ..., "init_args": {...}}`, recorded on construction.
     """
 
     dim: int
+    config: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any):
+        """Records the arguments, so that any trained encoder can be exported."""
+        encoder = super().__new__(cls)
+        bound = inspect.signature(cls).bind_partial(*args, **kwargs)  # partial: copies are made without arguments
+        bound.apply_defaults()
+        encoder.config = {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": dict(bound.arguments)}
+        return encoder
 
     @abstractmethod
     def embed(self, waveform: Tensor) -> Tensor:
@@ -56,9 +71,7 @@ class Recognizer(nn.Module):
     def __init__(self, encoder: nn.Module, prototypes: Tensor, speakers: Sequence[str]):
         super().__init__()
         if len(speakers) != len(prototypes):
-            raise ValueError(
-                f"speakers must name each of the {len(prototypes)} prototypes, got {len(speakers)}"
-            )
+            raise ValueError(f"speakers must name each of the {len(prototypes)} prototypes, got {len(speakers)}")
         self.encoder = encoder
         self.speakers = list(speakers)
         self.register_buffer("prototypes", prototypes)

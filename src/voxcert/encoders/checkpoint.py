@@ -43,9 +43,7 @@ def build_encoder(config: dict[str, Any]) -> Encoder:
         encoder_class = getattr(importlib.import_module(module_name), name, None)
     except ImportError as error:
         raise CheckpointError(f"class_path {path!r} cannot be imported: {error}") from error
-    if not (inspect.isclass(encoder_class) and issubclass(encoder_class, Encoder)) or inspect.isabstract(
-        encoder_class
-    ):
+    if not (inspect.isclass(encoder_class) and issubclass(encoder_class, Encoder)) or inspect.isabstract(encoder_class):
         raise CheckpointError(f"class_path must be an encoder class of voxcert.encoders, got {path!r}")
     try:
         return encoder_class(**arguments)
@@ -53,12 +51,11 @@ def build_encoder(config: dict[str, Any]) -> Encoder:
         raise CheckpointError(f"init_args of {path} do not fit: {error}") from error
 
 
-def save_encoder(encoder: Encoder, config: dict[str, Any], folder: str | Path, card: dict[str, Any]) -> None:
+def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any]) -> None:
     """Writes a checkpoint folder.
 
     Args:
         encoder: The trained encoder.
-        config: What `build_encoder` needs to build it again.
         folder: Created if missing.
         card: What it was trained on and what was measured; JSON.
     """
@@ -66,7 +63,7 @@ def save_encoder(encoder: Encoder, config: dict[str, Any], folder: str | Path, c
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
-    (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+    (folder / CONFIG).write_text(yaml.safe_dump(encoder.config, sort_keys=False))
     write_card(folder, card)
 
 
@@ -87,8 +84,8 @@ def load_encoder(folder: str | Path) -> Encoder:
         folder: A folder written by `save_encoder` (`voxcert export`).
 
     Raises:
-        CheckpointError: If the folder or a file is missing, if the weights are not safetensors (a pickle is never read),
-            or if they do not fit the config; the message says which.
+        CheckpointError: If the folder or a file is missing, if the weights are not safetensors (a pickle is never
+            read), or if they do not fit the config; the message says which.
     """
     folder = Path(folder)
     try:
@@ -139,9 +136,7 @@ def _require(folder: Path, name: str) -> Path:
         raise CheckpointError(f"checkpoint folder {folder} does not exist")
     found = sorted(file.name for file in folder.iterdir())
     pickles = [file for file in found if Path(file).suffix in PICKLES]
-    hint = (
-        f"; {pickles[0]} is a pickle, which is never read: export it to safetensors first" if pickles else ""
-    )
+    hint = f"; {pickles[0]} is a pickle, which is never read: export it to safetensors first" if pickles else ""
     raise CheckpointError(f"{path} is missing (the folder has {', '.join(found) or 'nothing'}){hint}")
 
 
@@ -149,9 +144,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise CheckpointError(
-            f"{path} is not a safetensors file (a pickle is never read): {error}"
-        ) from error
+        raise CheckpointError(f"{path} is not a safetensors file (a pickle is never read): {error}") from error
 
 
 def _load_state(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:

@@ -1,0 +1,167 @@
+"""Training of a speaker encoder: angular margin softmax over the training speakers, under Gaussian noise.
+
+Noise augmentation follows Cohen et al. 2019; the encoder and the noise come from the config, this module holds steps,
+losses and metrics alone.
+"""
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from voxcert.encoders.base import Encoder, enroll
+from voxcert.encoders.checkpoint import load_weights
+from voxcert.training.distributed import gather_dict
+from voxcert.training.losses import AngularMarginSoftmax, Regularizer
+from voxcert.training.noise import NoiseDistribution
+
+
+class EncoderModule(L.LightningModule):
+    """Trains a speaker encoder.
+
+    Validation enrols the data module's validation speakers and logs `val/accuracy`, the share of clean utterances whose
+    nearest prototype is the right one.
+
+    Args:
+        encoder: The network.
+        num_classes: Training classes; the command line takes it from the data.
+        noise: Distribution of sigma of the noise that training examples get; none trains on clean speech.
+        num_noise: Noisy views of each example per step.
+        regularizer: A term that asks the views to agree.
+        margin: Additive angular margin, radians.
+        margin_warmup: Share of all steps over which the margin rises from 0.
+        scale: Factor of the cosines in the softmax.
+        lr: Peak learning rate of the one-cycle schedule.
+        lr_multipliers: Factors of the learning rate for parameters whose name starts with a prefix, such as
+            `{encoder.network.blocks: 0.1}`; the first prefix that fits wins.
+        lr_warmup: Share of all steps over which the learning rate rises.
+        weight_decay: Weight decay of AdamW.
+        freeze: Prefixes of modules that stay as they are, such as `[encoder.network.blocks]`.
+        init_from: Folder with weights to start from: a checkpoint folder or a local speechbrain model.
+
+    Raises:
+        ValueError: If a share, count or prefix makes no sense, or a regulariser has no noise to work with.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_classes: int,
+        noise: NoiseDistribution | None = None,
+        num_noise: int = 1,
+        regularizer: Regularizer | None = None,
+        margin: float = 0.2,
+        margin_warmup: float = 0.3,
+        scale: float = 30.0,
+        lr: float = 2e-3,
+        lr_multipliers: dict[str, float] | None = None,
+        lr_warmup: float = 0.2,
+        weight_decay: float = 1e-2,
+        freeze: list[str] | None = None,
+        init_from: str | None = None,
+    ):
+        super().__init__()
+        self.save_hyperparameters(ignore=["encoder", "noise", "regularizer"])
+        if num_noise < 1:
+            raise ValueError(f"num_noise must be at least 1, got {num_noise}")
+        if regularizer is not None and (noise is None or num_noise + regularizer.needs_clean_view < 2):
+            raise ValueError("regularizer compares noisy views: set noise, and num_noise to at least 2 (consistency)")
+        for name, share in (("margin_warmup", margin_warmup), ("lr_warmup", lr_warmup)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} must be a share of the steps in [0, 1], got {share}")
+        self.encoder = encoder
+        if init_from is not None:
+            load_weights(encoder, init_from)
+        self.criterion = AngularMarginSoftmax(encoder.dim, num_classes, margin, scale)
+        self.noise = noise
+        self.regularizer = regularizer
+        self.frozen = [self._submodule(prefix).requires_grad_(False) for prefix in freeze or []]
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Embeds waveforms (batch, time) as unit vectors (batch, dim)."""
+        return self.encoder(waveform)
+
+    def on_train_epoch_start(self) -> None:
+        """Keeps frozen modules in eval mode, so that their batch statistics stay too."""
+        for module in self.frozen:
+            module.eval()
+
+    def training_step(self, batch: dict, batch_idx: int) -> Tensor:
+        """Returns the loss of a batch with `waveform` (batch, time) and `label` (batch,)."""
+        self.criterion.margin = self._current_margin()
+        views = self._views(batch["waveform"])
+        logits = self.criterion.logits(self.encoder(views.flatten(0, 1))).unflatten(0, views.shape[:2])
+        classified = logits[:1] if self.regularizer is not None and self.regularizer.needs_clean_view else logits
+        label = batch["label"].expand(len(classified), -1).flatten()
+        loss = self.criterion(classified.flatten(0, 1), label)
+        accuracy = (classified.flatten(0, 1).argmax(dim=-1) == label).float().mean()
+        self.log_dict({"train/softmax": loss, "train/accuracy": accuracy}, prog_bar=True)
+        if self.regularizer is not None:
+            term = self.regularizer(logits)
+            self.log("train/regularizer", term)
+            loss = loss + term
+        self.log("train/loss", loss)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Enrols the validation speakers; every process holds them all."""
+        self._correct: dict[str, bool] = {}
+        batches = self.trainer.datamodule.enrollment_dataloader("val")
+        self._recognizer = enroll(self.encoder, batches, device=self.device)
+
+    def validation_step(self, batch: dict, batch_idx: int) -> None:
+        """Identifies a batch with `utterance` and `speaker` (names) and `waveform` (batch, time)."""
+        predictions = self._recognizer(batch["waveform"]).argmax(dim=-1).tolist()
+        for utterance, speaker, index in zip(batch["utterance"], batch["speaker"], predictions, strict=True):
+            self._correct[utterance] = self._recognizer.speakers[index] == speaker
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the accuracy over utterances; those that a distributed sampler repeated count once."""
+        correct = gather_dict(self._correct)
+        self.log("val/accuracy", sum(correct.values()) / len(correct), prog_bar=True)
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Keeps how the encoder was built, so that a checkpoint can be exported by itself."""
+        checkpoint["encoder_config"] = self.encoder.config
+
+    def configure_optimizers(self) -> dict:
+        """AdamW with a one-cycle schedule over all steps; one parameter group for each learning rate."""
+        groups: dict[float, list] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault(self._multiplier(name), []).append(parameter)
+        rates = [self.hparams.lr * factor for factor in groups]
+        optimizer = torch.optim.AdamW(
+            [{"params": parameters} for parameters in groups.values()], weight_decay=self.hparams.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, rates, total_steps=self._total_steps(), pct_start=self.hparams.lr_warmup
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _views(self, waveform: Tensor) -> Tensor:
+        """Stacks the views of a batch: (views, batch, time)."""
+        if self.noise is None:
+            return waveform[None]
+        clean = [waveform] if self.regularizer is not None and self.regularizer.needs_clean_view else []
+        return torch.stack(clean + [self.noise.add_noise(waveform) for _ in range(self.hparams.num_noise)])
+
+    def _current_margin(self) -> float:
+        warmup = self.hparams.margin_warmup * self._total_steps()
+        return self.hparams.margin * min(1.0, self.global_step / warmup if warmup else 1.0)
+
+    def _total_steps(self) -> int:
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise ValueError("trainer.max_epochs or trainer.max_steps must be set: the schedules need the last step")
+        return int(steps)
+
+    def _multiplier(self, name: str) -> float:
+        multipliers = self.hparams.lr_multipliers or {}
+        return next((factor for prefix, factor in multipliers.items() if name.startswith(prefix)), 1.0)
+
+    def _submodule(self, prefix: str) -> torch.nn.Module:
+        try:
+            return self.get_submodule(prefix)
+        except AttributeError as error:
+            names = [name for name, _ in self.encoder.named_children()]
+            raise ValueError(f"freeze must name modules such as encoder.{names[-1]}, got {prefix!r}") from error
