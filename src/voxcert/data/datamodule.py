@@ -1,0 +1,218 @@
+"""The data module: from a corpus to training batches, enrolment batches and the items that are certified."""
+
+from functools import cached_property
+from typing import Literal
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from voxcert.data.audio import SAMPLE_RATE
+from voxcert.data.corpus import Corpus, Utterance
+from voxcert.data.datasets import NamedCrops, TrainingCrops, readable
+from voxcert.data.enrollment import EnrollUnit, balanced_subset, by_speaker, cut
+from voxcert.data.splits import Evaluation, Protocol, Split, split_speakers
+
+Stage = Literal["val", "test"]
+
+
+class SpeakerDataModule(L.LightningDataModule):
+    """Speakers to train on, and speakers held out to enrol and to test.
+
+    The corpus is read once, when first needed. Who is held out and what enrols depends on `seed` alone. Shuffling and
+    the places of crops follow torch's random state, as Lightning seeds it (`seed_everything`, in workers too).
+
+    Args:
+        corpus: Where the utterances come from.
+        train_parts: Parts of the corpus to train on; every part that is not in `test_parts` when null.
+        test_parts: Parts of the corpus whose speakers are tested, all of them.
+        num_val_speakers: Speakers of the training parts to hold out for validation.
+        num_test_speakers: Speakers of the training parts to hold out for the test; only without `test_parts`.
+        crop_seconds: Length of enrolment, validation and test crops; shorter utterances are repeated.
+        train_crop_seconds: Length of training crops; shorter utterances are repeated.
+        num_enroll: Recordings (or segments) that enrol a speaker.
+        enroll_unit: "utterance" counts recordings and "segment" counts segments of `crop_seconds`. "auto" counts
+            recordings where a speaker has two or more and segments otherwise, and always leaves one to test.
+        distractors: Enrol the training speakers too, and at test the validation speakers, to make the choice harder.
+        speed_factors: Playing speeds of training crops; each is a class of its own for every speaker.
+        crops_per_utterance: Crops of each training utterance in an epoch; more for a tiny corpus.
+        batch_size: Waveforms in a batch.
+        num_workers: Processes that read audio.
+        cache: Keep the training waveforms in memory (230 MB an hour).
+        max_test_utterances: Most items to evaluate in each stage, spread evenly over the speakers.
+        on_bad_audio: "error" stops at a bad file. "skip" leaves it out with a warning that says why, and reports it
+            as an item with "error" where it was to be tested.
+        seed: Of the choice of speakers, of enrolment and of the items.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        train_parts: list[str] | None = None,
+        test_parts: list[str] | None = None,
+        num_val_speakers: int = 0,
+        num_test_speakers: int = 0,
+        crop_seconds: float = 3.0,
+        train_crop_seconds: float = 2.0,
+        num_enroll: int = 5,
+        enroll_unit: EnrollUnit = "auto",
+        distractors: bool = True,
+        speed_factors: list[float] = [1.0],  # noqa: B006 (never changed; a list is what the command line shows)
+        crops_per_utterance: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        cache: bool = False,
+        max_test_utterances: int | None = None,
+        on_bad_audio: Literal["error", "skip"] = "error",
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.corpus = corpus
+        self.train_parts, self.test_parts = train_parts, test_parts
+        self.num_val_speakers, self.num_test_speakers = num_val_speakers, num_test_speakers
+        self.crop_seconds, self.train_crop_seconds = crop_seconds, train_crop_seconds
+        self.protocol = Protocol(num_enroll, enroll_unit, crop_seconds, distractors, seed)
+        self.speed_factors = speed_factors
+        self.crops_per_utterance = crops_per_utterance
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.cache = cache
+        self.max_test_utterances = max_test_utterances
+        self.skip_bad = on_bad_audio == "skip"
+        self._check()
+
+    @cached_property
+    def split(self) -> Split:
+        """Training, validation and test material.
+
+        Raises:
+            ValueError: The corpus does not have what the arguments ask for.
+        """
+        return split_speakers(
+            self.corpus.utterances(),
+            self.protocol,
+            train_parts=self.train_parts,
+            test_parts=self.test_parts,
+            num_val_speakers=self.num_val_speakers,
+            num_test_speakers=self.num_test_speakers,
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """Training speakers times speed factors."""
+        return len(by_speaker(self.split.train)) * len(self.speed_factors)
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled batches {"waveform": (batch, time), "label": (batch,) long}."""
+        dataset = TrainingCrops(
+            self.split.train,
+            round(self.train_crop_seconds * SAMPLE_RATE),
+            self.speed_factors,
+            self.crops_per_utterance,
+            self.cache,
+            self.skip_bad,
+        )
+        num_ranks = self.trainer.world_size if self.trainer else 1
+        whole_batch = len(dataset) >= self.batch_size * num_ranks
+        return self._loader(dataset, shuffle=True, drop_last=whole_batch, persistent_workers=self.num_workers > 0)
+
+    def enrollment_dataloader(self, stage: Stage) -> DataLoader:
+        """Batches {"waveform": (batch, time), "speaker": list[str]}: every segment of every enrolled recording.
+
+        Args:
+            stage: "val" or "test".
+
+        Raises:
+            ValueError: The stage has no speakers, or a tested speaker has no readable enrolment.
+        """
+        evaluation = self._evaluation(stage)
+        utterances = evaluation.enroll
+        if self.skip_bad:
+            utterances = readable(utterances, f"enrolment ({stage})")
+            lost = {one.speaker for one in evaluation.test} - {one.speaker for one in utterances}
+            if lost:
+                raise ValueError(f"tested speakers must have readable enrolment audio, {sorted(lost)} have none")
+        segments = [segment for one in utterances for segment in cut(one, self.crop_seconds)]
+        return self._loader(self._named(segments), collate_fn=_collate)
+
+    def items(self, stage: Stage) -> Dataset:
+        """Items {"utterance": str, "speaker": str, "waveform": (time,)} to evaluate, in order of speaker and id.
+
+        With on_bad_audio "skip", a bad file is an item with "error" (the reason) and no "waveform".
+
+        Args:
+            stage: "val" or "test".
+
+        Raises:
+            ValueError: The stage has no speakers.
+        """
+        return self._named(self._tested(stage))
+
+    def val_dataloader(self) -> DataLoader | list:
+        """Batches of the items of "val", the bad ones left out; an empty list without validation speakers."""
+        return self._evaluation_loader("val") if self.split.val.test else []
+
+    def test_dataloader(self) -> DataLoader:
+        """Batches of the items of "test", the bad ones left out.
+
+        Raises:
+            ValueError: There are no test speakers.
+        """
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, stage: Stage) -> DataLoader:
+        utterances = self._tested(stage)
+        if self.skip_bad:
+            utterances = readable(utterances, stage)
+        return self._loader(self._named(utterances), collate_fn=_collate, persistent_workers=self.num_workers > 0)
+
+    def _evaluation(self, stage: Stage) -> Evaluation:
+        if stage not in ("val", "test"):
+            raise ValueError(f"stage must be 'val' or 'test', got {stage!r}")
+        evaluation = getattr(self.split, stage)
+        if not evaluation.test:
+            ways = "num_val_speakers" if stage == "val" else "test_parts or num_test_speakers"
+            raise ValueError(f"stage {stage!r} has no speakers: set {ways}")
+        return evaluation
+
+    def _tested(self, stage: Stage) -> list[Utterance]:
+        utterances = self._evaluation(stage).test
+        count = len(utterances) if self.max_test_utterances is None else self.max_test_utterances
+        return balanced_subset(utterances, count, seed=self.protocol.seed)
+
+    def _named(self, utterances: list[Utterance]) -> NamedCrops:
+        return NamedCrops(utterances, round(self.crop_seconds * SAMPLE_RATE), report_bad=self.skip_bad)
+
+    def _loader(self, dataset: Dataset, **settings) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            **settings,
+        )
+
+    def _check(self) -> None:
+        at_least_one = ("crops_per_utterance", "batch_size")
+        for name in ("crop_seconds", "train_crop_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in at_least_one:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("num_val_speakers", "num_test_speakers", "num_workers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.protocol.num_enroll < 1:
+            raise ValueError(f"num_enroll must be at least 1, got {self.protocol.num_enroll}")
+        if self.max_test_utterances is not None and self.max_test_utterances < 1:
+            raise ValueError(f"max_test_utterances must be at least 1 or null, got {self.max_test_utterances}")
+        if not self.speed_factors or not all(0.1 <= factor <= 10 for factor in self.speed_factors):
+            raise ValueError(f"speed_factors must be one or more numbers in [0.1, 10], got {self.speed_factors}")
+        if len(set(self.speed_factors)) < len(self.speed_factors):
+            raise ValueError(f"speed_factors must differ, got {self.speed_factors}")
+
+
+def _collate(items: list[dict]) -> dict:
+    """Names stay lists, waveforms are stacked."""
+    batch = {name: [item[name] for item in items] for name in items[0]}
+    return batch | {"waveform": torch.stack(batch["waveform"])}

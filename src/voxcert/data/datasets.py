@@ -1,0 +1,132 @@
+"""Map-style datasets: random crops with labels to train on, and named central crops to enrol and evaluate with."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from voxcert.data.audio import AudioError, crop, resample
+from voxcert.data.corpus import Utterance
+
+
+class TrainingCrops(Dataset):
+    """Random crops of training utterances; changed in speed, a speaker is a new class.
+
+    Item i is a crop of utterance `i // (crops_per_utterance * len(speed_factors))`, at speed factor number
+    `i % len(speed_factors)`. Class `f * num_speakers + s` is speaker s (in order of name) at speed factor number f.
+    The place of a crop comes from torch's default generator, which DataLoader workers seed apart.
+
+    Args:
+        utterances: What to crop.
+        num_samples: Length of a crop.
+        speed_factors: Playing speeds; 1.0 leaves an utterance as it is.
+        crops_per_utterance: Crops of each utterance and speed in an epoch.
+        cache: Read all utterances now and keep them, shared with workers that are forked.
+        skip_bad: Put the next readable utterance in the place of a bad one, with a warning, instead of raising.
+    """
+
+    def __init__(
+        self,
+        utterances: list[Utterance],
+        num_samples: int,
+        speed_factors: Sequence[float] = (1.0,),
+        crops_per_utterance: int = 1,
+        cache: bool = False,
+        skip_bad: bool = False,
+    ):
+        self.utterances = utterances
+        self.num_samples = num_samples
+        self.ratios = [1 / Fraction(factor).limit_denominator(100) for factor in speed_factors]
+        self.crops_per_utterance = crops_per_utterance
+        self.skip_bad = skip_bad
+        self.speakers = {name: i for i, name in enumerate(sorted({u.speaker for u in utterances}))}
+        self._kept = [self._load(utterance) for utterance in utterances] if cache else None
+
+    def __len__(self) -> int:
+        return len(self.utterances) * self.crops_per_utterance * len(self.ratios)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Crop of shape (num_samples,) as "waveform" and its class as "label".
+
+        Raises:
+            AudioError: The file is bad and `skip_bad` is off, or there is no readable file.
+        """
+        turn, speed = divmod(index, len(self.ratios))
+        speaker, waveform = self._readable(turn // self.crops_per_utterance)
+        ratio = self.ratios[speed]
+        source = crop(waveform, math.ceil(self.num_samples / ratio), torch.default_generator)
+        label = speed * len(self.speakers) + self.speakers[speaker]
+        return {"waveform": resample(source, ratio)[: self.num_samples], "label": torch.tensor(label)}
+
+    def _readable(self, first: int) -> tuple[str, Tensor]:
+        for place in range(first, first + len(self.utterances)):
+            place %= len(self.utterances)
+            waveform = self._load(self.utterances[place]) if self._kept is None else self._kept[place]
+            if waveform is not None:
+                return self.utterances[place].speaker, waveform
+        raise AudioError("no training utterance is readable; set on_bad_audio to 'error' to see why")
+
+    def _load(self, utterance: Utterance) -> Tensor | None:
+        try:
+            return utterance.load()
+        except AudioError as error:
+            if not self.skip_bad:
+                raise
+            warnings.warn(f"left out of training: {error}", stacklevel=2)
+            return None
+
+
+class NamedCrops(Dataset):
+    """Central crops of utterances with their id and speaker.
+
+    Args:
+        utterances: What to crop.
+        num_samples: Length of a crop.
+        report_bad: Give a bad file as an item with "error" (the reason) instead of "waveform", and do not raise.
+    """
+
+    def __init__(self, utterances: list[Utterance], num_samples: int, report_bad: bool = False):
+        self.utterances = utterances
+        self.num_samples = num_samples
+        self.report_bad = report_bad
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, index: int) -> dict[str, str | Tensor]:
+        """Names "utterance" and "speaker", and "waveform" of shape (num_samples,), or "error".
+
+        Raises:
+            AudioError: The file is bad and `report_bad` is off.
+        """
+        utterance = self.utterances[index]
+        item = {"utterance": utterance.id, "speaker": utterance.speaker}
+        try:
+            return item | {"waveform": crop(utterance.load(), self.num_samples)}
+        except AudioError as error:
+            if not self.report_bad:
+                raise
+            return item | {"error": str(error)}
+
+
+def readable(utterances: list[Utterance], purpose: str) -> list[Utterance]:
+    """Read every utterance and keep the good ones, with one warning that lists the others and why.
+
+    Args:
+        utterances: What to try.
+        purpose: What they are left out of, for the warning.
+    """
+    good, bad = [], []
+    for utterance in utterances:
+        try:
+            utterance.load()
+            good.append(utterance)
+        except AudioError as error:
+            bad.append(str(error))
+    if bad:
+        warnings.warn(f"{len(bad)} utterances left out of {purpose}:\n" + "\n".join(bad), stacklevel=2)
+    return good

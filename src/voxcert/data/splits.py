@@ -1,0 +1,151 @@
+"""Who trains, who validates and who tests: divides the speakers of a corpus, reproducibly from a seed."""
+
+import random
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from voxcert.data.audio import AudioError
+from voxcert.data.corpus import Utterance
+from voxcert.data.enrollment import EnrollUnit, by_speaker, enrollment_only, split_enrollment
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Material of one stage: `enroll` teaches the speakers (distractors too), `test` is asked about."""
+
+    enroll: list[Utterance] = field(default_factory=list)
+    test: list[Utterance] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The division of a corpus: utterances to train on, and what validates and tests."""
+
+    train: list[Utterance]
+    val: Evaluation
+    test: Evaluation
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How speakers are enrolled; the fields are those of `SpeakerDataModule`."""
+
+    num_enroll: int
+    enroll_unit: EnrollUnit
+    segment_seconds: float
+    distractors: bool
+    seed: int
+
+    def divide(self, utterances: list[Utterance]) -> Evaluation:
+        """Divide speakers' utterances into enrolment and test; see `split_enrollment`."""
+        enroll, test = split_enrollment(
+            utterances,
+            self.num_enroll,
+            unit=self.enroll_unit,
+            segment_seconds=self.segment_seconds,
+            seed=self.seed,
+        )
+        return Evaluation(enroll, test)
+
+    def with_distractors(self, evaluation: Evaluation, others: list[Utterance]) -> Evaluation:
+        """Enrol the speakers of `others` too, except for those who are enrolled already."""
+        if not self.distractors or not evaluation.test:
+            return evaluation
+        known = {utterance.speaker for utterance in evaluation.enroll}
+        strangers = [utterance for utterance in others if utterance.speaker not in known]
+        more = enrollment_only(strangers, self.num_enroll, seed=self.seed)
+        return Evaluation(evaluation.enroll + more, evaluation.test)
+
+
+def split_speakers(
+    utterances: list[Utterance],
+    protocol: Protocol,
+    *,
+    train_parts: list[str] | None,
+    test_parts: list[str] | None,
+    num_val_speakers: int,
+    num_test_speakers: int,
+) -> Split:
+    """Divide a corpus into training, validation and test speakers.
+
+    Held-out speakers are drawn from the training parts. Those with too little material to enrol and test are passed
+    over and train instead. A speaker of `test_parts` who also occurs in the training parts stays in both, with a
+    warning: that is closed-set identification, on recordings that were not trained on.
+
+    Args:
+        utterances: The corpus.
+        protocol: How speakers are enrolled.
+        train_parts: Parts to train on; every part that is not a test part when None.
+        test_parts: Parts whose speakers are tested, all of them.
+        num_val_speakers: Speakers of the training parts held out for validation.
+        num_test_speakers: Speakers of the training parts held out for the test, where there are no `test_parts`.
+
+    Raises:
+        ValueError: A part is unknown or on both sides, there are too few speakers, or both ways to choose test
+            speakers are used.
+    """
+    _check_parts(utterances, train_parts, test_parts)
+    if test_parts and num_test_speakers:
+        raise ValueError(f"num_test_speakers must be 0 when test_parts are given, got {num_test_speakers}")
+    tested = [utterance for utterance in utterances if utterance.part in (test_parts or [])]
+    pool = by_speaker(
+        utterance
+        for utterance in utterances
+        if utterance.part not in (test_parts or []) and (train_parts is None or utterance.part in train_parts)
+    )
+    seen = sorted(pool.keys() & {utterance.speaker for utterance in tested})
+    if seen:
+        warnings.warn(f"{len(seen)} speakers of test_parts are trained on too, such as {seen[0]!r}", stacklevel=2)
+    test = _hold_out(pool, num_test_speakers, protocol, "num_test_speakers")
+    val = _hold_out(pool, num_val_speakers, protocol, "num_val_speakers")
+    train = [utterance for own in pool.values() for utterance in own]
+    if len(pool) < 2:
+        raise ValueError(f"at least 2 speakers are needed to train, got {len(pool)}")
+    evaluated = protocol.divide(tested or test)
+    return Split(
+        train=train,
+        val=protocol.with_distractors(protocol.divide(val), train),
+        test=protocol.with_distractors(evaluated, train + val),
+    )
+
+
+def _hold_out(pool: dict[str, list[Utterance]], count: int, protocol: Protocol, argument: str) -> list[Utterance]:
+    """Take `count` speakers with enough material out of the pool, in an order drawn by the seed."""
+    order = random.Random(f"{protocol.seed}/{argument}").sample(sorted(pool), len(pool))
+    chosen: list[str] = []
+    for speaker in order:
+        if len(chosen) == count:
+            break
+        if _has_enough(pool[speaker], protocol):
+            chosen.append(speaker)
+    if len(chosen) < count or count < 0 or len(pool) - count < 2:
+        most = max(0, min(len(chosen), len(pool) - 2))
+        raise ValueError(
+            f"{argument} must be in [0, {most}]: of {len(pool)} speakers in the training parts 2 must be left to "
+            f"train, and who is held out needs enough material to enrol and test; got {count}"
+        )
+    return [utterance for speaker in chosen for utterance in pool.pop(speaker)]
+
+
+def _has_enough(utterances: list[Utterance], protocol: Protocol) -> bool:
+    try:
+        protocol.divide(utterances)
+    except AudioError:
+        raise
+    except ValueError:
+        return False
+    return True
+
+
+def _check_parts(
+    utterances: list[Utterance], train_parts: Sequence[str] | None, test_parts: Sequence[str] | None
+) -> None:
+    present = sorted({utterance.part for utterance in utterances})
+    for argument, parts in (("train_parts", train_parts), ("test_parts", test_parts)):
+        unknown = [part for part in parts or [] if part not in present]
+        if unknown or parts == []:
+            raise ValueError(f"{argument} must be among the corpus's parts {present}, got {unknown or parts}")
+    shared = sorted(set(train_parts or []) & set(test_parts or []))
+    if shared:
+        raise ValueError(f"train_parts and test_parts must not overlap, both have {shared}")
