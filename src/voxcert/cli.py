@@ -47,6 +47,7 @@ def train(args: Any = None) -> TrainCLI:
         subclass_mode_model=True,
         save_config_callback=LoggedConfig,
         save_config_kwargs={"overwrite": True},  # a resumed run writes to its own folder again
+        auto_configure_optimizers=False,  # the modules bring their own
         seed_everything_default=0,
         args=args,
     )

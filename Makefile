@@ -1,0 +1,50 @@
+# Every target sets up what it needs; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := runs/demo
+export VOXCERT_LIBRISPEECH ?= $(abspath ../shared/data/librispeech-mini)
+
+.PHONY: help setup demo test test-full lint bench lock clean
+.DEFAULT_GOAL := help
+
+help:  ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## Build .venv with the pinned requirements and this package
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "voxcert needs Python 3.11 or newer; choose one with: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP)  ## Train, watch certified accuracy, export, certify: the main job on synthetic voices
+	rm -rf $(DEMO)
+	$(BIN)/python train.py fit --config configs/train/demo.yaml --trainer.default_root_dir $(DEMO)/train
+	$(BIN)/voxcert export $(DEMO)/train/last.ckpt $(DEMO)/checkpoint
+	$(BIN)/python certify.py --checkpoint $(DEMO)/checkpoint --config configs/certify/espeak.yaml --output_dir $(DEMO)/certify
+
+test: $(STAMP)  ## Run the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-full: $(STAMP)  ## Run the tests, the slow soundness and training ones too
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(STAMP)  ## Measure the certifier's speed; JSON in benchmarks/results
+	$(BIN)/python benchmarks/bench_certify.py
+
+lock:  ## Pin the newest versions that fit pyproject.toml (maintainers)
+	$(BIN)/uv pip compile --universal --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+
+clean:  ## Remove the virtual environment and all runs
+	rm -rf $(VENV) runs

@@ -1,0 +1,184 @@
+"""Certification during training: the smoothed classifier of the moment, certified on a fixed set of validation speech.
+
+The certificates are those of `voxcert.smoothing`; the same seed gives every utterance the same noise in every epoch, so
+that curves of different epochs differ by the weights alone.
+"""
+
+from pathlib import Path
+
+import lightning as L
+import torch
+import wandb
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.loggers import WandbLogger
+from tqdm import tqdm
+
+from voxcert.encoders.base import enroll
+from voxcert.evaluation.plots import plot_certified_accuracy
+from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.certifier import Certifier
+from voxcert.smoothing.curves import (
+    abstention_rate,
+    average_certified_radius,
+    certified_accuracy,
+    smoothed_accuracy,
+    wilson_interval,
+)
+from voxcert.training.distributed import gather_dict
+
+
+class CertificationCallback(L.Callback):
+    """Certifies validation utterances every few epochs and logs certified accuracy.
+
+    Logs `certified/acr`, `certified/abstention`, `certified/accuracy`, `certified/ca@RADIUS` of the first rule (so that
+    `ModelCheckpoint(monitor="certified/acr")` works), the same under `certified/RULE/...` for every rule, and
+    `certified/forwards_per_second`. Writes the rows, a CSV of the curves and a PNG to `LOG_DIR/certification/`; with
+    Weights & Biases the curves and the rows go there too. Utterances are split over all processes without repeats.
+
+    Args:
+        sigma: Standard deviation of the smoothing noise, waveform amplitude.
+        num_utterances: Validation utterances to certify, the same ones every time.
+        every_n_epochs: Certify at every n-th validation epoch.
+        alpha: Error probability of one certificate.
+        num_select: Samples that choose the class.
+        num_estimate: Samples that bound the radius.
+        rules: Certification rules; the first one is what `certified/acr` means.
+        radii: Where certified accuracy is logged as numbers; multiples 0, 0.5, 1, 2 of sigma if not given.
+        enroll_noise: Noise draws at sigma per enrolment segment; 0 enrols on clean speech.
+        batch_size: Samples per forward, or `auto`.
+        seed: Seed of the choice of utterances and of the noise.
+
+    Raises:
+        ValueError: If a count is below 1, or if weight averaging comes before this callback (it would have put the
+            averaged weights away again when this callback certifies).
+    """
+
+    def __init__(
+        self,
+        sigma: float,
+        num_utterances: int = 20,
+        every_n_epochs: int = 1,
+        alpha: float = 1e-3,
+        num_select: int = 50,
+        num_estimate: int = 200,
+        rules: list[str] | None = None,
+        radii: list[float] | None = None,
+        enroll_noise: int = 0,
+        batch_size: int | str = "auto",
+        seed: int = 0,
+    ):
+        for name, value in (("num_utterances", num_utterances), ("every_n_epochs", every_n_epochs)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.sigma, self.alpha, self.seed = sigma, alpha, seed
+        self.num_utterances, self.every_n_epochs = num_utterances, every_n_epochs
+        self.num_select, self.num_estimate = num_select, num_estimate
+        self.rules = list(rules or ["distribution", "vote"])
+        self.radii = list(radii or [0.0, 0.5 * sigma, sigma, 2 * sigma])
+        self.enroll_noise, self.batch_size = enroll_noise, batch_size
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Checks the order of callbacks."""
+        before = trainer.callbacks[: trainer.callbacks.index(self)]
+        if any(isinstance(callback, WeightAveraging) for callback in before):
+            raise ValueError("trainer.callbacks must list CertificationCallback before the weight averaging callback")
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Certifies, logs and writes, when this epoch's turn has come."""
+        if trainer.sanity_checking or (trainer.current_epoch + 1) % self.every_n_epochs:
+            return
+        rows = self._certify(trainer, pl_module)
+        for rule in self.rules:
+            values = self._summary([row for row in rows if row.rule == rule])
+            pl_module.log_dict({f"certified/{rule}/{name}": value for name, value in values.items()})
+            if rule == self.rules[0]:
+                pl_module.log_dict({f"certified/{name}": value for name, value in values.items()})
+                pl_module.log("certified/acr", values["acr"], prog_bar=True)
+        # One pass over the samples serves every rule: its forwards and seconds stand in the rows of the first one.
+        once = [row for row in rows if row.rule == self.rules[0]]
+        speed = sum(row.num_forwards for row in once) / max(sum(row.seconds for row in once), 1e-9)
+        pl_module.log("certified/forwards_per_second", speed)
+        if trainer.is_global_zero and trainer.log_dir is not None:
+            self._write(rows, trainer)
+
+    def _certify(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Certificate]:
+        """Certifies this process's share and returns the rows of all processes, in the order of the utterances."""
+        data = trainer.datamodule
+        noise = {"sigma": self.sigma, "num_noise": self.enroll_noise} if self.enroll_noise else {}
+        batches = data.enrollment_dataloader("val")
+        recognizer = enroll(pl_module.encoder, batches, seed=self.seed, device=pl_module.device, **noise)
+        certifier = Certifier(
+            pl_module.encoder,
+            recognizer.prototypes,
+            recognizer.speakers,
+            sigma=self.sigma,
+            alpha=self.alpha,
+            num_select=self.num_select,
+            num_estimate=self.num_estimate,
+            rules=self.rules,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            encoder_id=f"epoch={trainer.current_epoch}-step={trainer.global_step}",
+        )
+        items = data.items("val")
+        order = torch.randperm(len(items), generator=torch.Generator().manual_seed(self.seed)).tolist()
+        chosen = sorted(order[: self.num_utterances])
+        mine = chosen[trainer.global_rank :: trainer.world_size]
+        rows: dict[int, list[Certificate]] = {}
+        for index in tqdm(mine, desc="Certifying", leave=False, disable=not trainer.is_global_zero):
+            item = items[index]
+            if "error" not in item:
+                waveform = item["waveform"].to(pl_module.device)
+                rows[index] = certifier.certify(waveform, utterance=item["utterance"], speaker=item["speaker"])
+        self.batch_size = certifier.batch_size  # found once, kept for the epochs to come
+        gathered = gather_dict(rows)
+        return [row for index in sorted(gathered) for row in gathered[index]]
+
+    def _summary(self, rows: list[Certificate]) -> dict[str, float]:
+        values = {
+            "acr": average_certified_radius(rows),
+            "abstention": abstention_rate(rows),
+            "accuracy": smoothed_accuracy(rows),
+        }
+        accuracies = certified_accuracy(rows, self.radii)
+        return values | {f"ca@{radius:g}": float(ca) for radius, ca in zip(self.radii, accuracies, strict=True)}
+
+    def _write(self, rows: list[Certificate], trainer: L.Trainer) -> None:
+        """Writes rows, curves and figure of this epoch; the curves of all epochs share one CSV."""
+        folder = Path(trainer.log_dir) / "certification"
+        folder.mkdir(parents=True, exist_ok=True)
+        epoch = trainer.current_epoch
+        (folder / f"epoch={epoch}.jsonl").write_text("".join(row.to_json() + "\n" for row in rows))
+        plot_certified_accuracy(rows, folder / f"epoch={epoch}.png")
+        table = folder / "certified_accuracy.csv"
+        is_new = not table.exists()
+        with table.open("a") as file:
+            if is_new:
+                file.write("epoch,rule,radius,certified_accuracy,low,high\n")
+            for rule in self.rules:
+                for radius, ca, low, high in self._curve(rows, rule):
+                    file.write(f"{epoch},{rule},{radius:.6g},{ca:.6g},{low:.6g},{high:.6g}\n")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                self._log_wandb(rows, logger)
+
+    def _curve(self, rows: list[Certificate], rule: str, num_points: int = 50) -> list[tuple[float, ...]]:
+        """Certified accuracy with its Wilson interval from radius 0 to the largest radius of any rule."""
+        radii = torch.linspace(0, max(row.radius for row in rows) or self.sigma, num_points).tolist()
+        chosen = [row for row in rows if row.rule == rule]
+        points = zip(radii, certified_accuracy(chosen, radii), strict=True)
+        return [(r, float(ca), *wilson_interval(round(float(ca) * len(chosen)), len(chosen))) for r, ca in points]
+
+    def _log_wandb(self, rows: list[Certificate], logger: WandbLogger) -> None:
+        curves = {rule: self._curve(rows, rule) for rule in self.rules}
+        series = wandb.plot.line_series(
+            xs=[point[0] for point in curves[self.rules[0]]],
+            ys=[[point[1] for point in curves[rule]] for rule in self.rules],
+            keys=self.rules,
+            title="Certified accuracy",
+            xname="l2 radius",
+        )
+        records = [row.to_dict() for row in rows]
+        columns = list(records[0])
+        table = wandb.Table(columns=columns, data=[[record[name] for name in columns] for record in records])
+        logger.experiment.log({"certified/curve": series, "certified/rows": table})
