@@ -1,0 +1,31 @@
+"""Certificates by randomized smoothing; Cohen et al. 2019 for votes, Korzh et al. 2024 (corrected) for embeddings.
+
+The one statement that every certificate makes is in `Certificate`; `Certifier` produces them.
+"""
+
+from voxcert.smoothing.certificate import ABSTAIN, Certificate
+from voxcert.smoothing.certifier import Certifier
+from voxcert.smoothing.curves import (
+    abstention_rate,
+    average_certified_radius,
+    certified_accuracy,
+    smoothed_accuracy,
+    wilson_interval,
+)
+from voxcert.smoothing.rows import RowWriter, finished_utterances, read_rows
+from voxcert.smoothing.rules import RULES
+
+__all__ = [
+    "ABSTAIN",
+    "RULES",
+    "Certificate",
+    "Certifier",
+    "RowWriter",
+    "abstention_rate",
+    "average_certified_radius",
+    "certified_accuracy",
+    "finished_utterances",
+    "read_rows",
+    "smoothed_accuracy",
+    "wilson_interval",
+]

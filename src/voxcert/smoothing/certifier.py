@@ -1,0 +1,241 @@
+"""Certifies the speaker of a waveform by randomized smoothing: select on some samples, bound on fresh ones, or abstain.
+
+Algorithm CERTIFY of Cohen et al. 2019, for the voting classifier and for the smoothed embeddings of Korzh et al.
+2024 alike, with several looks at the data that share one error probability.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from voxcert.smoothing.batching import fastest_batch_size
+from voxcert.smoothing.bounds import spend
+from voxcert.smoothing.certificate import ABSTAIN, Certificate, signal_to_perturbation_db
+from voxcert.smoothing.pilot import Pilot, select
+from voxcert.smoothing.rules import RULES
+from voxcert.smoothing.sampler import ESTIMATE_START, NoisySampler
+from voxcert.smoothing.statistics import Statistics, favourable
+from voxcert.smoothing.tally import Tally, check_norms, unit_embeddings
+from voxcert.smoothing.validation import (
+    check_encoder,
+    check_prototypes,
+    check_settings,
+    check_waveform,
+    speaker_names,
+)
+
+
+class Certifier:
+    """Turns a waveform into one certificate per rule, from one pass over noisy copies of it.
+
+    What every certificate promises: with probability at least 1 - alpha over the sampling noise, if the result is
+    not ABSTAIN, the smoothed classifier named by the rule returns the same class for every waveform within the
+    radius. One alpha covers one certificate, all looks included; two rules are two certificates.
+
+    Args:
+        encoder: any callable from waveforms (batch, time) to unit embeddings (batch, dim), deterministic; a module
+            must be in evaluation mode. It may be a purifier followed by an encoder.
+        prototypes: (K, dim) unit vectors, K >= 2; their device is where everything runs.
+        speakers: K different names, by default "0" to "K-1".
+        sigma: standard deviation of the noise, in units of the waveform.
+        alpha: error probability of one certificate.
+        num_select: samples that pick the class and the thresholds.
+        num_estimate: fresh samples for the bound, at most.
+        num_looks: how often the radius is computed, after num_estimate / 2^j samples for j = num_looks - 1 .. 0;
+            sampling stops early when going on is not worth it.
+        rules: names out of `rules.RULES`.
+        batch_size: rows per forward, or "auto" to time powers of two on the first waveform.
+        seed: seed of the noise.
+        num_thresholds: size of the grid of the `distribution` rule.
+        target_radius: stop as soon as every rule has certified this radius.
+        tolerance: stop when no rule's radius can be expected to grow by more than this share, upper confidence
+            bounds on all votes and exceedances granted.
+        encoder_id: hash of the encoder, copied into the rows.
+
+    Raises:
+        ValueError: if an argument is out of range; names the argument, what is allowed and what was given.
+    """
+
+    def __init__(
+        self,
+        encoder: Callable[[torch.Tensor], torch.Tensor],
+        prototypes: torch.Tensor,
+        speakers: Sequence[str] | None = None,
+        *,
+        sigma: float,
+        alpha: float = 1e-3,
+        num_select: int = 100,
+        num_estimate: int = 1000,
+        num_looks: int = 1,
+        rules: Sequence[str] = ("distribution", "vote"),
+        batch_size: int | str = "auto",
+        seed: int = 0,
+        num_thresholds: int = 16,
+        target_radius: float | None = None,
+        tolerance: float = 0.05,
+        encoder_id: str = "",
+    ) -> None:
+        check_prototypes(prototypes)
+        check_encoder(encoder)
+        self.encoder = encoder
+        self.prototypes = prototypes.detach().double()
+        self.speakers = speaker_names(speakers, len(prototypes))
+        self.sigma = sigma
+        self.alpha = alpha
+        self.num_select = num_select
+        self.num_estimate = num_estimate
+        self.num_looks = num_looks
+        self.rules = tuple(rules)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_thresholds = num_thresholds
+        self.target_radius = target_radius
+        self.tolerance = tolerance
+        self.encoder_id = encoder_id
+        check_settings(self)
+
+    @property
+    def device(self) -> torch.device:
+        """Where noise is drawn and embeddings are counted: the device of the prototypes."""
+        return self.prototypes.device
+
+    @torch.inference_mode()
+    def certify(self, waveform: torch.Tensor, utterance: str = "", speaker: str = "") -> list[Certificate]:
+        """Certifies one waveform.
+
+        Args:
+            waveform: (time,), in [-1, 1], finite.
+            utterance: id of the utterance; the noise depends on it and on the seed alone.
+            speaker: true speaker, copied into the rows.
+
+        Returns:
+            One certificate per rule, in the order of the rules.
+
+        Raises:
+            ValueError: if the waveform is not one-dimensional or not finite, or if the encoder does not return
+                one unit embedding of the prototypes' dimension per row.
+        """
+        start = time.perf_counter()
+        check_encoder(self.encoder)
+        check_waveform(waveform)
+        waveform = waveform.to(self.device, torch.float32)
+        if self.batch_size == "auto":
+            limit = max(self.num_select, self.num_estimate)
+            self.batch_size = fastest_batch_size(self.encoder, waveform, limit)
+        sampler = NoisySampler(waveform, self.sigma, self.seed, utterance)
+        pilot = self._select(sampler)
+        statistics, radii = self._estimate(sampler, pilot) if pilot else (None, {})
+        num_estimate = statistics.num_samples if statistics else 0
+        measured = {
+            "utterance": utterance,
+            "speaker": speaker,
+            "num_select": self.num_select,
+            "num_estimate": num_estimate,
+            "num_forwards": self.num_select + num_estimate,
+            "seconds": time.perf_counter() - start,
+            "waveform_norm": float(torch.linalg.vector_norm(waveform.double())),
+            "num_samples": len(waveform),
+        }
+        return [self._row(rule, radii.get(rule, ABSTAIN), pilot, statistics, measured) for rule in self.rules]
+
+    def failed(self, utterance: str, speaker: str, reason: str) -> list[Certificate]:
+        """Rows, one per rule, for an utterance that cannot be certified at all, such as an unreadable file."""
+        return [Certificate.failed(utterance, speaker, rule, reason, **self._settings()) for rule in self.rules]
+
+    def _select(self, sampler: NoisySampler) -> Pilot | None:
+        """Runs the selection samples; their embeddings are few enough to be kept."""
+        embeddings = self.prototypes.new_empty(self.num_select, self.prototypes.shape[1])
+        done = 0
+        for batch in self._embed(sampler, 0, self.num_select):
+            embeddings[done : done + len(batch)] = batch
+            done += len(batch)
+        return select(embeddings, self.prototypes, self.num_thresholds)
+
+    def _estimate(self, sampler: NoisySampler, pilot: Pilot) -> tuple[Statistics, dict[str, float]]:
+        """Runs fresh samples look by look; returns the last statistics and the largest radius of each rule."""
+        tally = Tally(self.prototypes, pilot.voted, pilot.predicted, pilot.thresholds, self.sigma)
+        radii = dict.fromkeys(self.rules, ABSTAIN)
+        done = 0
+        for look, share in enumerate(spend(self.alpha, self.num_looks)):
+            goal = math.ceil(self.num_estimate / 2 ** (self.num_looks - 1 - look))
+            for batch in self._embed(sampler, ESTIMATE_START + done, ESTIMATE_START + goal):
+                tally.add(batch)
+            done, statistics = goal, tally.statistics()
+            if not statistics.finite:
+                return statistics, dict.fromkeys(self.rules, ABSTAIN)
+            for rule in self.rules:
+                radius = RULES[rule](statistics, share)
+                if radius > radii[rule]:  # never true for NaN
+                    radii[rule] = radius
+            if done == self.num_estimate or self._settled(statistics, radii):
+                break
+        return statistics, radii
+
+    def _settled(self, statistics: Statistics, radii: dict[str, float]) -> bool:
+        """Whether sampling on is not worth it for any rule; has no influence on validity."""
+        if self.target_radius is not None and min(radii.values()) >= self.target_radius:
+            return True
+        best = favourable(statistics, self.num_estimate, self.alpha)
+        share = spend(self.alpha, self.num_looks)[-1]
+        return not any(RULES[rule](best, share) > (1.0 + self.tolerance) * radii[rule] for rule in self.rules)
+
+    def _embed(self, sampler: NoisySampler, start: int, stop: int) -> Iterator[torch.Tensor]:
+        """Unit embeddings of the samples start to stop - 1 in float64, batch by batch.
+
+        A batch that does not fit into memory is halved for good: samples do not depend on the batch size.
+        """
+        worst = self.prototypes.new_zeros(())
+        while start < stop:
+            end = min(start + self.batch_size, stop)
+            try:
+                output = self.encoder(sampler.batch(start, end))
+            except torch.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                self.batch_size //= 2
+                continue
+            embeddings, deviation = unit_embeddings(output, end - start, self.prototypes.shape[1])
+            worst = torch.maximum(worst, deviation)
+            start = end
+            yield embeddings
+        check_norms(worst)
+
+    def _row(
+        self,
+        rule: str,
+        radius: float,
+        pilot: Pilot | None,
+        statistics: Statistics | None,
+        measured: dict[str, Any],
+    ) -> Certificate:
+        reason, prediction, point = "non-finite embeddings", "", 0.0
+        if pilot:
+            prediction = self.speakers[pilot.voted if rule == "vote" else pilot.predicted]
+        if statistics and statistics.finite:
+            reason = None if radius > ABSTAIN else abstention_reason(rule, pilot)
+            estimate = RULES[rule](statistics, None)
+            point = estimate if 0.0 < estimate < math.inf else 0.0
+        return Certificate(
+            prediction=prediction,
+            rule=rule,
+            radius=radius,
+            abstained=reason,
+            point_radius=point,
+            snr_db=signal_to_perturbation_db(measured["waveform_norm"], radius),
+            radius_rms=radius / math.sqrt(measured["num_samples"]),
+            **measured,
+            **self._settings(),
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        return {"sigma": self.sigma, "alpha": self.alpha, "seed": self.seed, "encoder": self.encoder_id}
+
+
+def abstention_reason(rule: str, pilot: Pilot) -> str:
+    """Why a rule whose radius is not positive abstains."""
+    if rule == "vote":
+        return "no majority"
+    return "tied prototypes" if pilot.tied else "lower bound not positive"

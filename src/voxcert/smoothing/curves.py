@@ -1,0 +1,81 @@
+"""From certificates to curves: certified accuracy, average certified radius, abstention rate, Wilson intervals.
+
+Certified accuracy follows Korzh et al. 2024 (Eq. 21) with abstentions kept in the denominator, the average certified
+radius Zhai et al. 2020 (MACER). Pass the rows of one rule at a time.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import ndtri
+
+from voxcert.smoothing.certificate import Certificate
+
+
+def certified_accuracy(rows: Sequence[Certificate], radii: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Share of all rows whose class is correct and whose radius is greater than each of `radii`.
+
+    Args:
+        rows: certificates of one rule; abstentions and failures stay in the denominator.
+        radii: perturbation norms, shape (n,).
+
+    Returns:
+        Shares, shape (n,); the value at 0 is the share of correct rows that did not abstain.
+
+    Raises:
+        ValueError: if there are no rows, or rows of several rules.
+    """
+    certified = np.sort(_certified_radii(rows))
+    above = len(certified) - np.searchsorted(certified, np.asarray(radii, dtype=np.float64), side="right")
+    return above / len(certified)
+
+
+def average_certified_radius(rows: Sequence[Certificate]) -> float:
+    """Mean radius over all rows, 0 for wrong and abstained ones; errors as in `certified_accuracy`."""
+    return float(np.maximum(_certified_radii(rows), 0.0).mean())
+
+
+def abstention_rate(rows: Sequence[Certificate]) -> float:
+    """Share of rows that abstained or failed; errors as in `certified_accuracy`."""
+    _check(rows)
+    return sum(row.abstained is not None for row in rows) / len(rows)
+
+
+def smoothed_accuracy(rows: Sequence[Certificate]) -> float:
+    """Share of rows with the correct prediction, certified or not; errors as in `certified_accuracy`."""
+    _check(rows)
+    return sum(row.correct for row in rows) / len(rows)
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Two-sided interval of Wilson 1927 for a proportion.
+
+    Args:
+        successes: count in [0, n].
+        n: number of trials, at least 1.
+        confidence: in (0, 1).
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"successes must lie in [0, n] with n >= 1, got {successes} of {n}")
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
+    z = float(ndtri(0.5 + confidence / 2.0))
+    share = successes / n
+    center = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2) / (1 + z * z / n)
+    return max(0.0, float(center - half)), min(1.0, float(center + half))
+
+
+def _certified_radii(rows: Sequence[Certificate]) -> np.ndarray:
+    """Radius of each row, -1 where it is wrong or abstained: never greater than a perturbation norm."""
+    _check(rows)
+    return np.array([row.radius if row.correct and row.abstained is None else -1.0 for row in rows])
+
+
+def _check(rows: Sequence[Certificate]) -> None:
+    rules = {row.rule for row in rows}
+    if len(rules) != 1:
+        raise ValueError(f"rows must be certificates of exactly one rule, got {sorted(rules) or 'no rows'}")

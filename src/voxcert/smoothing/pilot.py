@@ -1,0 +1,70 @@
+"""What the selection samples decide: the class of either classifier, and the thresholds of the `distribution` rule.
+
+The selection step of CERTIFY in Cohen et al. 2019. It costs no error probability: the bound uses fresh samples, and
+whatever was selected, the certificate abstains or is right with probability 1 - alpha.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from voxcert.smoothing.tally import directions
+
+TIED = 1e-6
+"""Prototypes closer than this count as identical: no direction between them is meaningful."""
+
+HIGHEST_THRESHOLD = 1.0 - 1e-4
+"""Below 1, so that an encoder with xi = 1 (a coin flip between opposite embeddings) exceeds every threshold."""
+
+SMALLEST_SPREAD = 1e-4
+"""Floor for the pilot's standard deviations, so that thresholds keep clear of an encoder that hardly moves."""
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """Choices made from the selection samples alone.
+
+    Attributes:
+        voted: class with most votes.
+        predicted: class with the largest score of the mean embedding.
+        thresholds: (K-1, num_thresholds) float64, ascending in each row.
+        tied: whether a rival's prototype coincides with the predicted one.
+    """
+
+    voted: int
+    predicted: int
+    thresholds: torch.Tensor
+    tied: bool
+
+
+def select(embeddings: torch.Tensor, prototypes: torch.Tensor, num_thresholds: int) -> Pilot | None:
+    """Makes the choices; None if an embedding is not finite.
+
+    Args:
+        embeddings: (num_select, dim) float64 unit vectors.
+        prototypes: (K, dim) float64 unit vectors.
+        num_thresholds: thresholds per rival.
+    """
+    if not torch.isfinite(embeddings).all():
+        return None
+    winners = (embeddings @ prototypes.T).argmax(dim=1)
+    voted = int(torch.bincount(winners).argmax())
+    predicted = int((prototypes @ embeddings.mean(dim=0)).argmax())
+    units, distances = directions(prototypes, predicted)
+    thresholds = place_thresholds(embeddings @ units.T, num_thresholds)
+    return Pilot(voted, predicted, thresholds, bool(distances.min() < TIED))
+
+
+def place_thresholds(xi: torch.Tensor, num_thresholds: int) -> torch.Tensor:
+    """Thresholds around the pilot's mean in units of its standard deviation.
+
+    Args:
+        xi: (num_select, K-1) float64.
+        num_thresholds: thresholds per rival.
+
+    Returns:
+        (K-1, num_thresholds) ascending, in [-1, 1 - 1e-4].
+    """
+    spread = xi.std(dim=0, correction=0).clamp_min(SMALLEST_SPREAD)
+    grid = torch.linspace(-5.0, 2.5, num_thresholds, dtype=xi.dtype, device=xi.device)
+    return (xi.mean(dim=0)[:, None] + spread[:, None] * grid).clamp(-1.0, HIGHEST_THRESHOLD)

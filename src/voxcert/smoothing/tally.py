@@ -1,0 +1,112 @@
+"""Counts and sums of embeddings, accumulated in float64 on the encoder's device.
+
+They are the sufficient statistics of the rules; nothing here grows with the number of samples.
+"""
+
+import torch
+
+from voxcert.smoothing.statistics import Statistics
+
+NORM_TOLERANCE = 1e-3
+"""How far an embedding's or a prototype's norm may be from 1."""
+
+
+def unit_embeddings(output: torch.Tensor, num_rows: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The encoder's output as float64 unit vectors, and the largest deviation of a norm from 1.
+
+    The rows are normalised once more in float64, so that the certified f has |f| = 1 to rounding. Rows that are not
+    finite become NaN and do not enter the deviation; they stay on the device, so that nothing waits for it.
+
+    Raises:
+        ValueError: if the output has not the shape (num_rows, dim).
+    """
+    if output.shape != (num_rows, dim):
+        raise ValueError(f"encoder must return embeddings of shape {(num_rows, dim)}, got {tuple(output.shape)}")
+    embeddings = output.double()
+    norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
+    deviation = torch.nan_to_num((norms - 1.0).abs(), nan=0.0, posinf=0.0).amax()
+    return embeddings / norms, deviation
+
+
+def check_norms(deviation: torch.Tensor) -> None:
+    """Raises ValueError if embeddings are not of unit norm."""
+    if deviation > NORM_TOLERANCE:
+        raise ValueError(
+            f"encoder must return embeddings of unit norm (within {NORM_TOLERANCE}), "
+            f"got a norm that is off by {deviation:.3g}"
+        )
+
+
+def directions(prototypes: torch.Tensor, predicted: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit vectors from each rival's prototype to the predicted one, (K-1, dim), and the distances, (K-1,).
+
+    A rival with the very same prototype gets the direction 0, so its xi is 0 and no rule can certify against it.
+    """
+    rivals = torch.arange(len(prototypes), device=prototypes.device) != predicted
+    differences = prototypes[predicted] - prototypes[rivals]
+    distances = torch.linalg.vector_norm(differences, dim=1)
+    return differences / distances.clamp_min(torch.finfo(torch.float64).tiny)[:, None], distances
+
+
+class Tally:
+    """Running `Statistics` for fixed classes and thresholds.
+
+    Args:
+        prototypes: (K, dim) float64 unit vectors.
+        voted: class of the vote rule.
+        predicted: class of the embedding rules.
+        thresholds: (K-1, m) float64, ascending in each row.
+        sigma: standard deviation of the noise.
+    """
+
+    def __init__(
+        self, prototypes: torch.Tensor, voted: int, predicted: int, thresholds: torch.Tensor, sigma: float
+    ) -> None:
+        self._prototypes, self._thresholds = prototypes, thresholds
+        self._voted, self._predicted, self._sigma = voted, predicted, sigma
+        self._directions, _ = directions(prototypes, predicted)
+        num_rivals, num_thresholds = thresholds.shape
+        counts = {"dtype": torch.int64, "device": prototypes.device}
+        self._classes = torch.arange(len(prototypes), device=prototypes.device)
+        self._num_samples = 0
+        self._votes = torch.zeros(len(prototypes), **counts)
+        self._exceedances = torch.zeros(num_thresholds, num_rivals, **counts)
+        self._joint = torch.zeros(num_thresholds, **counts)
+        self._embedding_sum = prototypes.new_zeros(prototypes.shape[1])
+        self._xi_sum = prototypes.new_zeros(num_rivals)
+        self._xi_square_sum = prototypes.new_zeros(num_rivals)
+
+    def add(self, embeddings: torch.Tensor) -> None:
+        """Adds float64 unit embeddings, shape (batch, dim)."""
+        self._num_samples += len(embeddings)
+        winners = (embeddings @ self._prototypes.T).argmax(dim=1)
+        self._votes += (winners[:, None] == self._classes).sum(dim=0)
+        xi = embeddings @ self._directions.T  # (batch, rivals)
+        self._embedding_sum += embeddings.sum(dim=0)
+        self._xi_sum += xi.sum(dim=0)
+        self._xi_square_sum += xi.square().sum(dim=0)
+        # A loop over thresholds, not over samples: (batch, rivals, m) booleans would not fit with 7,000 speakers.
+        for j, threshold in enumerate(self._thresholds.T):
+            above = xi > threshold
+            self._exceedances[j] += above.sum(dim=0)
+            self._joint[j] += above.all(dim=1).sum()
+
+    def statistics(self) -> Statistics:
+        """What was added so far, as numpy arrays."""
+        arrays = {
+            "vote_counts": self._votes,
+            "embedding_sum": self._embedding_sum,
+            "xi_sum": self._xi_sum,
+            "xi_square_sum": self._xi_square_sum,
+            "thresholds": self._thresholds,
+            "exceedances": self._exceedances.T,
+            "joint_exceedances": self._joint,
+            "prototypes": self._prototypes,
+        }
+        return Statistics(
+            num_samples=self._num_samples,
+            voted=self._voted,
+            predicted=self._predicted,
+            sigma=self._sigma,
+            **{name: tensor.numpy(force=True).copy() for name, tensor in arrays.items()},
+        )
