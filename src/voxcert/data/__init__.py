@@ -12,13 +12,17 @@ from voxcert.data.enrollment import (
     split_enrollment,
     verification_trials,
 )
+from voxcert.data.espeak import EspeakVoices
+from voxcert.data.manifest import Manifest, write_manifest
 
 __all__ = [
     "SAMPLE_RATE",
     "TIMIT",
     "AudioError",
     "Corpus",
+    "EspeakVoices",
     "LibriSpeech",
+    "Manifest",
     "SpeakerDataModule",
     "SpeakerFolders",
     "Trial",
@@ -31,4 +35,5 @@ __all__ = [
     "read_trials",
     "split_enrollment",
     "verification_trials",
+    "write_manifest",
 ]

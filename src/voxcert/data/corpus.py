@@ -64,5 +64,5 @@ class Corpus(ABC):
         return found
 
     def __str__(self) -> str:
-        settings = ", ".join(f"{name}={str(value)!r}" for name, value in vars(self).items())
+        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"{type(self).__name__}({settings})"
