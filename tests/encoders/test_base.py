@@ -1,0 +1,64 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from voxcert.encoders.base import Recognizer, enroll
+
+
+def test_shape_errors_are_named(tiny):
+    with pytest.raises(ValueError, match=r"waveform must have shape \(batch, time\), got \(16000,\)"):
+        tiny(torch.zeros(16_000))
+
+
+def test_config_records_every_argument_and_survives_copies(tiny):
+    assert tiny.config["class_path"] == "voxcert.encoders.ecapa.ECAPA"
+    assert tiny.config["init_args"]["channels"] == 16
+    assert tiny.config["init_args"]["hop_ms"] == 10
+    assert copy.deepcopy(tiny).config == tiny.config
+
+
+def linear_encoder(waveform):
+    return F.normalize(waveform[:, :2], dim=-1)
+
+
+def test_prototypes_are_normalised_means():
+    batches = [
+        {"waveform": torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "speaker": ["b", "a"]},
+        {"waveform": torch.tensor([[0.0, 1.0]]), "speaker": ["b"]},
+    ]
+    recognizer = enroll(linear_encoder, batches)
+    assert recognizer.speakers == ["a", "b"]
+    torch.testing.assert_close(recognizer.prototypes, torch.tensor([[0.0, 1.0], [0.5**0.5, 0.5**0.5]]))
+    torch.testing.assert_close(recognizer(torch.tensor([[0.0, 2.0]])), torch.tensor([[1.0, 0.5**0.5]]))
+
+
+def test_enrolment_under_noise_is_seeded_and_near_the_smoothed_embedding():
+    batches = [{"waveform": torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "speaker": ["a", "b"]}]
+    first = enroll(linear_encoder, batches, sigma=0.5, num_noise=4000, seed=1)
+    again = enroll(linear_encoder, batches, sigma=0.5, num_noise=4000, seed=1)
+    other = enroll(linear_encoder, batches, sigma=0.5, num_noise=4000, seed=2)
+    assert torch.equal(first.prototypes, again.prototypes)
+    assert not torch.equal(first.prototypes, other.prototypes)
+    # By symmetry the smoothed embedding of an axis points along it.
+    torch.testing.assert_close(first.prototypes, torch.eye(2), atol=0.03, rtol=0)
+
+
+def test_one_speaker_is_refused():
+    with pytest.raises(ValueError, match="at least 2 speakers, got 1"):
+        enroll(linear_encoder, [{"waveform": torch.ones(1, 2), "speaker": ["a"]}])
+
+
+def test_a_speaker_without_direction_is_named():
+    batches = [{"waveform": torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]]), "speaker": ["a", "a", "b"]}]
+    with pytest.raises(ValueError, match="speaker 'a' cannot be enrolled"):
+        enroll(linear_encoder, batches)
+    batches[0]["waveform"][0] = float("nan")
+    with pytest.raises(ValueError, match="speaker 'a' cannot be enrolled"):
+        enroll(linear_encoder, batches)
+
+
+def test_recognizer_needs_a_name_for_each_prototype():
+    with pytest.raises(ValueError, match="each of the 2 prototypes, got 1"):
+        Recognizer(torch.nn.Identity(), torch.eye(2), ["a"])
