@@ -1,0 +1,124 @@
+"""Model cards: what a checkpoint was trained on and what was measured, with the command that measured it.
+
+`card.json` holds the facts and README.md renders them in the form of the Hugging Face hub (YAML front matter first).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from voxcert.encoders.checkpoint import checkpoint_hash, read_card, write_card
+from voxcert.evaluation.report import markdown_table
+from voxcert.evaluation.run_folder import read_summary
+
+KNOWN_DATA = {
+    "LibriSpeech": ("openslr/librispeech_asr", "LibriSpeech (Panayotov et al. 2015, OpenSLR 12), CC BY 4.0"),
+    "VoxCeleb": ("ProgramComputer/voxceleb", "VoxCeleb (Nagrani et al. 2017, Chung et al. 2018), CC BY 4.0"),
+}
+"""Corpus class -> dataset on the hub, and the credit that its licence asks for."""
+
+
+def add_metrics(folder: str, runs: Iterable[str]) -> dict[str, Any]:
+    """Adds what certification runs measured to the card of a checkpoint, and renders its README.md again.
+
+    Args:
+        folder: Checkpoint folder.
+        runs: Output folders of `certify`. A run with the settings of one that the card has takes its place.
+
+    Returns:
+        The card.
+
+    Raises:
+        ValueError: If a run has no summary (it was not finished), or measured other weights.
+    """
+    card = read_card(folder)
+    for run in runs:
+        summary = read_summary(run)
+        if summary["checkpoint_hash"] != checkpoint_hash(folder):
+            raise ValueError(
+                f"runs must have measured {folder} (hash {checkpoint_hash(folder)}), "
+                f"got {run} with the hash {summary['checkpoint_hash']}"
+            )
+        kept = ("command", "settings", "num_utterances", "num_speakers", "rules")
+        entry = {key: summary[key] for key in kept}
+        others = [old for old in card["metrics"] if old["settings"] != entry["settings"]]
+        card["metrics"] = [*others, entry]
+    write_card(folder, card)
+    write_readme(folder)
+    return card
+
+
+def write_readme(folder: str | Path) -> None:
+    """Renders README.md of a checkpoint folder from its card.json."""
+    folder = Path(folder)
+    (folder / "README.md").write_text(render(folder.resolve().name, read_card(folder)))
+
+
+def render(name: str, card: dict[str, Any]) -> str:
+    """Renders a model card.
+
+    Args:
+        name: Name of the checkpoint folder.
+        card: What `card.json` holds.
+    """
+    corpus = _class_name(card["training"].get("data", {}).get("corpus"))
+    dataset, credit = KNOWN_DATA.get(corpus, (None, None))
+    front = {
+        "license": card["license"],
+        "library_name": "voxcert",
+        "language": "en",
+        "tags": ["speaker-recognition", "speaker-identification", "randomized-smoothing", "certified-robustness"],
+        **({"datasets": [dataset]} if dataset else {}),
+        "metrics": ["accuracy"],
+    }
+    credit = card["attribution"] or credit
+    parts = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+        f"# {name}",
+        "A speaker encoder (16 kHz waveform to unit embedding) for certified speaker recognition by randomized "
+        f"smoothing, {card['parameters'] / 1e6:.2f} M parameters.",
+        f"```python\nimport voxcert\n\nencoder = voxcert.load_encoder({name!r})  # waveform (batch, time) in [-1, 1] "
+        "-> embedding (batch, dim)\n```",
+        f"Certify it on your speakers (`python certify.py --help`):\n\n```bash\npython certify.py --checkpoint {name} "
+        "--config configs/certify/librispeech.yaml --data.corpus.root DIR --output_dir runs/mine\n```",
+        "## Training\n\n" + "\n".join(f"- {fact}" for fact in _training_facts(card["training"])),
+        *([f"Trained on {credit}."] if credit else []),
+        "## Certified robustness\n\n" + ("\n\n".join(map(_measured, card["metrics"])) or "Not measured yet."),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _training_facts(training: dict[str, Any]) -> list[str]:
+    facts = [training["source"]] if "source" in training else []
+    if "data" in training:
+        facts.append(f"data: {_describe(training['data'].get('corpus'))}, parts {training['data'].get('train_parts')}")
+        facts.append(f"noise added to the waveforms: {_describe(training['noise']) or 'none'}")
+    if "steps" in training:
+        averaged = ", weights averaged over training" if training["averaged"] else ""
+        facts.append(f"{training['steps']} steps, {training['epochs']} epochs{averaged}")
+    if "command" in training:
+        facts.append(f"command: `{training['command']}`")
+    return facts
+
+
+def _measured(entry: dict[str, Any]) -> str:
+    settings = entry["settings"]
+    return (
+        f"```bash\n{entry['command']}\n```\n\n"
+        f"{entry['num_utterances']} utterances, {entry['num_speakers']} speakers enrolled, sigma "
+        f"{settings['sigma']:g}, alpha {settings['alpha']:g}, n = {settings['num_estimate']}.\n\n{markdown_table(entry['rules'])}"
+    )
+
+
+def _class_name(value: Any) -> str:
+    return value["class_path"].rpartition(".")[2] if isinstance(value, dict) and "class_path" in value else ""
+
+
+def _describe(value: Any) -> str:
+    """`{"class_path": "a.b.Uniform", "init_args": {"low": 0}}` as `Uniform(low=0)`."""
+    if not _class_name(value):
+        return ""
+    arguments = {key: item for key, item in (value.get("init_args") or {}).items() if item is not None}
+    return f"{_class_name(value)}({', '.join(f'{key}={item!r}' for key, item in arguments.items())})"

@@ -1,0 +1,189 @@
+"""The certification job: enrol speakers, certify test utterances on any number of devices, write rows and a summary.
+
+Certifying and plotting are joined by a flat file of rows, as in Cohen et al. 2019; here the file also lets a run that
+was killed go on where it stopped.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from voxcert.encoders.base import enroll
+from voxcert.evaluation.devices import device_name, launch, while_parent_lives
+from voxcert.evaluation.plots import plot_certified_accuracy
+from voxcert.evaluation.report import summarize
+from voxcert.evaluation.run_folder import (
+    PLOT,
+    check_settings,
+    comparable,
+    merge_rows,
+    open_rows,
+    read_config,
+    read_finished,
+    write_config,
+    write_summary,
+)
+from voxcert.evaluation.settings import CertificationSettings
+from voxcert.smoothing.batching import fastest_batch_size
+from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.certifier import Certifier
+from voxcert.smoothing.curves import certified_accuracy
+
+
+class SpeakerData(Protocol):
+    """What the job needs of a data module."""
+
+    def enrollment_dataloader(self, stage: str) -> Any:
+        """Batches {"waveform": (batch, time), "speaker": list[str]}."""
+
+    def items(self, stage: str) -> Any:
+        """Sequence of {"utterance", "speaker", "waveform": (time,)}, or "error" instead of the waveform."""
+
+
+def certify_speakers(
+    encoder: nn.Module,
+    data: SpeakerData,
+    settings: CertificationSettings,
+    *,
+    encoder_id: str = "",
+    origin: dict[str, Any] | None = None,
+    command: str = "",
+) -> dict[str, Any] | None:
+    """Enrols the speakers of `data` and certifies its test utterances.
+
+    Utterances that `settings.output_dir` has already are skipped, so a run that was killed is continued by the same
+    call, whatever the number of devices was.
+
+    Args:
+        encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode.
+        data: Enrolment batches and test items.
+        settings: How to certify.
+        encoder_id: Hash of the encoder; stands in every row, and a continued run must have the same.
+        origin: What made encoder and data, as plain values: kept in config.yaml, and compared on a restart.
+        command: The command line, for the summary.
+
+    Returns:
+        The summary that is in summary.json too; None in all processes but the first.
+
+    Raises:
+        ValueError: If the folder holds a run with other settings (the message names them), or enrolment fails.
+    """
+    config = {**(origin or {}), "checkpoint_hash": encoder_id, **asdict(settings)}
+    check_settings(settings.output_dir, config)  # before other processes are started
+    fabric = launch(settings.accelerator, settings.devices, settings.num_nodes)
+    encoder = encoder.to(fabric.device)
+    items = data.items("test")
+    settings = fabric.broadcast(_with_batch_size(settings, encoder, items, fabric) if fabric.is_global_zero else None)
+    if fabric.is_global_zero:
+        write_config(settings.output_dir, config | {"batch_size": settings.batch_size})
+        merge_rows(settings.output_dir, settings.rules)
+    fabric.barrier("the folder is ready")
+    noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise} if settings.enroll_noise else {}
+    batches = data.enrollment_dataloader("test")
+    recognizer = enroll(encoder, batches, seed=settings.seed, device=fabric.device, **noise)
+    _certify_share(_certifier(encoder, recognizer, settings, encoder_id), items, settings, fabric)
+    fabric.barrier("all rows are written")
+    if not fabric.is_global_zero:
+        return None
+    rows = merge_rows(settings.output_dir, settings.rules)
+    summary = {
+        "command": command,
+        "settings": comparable(config),
+        "checkpoint_hash": encoder_id,
+        "num_speakers": len(recognizer.speakers),
+        "versions": {name: version(name) for name in ("torch", "lightning", "speechbrain", "numpy", "scipy")},
+        **summarize_run(rows, settings.report_radii),
+    }
+    summary["timing"] |= {"device": device_name(fabric.device), "processes": fabric.world_size}
+    write_summary(settings.output_dir, summary)
+    plot_certified_accuracy(rows, Path(settings.output_dir) / PLOT)
+    return summary
+
+
+def summarize_run(rows: list[Certificate], radii: list[float]) -> dict[str, Any]:
+    """Summarises all rows of a run; what depends on the machine's speed is under `timing`."""
+    passes = list({row.utterance: row for row in rows}.values())  # one pass over the samples serves all rules
+    forwards, seconds = sum(row.num_forwards for row in passes), sum(row.seconds for row in passes)
+    return {
+        "num_utterances": len(passes),
+        "num_failed": sum(row.num_forwards == 0 for row in passes),
+        "total_forwards": forwards,
+        "mean_forwards": forwards / max(len(passes), 1),
+        "rules": summarize(rows, radii),
+        "timing": {"seconds": seconds, "forwards_per_second": forwards / seconds if seconds else 0.0},
+    }
+
+
+def _with_batch_size(
+    settings: CertificationSettings, encoder: Callable[[Tensor], Tensor], items: Any, fabric: Fabric
+) -> CertificationSettings:
+    """Settles an automatic batch size: the one the folder was made with, or else the fastest.
+
+    Sums of floats depend on it in the last digit, so all processes, and a continued run, use the same.
+    """
+    if settings.batch_size != "auto":
+        return settings
+    found = read_config(settings.output_dir)
+    if found is not None:
+        return replace(settings, batch_size=found["batch_size"])
+    readable = (item["waveform"] for item in map(items.__getitem__, range(len(items))) if "error" not in item)
+    waveform = next(readable, None)
+    if waveform is None:
+        return replace(settings, batch_size=1)
+    with torch.inference_mode():
+        limit = max(settings.num_select, settings.num_estimate)
+        return replace(settings, batch_size=fastest_batch_size(encoder, waveform.to(fabric.device), limit))
+
+
+def _certifier(encoder: nn.Module, recognizer: Any, settings: CertificationSettings, encoder_id: str) -> Certifier:
+    return Certifier(
+        encoder,
+        recognizer.prototypes,
+        recognizer.speakers,
+        sigma=settings.sigma,
+        alpha=settings.alpha,
+        num_select=settings.num_select,
+        num_estimate=settings.num_estimate,
+        num_looks=settings.num_looks,
+        rules=settings.rules,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        num_thresholds=settings.num_thresholds,
+        target_radius=settings.target_radius,
+        tolerance=settings.tolerance,
+        encoder_id=encoder_id,
+    )
+
+
+def _certify_share(certifier: Certifier, items: Any, settings: CertificationSettings, fabric: Fabric) -> None:
+    """Certifies every world_size-th item that is not done yet, and writes its rows at once."""
+    rows = read_finished(settings.output_dir, settings.rules)
+    done = {row.utterance for row in rows}
+    shown = [row for row in rows if row.rule == settings.rules[0]]
+    radius = next((radius for radius in settings.report_radii if radius > 0), 0.0)
+    indices = range(fabric.global_rank, len(items), fabric.world_size)
+    progress = tqdm(indices, desc="certifying", unit="utterance", disable=not fabric.is_global_zero)
+    with closing(open_rows(settings.output_dir, fabric.global_rank)) as writer:
+        for index in while_parent_lives(progress, fabric):
+            item = items[index]
+            if item["utterance"] in done:
+                continue
+            new = _certify_item(certifier, item)
+            writer.write(new)
+            shown.append(new[0])
+            accuracy = certified_accuracy(shown, [radius])[0]
+            progress.set_postfix_str(f"{settings.rules[0]}: CA at {radius:.3g} = {accuracy:.2f}")
+
+
+def _certify_item(certifier: Certifier, item: dict[str, Any]) -> list[Certificate]:
+    if "error" in item:
+        return certifier.failed(item["utterance"], item["speaker"], item["error"])
+    return certifier.certify(item["waveform"], utterance=item["utterance"], speaker=item["speaker"])
