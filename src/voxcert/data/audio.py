@@ -41,18 +41,19 @@ def load(path: str | Path, start: float = 0.0, end: float | None = None, min_sec
         AudioError: The file is missing, corrupt, empty, shorter than asked for, contains NaN or infinity, is
             constant (digitally silent), or exceeds `MAX_PEAK`.
     """
+    name = str(path) if start == 0 and end is None else f"{path} ({start:g} s to {'end' if end is None else end})"
     try:
         with soundfile.SoundFile(path) as file:
-            first, count = _frames(file, path, start, end, min_seconds)
+            first, count = _frames(file, name, start, end, min_seconds)
             file.seek(first)
             samples = torch.from_numpy(file.read(count, dtype="float32", always_2d=True))
             rate = file.samplerate
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(path, error) from error
     if len(samples) < count:
-        raise AudioError(f"{path}: corrupt: {count} frames announced, {len(samples)} could be decoded")
+        raise AudioError(f"{name}: corrupt: {count} frames announced, {len(samples)} could be decoded")
     waveform = samples.mean(dim=1)
-    _check_values(waveform, path)
+    _check_values(waveform, name)
     return resample(waveform, Fraction(SAMPLE_RATE, rate)).clamp(-1.0, 1.0)
 
 
@@ -108,34 +109,34 @@ def _resampler(ratio: Fraction) -> Resample:
 
 
 def _frames(
-    file: soundfile.SoundFile, path: str | Path, start: float, end: float | None, min_seconds: float
+    file: soundfile.SoundFile, name: str, start: float, end: float | None, min_seconds: float
 ) -> tuple[int, int]:
     """First frame and number of frames of a stretch, checked against what the file has."""
     seconds = file.frames / file.samplerate
     if file.frames == 0:
-        raise AudioError(f"{path}: empty: it has a header and no samples")
+        raise AudioError(f"{name}: empty: it has a header and no samples")
     if not 0 <= start < seconds:
-        raise AudioError(f"{path}: start must be in [0, {seconds:.3f}) seconds, got {start}")
+        raise AudioError(f"{name}: start must be in [0, {seconds:.3f}) seconds, got {start}")
     if end is not None and not start < end <= seconds + END_SLACK_SECONDS:
-        raise AudioError(f"{path}: end must be in ({start}, {seconds:.3f}] seconds, got {end}")
+        raise AudioError(f"{name}: end must be in ({start}, {seconds:.3f}] seconds, got {end}")
     first = round(start * file.samplerate)
     last = file.frames if end is None else min(file.frames, round(end * file.samplerate))
     if last - first < min_seconds * file.samplerate:
         length = (last - first) / file.samplerate
-        raise AudioError(f"{path}: too short: at least {min_seconds} seconds are needed, got {length:.3f}")
+        raise AudioError(f"{name}: too short: at least {min_seconds} seconds are needed, got {length:.3f}")
     return first, last - first
 
 
-def _check_values(waveform: Tensor, path: str | Path) -> None:
+def _check_values(waveform: Tensor, name: str) -> None:
     if not waveform.isfinite().all():
-        raise AudioError(f"{path}: samples must be finite, got NaN or infinity")
+        raise AudioError(f"{name}: samples must be finite, got NaN or infinity")
     low, high = waveform.aminmax()
     if low == high:
-        raise AudioError(f"{path}: digitally silent: every sample is {low.item():g}")
+        raise AudioError(f"{name}: digitally silent: every sample is {low.item():g}")
     peak = max(-low.item(), high.item())
     if peak > MAX_PEAK:
         raise AudioError(
-            f"{path}: samples must be in [-1, 1] (up to {MAX_PEAK:g} is clamped), got a peak of {peak:g}; "
+            f"{name}: samples must be in [-1, 1] (up to {MAX_PEAK:g} is clamped), got a peak of {peak:g}; "
             "16-bit numbers stored as floats must be divided by 32768"
         )
 

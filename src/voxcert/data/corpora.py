@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 from voxcert.data.corpus import Corpus, Utterance
@@ -36,10 +37,14 @@ class LibriSpeech(Corpus):
         for part in present if self.parts is None else self.parts:
             if part not in present:
                 raise ValueError(f"parts must be among {present} (in {root}), got {part!r}")
-            for path in audio_files(root / part, (".flac",)):
-                speaker = path.stem.split("-")[0]
-                text = _librispeech_texts(path.parent).get(path.stem, "")
-                yield Utterance(path.stem, path, speaker, text=text, part=part)
+            paths = list(audio_files(root / part, (".flac",)))
+            if self.parts and not paths:
+                raise ValueError(f"parts must hold FLAC files, got {part!r} (in {root}) without any")
+            for folder, own in groupby(paths, key=lambda path: path.parent):
+                texts = _librispeech_texts(folder)
+                for path in own:
+                    speaker = path.stem.split("-")[0]
+                    yield Utterance(path.stem, path, speaker, text=texts.get(path.stem, ""), part=part)
 
 
 class VoxCeleb(Corpus):
@@ -61,22 +66,22 @@ class VoxCeleb(Corpus):
         Raises:
             ValueError: There are recordings as AAC (.m4a) alone, which is what VoxCeleb 2 is published as.
         """
-        root = existing_folder(self.root)
-        aac_only = {}
-        found = {}
-        for path in audio_files(root, (*READABLE, ".m4a")):
-            if re.fullmatch(r"id\d{5}", path.parent.parent.name):
-                key = path.relative_to(path.parents[2]).with_suffix("").as_posix()
-                if path.suffix.lower() == ".m4a":
-                    aac_only[key] = path
-                else:
-                    yield Utterance(key, path, path.parent.parent.name, part=_voxceleb_part(path, root))
-                    found[key] = path
-        unreadable = sorted(aac_only.keys() - found.keys())
+        found, aac = set(), {}
+        for path in audio_files(existing_folder(self.root), (*READABLE, ".m4a")):
+            layout = re.search(r"((id\d{5})/[^/]+/[^/.]+)\.\w+$", path.absolute().as_posix())
+            if layout is None:
+                continue
+            name, speaker = layout.groups()
+            if path.suffix.lower() == ".m4a":
+                aac[name] = path
+            else:
+                found.add(name)
+                yield Utterance(name, path, speaker, part=_voxceleb_part(path, speaker))
+        unreadable = sorted(aac.keys() - found)
         if unreadable:
             raise ValueError(
-                f"{root}: {len(unreadable)} recordings are only there as AAC, which libsndfile does not read, such as "
-                f"{aac_only[unreadable[0]]}; convert each next to itself: ffmpeg -i X.m4a -ar 16000 -ac 1 X.wav"
+                f"{self.root}: {len(unreadable)} recordings are only there as AAC, which is not readable here, such as "
+                f"{aac[unreadable[0]]}; convert each next to itself: ffmpeg -i X.m4a -ar 16000 -ac 1 X.wav"
             )
 
 
@@ -95,10 +100,10 @@ class TIMIT(Corpus):
     def scan(self) -> Iterator[Utterance]:
         """Find every recording of the published layout; copies such as SA1.WAV.wav are passed over."""
         for path in audio_files(existing_folder(self.root), (".wav",)):
-            speaker, dialect, part = (folder.name for folder in path.parents[:3])
-            is_layout = re.fullmatch(r"dr\d", dialect.lower()) and part.lower() in ("train", "test")
-            if is_layout and "." not in path.stem:
-                name = f"{speaker}/{path.stem}".upper()
+            layout = re.search(r"/(train|test)/dr\d/(\w+)/(\w+)\.wav$", path.absolute().as_posix(), re.IGNORECASE)
+            if layout is not None:
+                part, speaker, sentence = layout.groups()
+                name = f"{speaker}/{sentence}".upper()
                 yield Utterance(name, path, speaker.upper(), text=_timit_text(path), part=part.lower())
 
 
@@ -155,9 +160,8 @@ def _download_librispeech(root: str, parts: list[str]) -> None:
         LIBRISPEECH(root, url=part, download=True)
 
 
-def _voxceleb_part(path: Path, root: Path) -> str:
-    folders = path.relative_to(root).parts[:-3]
-    is_test = "test" in folders or "id10270" <= path.parent.parent.name <= "id10309"
+def _voxceleb_part(path: Path, speaker: str) -> str:
+    is_test = "test" in path.absolute().parts[-5:-3] or "id10270" <= speaker <= "id10309"
     return "test" if is_test else "dev"
 
 

@@ -98,8 +98,17 @@ class SpeakerDataModule(L.LightningDataModule):
 
     @property
     def num_classes(self) -> int:
-        """Training speakers times speed factors."""
-        return len(by_speaker(self.split.train)) * len(self.speed_factors)
+        """Training speakers times speed factors.
+
+        Raises:
+            ValueError: There are fewer than two training speakers.
+        """
+        num_speakers = len(by_speaker(self.split.train))
+        if num_speakers < 2:
+            raise ValueError(
+                f"at least 2 speakers must be left to train, got {num_speakers}: check train_parts and who is held out"
+            )
+        return num_speakers * len(self.speed_factors)
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches {"waveform": (batch, time), "label": (batch,) long}."""
@@ -125,13 +134,14 @@ class SpeakerDataModule(L.LightningDataModule):
             ValueError: The stage has no speakers, or a tested speaker has no readable enrolment.
         """
         evaluation = self._evaluation(stage)
-        utterances = evaluation.enroll
+        purpose = f"enrolment ({stage})"
+        utterances = readable(evaluation.enroll, purpose) if self.skip_bad else evaluation.enroll
+        segments = [segment for one in utterances for segment in cut(one, self.crop_seconds)]
         if self.skip_bad:
-            utterances = readable(utterances, f"enrolment ({stage})")
-            lost = {one.speaker for one in evaluation.test} - {one.speaker for one in utterances}
+            segments = readable(segments, purpose)  # a good recording may have a silent stretch
+            lost = {one.speaker for one in evaluation.test} - {one.speaker for one in segments}
             if lost:
                 raise ValueError(f"tested speakers must have readable enrolment audio, {sorted(lost)} have none")
-        segments = [segment for one in utterances for segment in cut(one, self.crop_seconds)]
         return self._loader(self._named(segments), collate_fn=_collate)
 
     def items(self, stage: Stage) -> Dataset:
@@ -192,24 +202,18 @@ class SpeakerDataModule(L.LightningDataModule):
         )
 
     def _check(self) -> None:
-        at_least_one = ("crops_per_utterance", "batch_size")
         for name in ("crop_seconds", "train_crop_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in at_least_one:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("num_val_speakers", "num_test_speakers", "num_workers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if self.protocol.num_enroll < 1:
-            raise ValueError(f"num_enroll must be at least 1, got {self.protocol.num_enroll}")
-        if self.max_test_utterances is not None and self.max_test_utterances < 1:
-            raise ValueError(f"max_test_utterances must be at least 1 or null, got {self.max_test_utterances}")
-        if not self.speed_factors or not all(0.1 <= factor <= 10 for factor in self.speed_factors):
-            raise ValueError(f"speed_factors must be one or more numbers in [0.1, 10], got {self.speed_factors}")
-        if len(set(self.speed_factors)) < len(self.speed_factors):
-            raise ValueError(f"speed_factors must differ, got {self.speed_factors}")
+        least = {"num_val_speakers": 0, "num_test_speakers": 0, "num_workers": 0}
+        least |= {"num_enroll": 1, "crops_per_utterance": 1, "batch_size": 1, "max_test_utterances": 1}
+        for name, bound in least.items():
+            value = self.protocol.num_enroll if name == "num_enroll" else getattr(self, name)
+            if value is not None and value < bound:
+                raise ValueError(f"{name} must be at least {bound}, got {value}")
+        factors = self.speed_factors
+        if not factors or len(set(factors)) < len(factors) or not all(0.1 <= factor <= 10 for factor in factors):
+            raise ValueError(f"speed_factors must be one or more different numbers in [0.1, 10], got {factors}")
 
 
 def _collate(items: list[dict]) -> dict:

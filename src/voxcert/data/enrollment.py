@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from voxcert.data.audio import duration
+from voxcert.data.audio import AudioError, duration
 from voxcert.data.corpus import Utterance
 
 EnrollUnit = Literal["auto", "utterance", "segment"]
@@ -58,15 +58,17 @@ def split_enrollment(
 ) -> tuple[list[Utterance], list[Utterance]]:
     """Divide each speaker's material into what enrols and what tests.
 
-    - "utterance": `num_enroll` whole recordings enrol and the other recordings test.
-    - "segment": recordings are cut, `num_enroll` segments enrol, and the segments of recordings that no enrolment
-      segment came from test; where there is no such recording, all other segments do.
-    - "auto": by recording where a speaker has two or more, otherwise by segment; at most `num_enroll` of them enrol,
+    - "utterance": `num_enroll` whole utterances enrol and the others test.
+    - "segment": utterances are cut, `num_enroll` segments enrol and the others test. A file that cannot be read is
+      not cut: it stays whole, for its reader to say what is wrong with it.
+    - "auto": by utterance where a speaker has two or more, otherwise by segment; at most `num_enroll` of them enrol,
       fewer where otherwise none would be left to test.
+
+    What is left tests only if it lies in a file that enrols nothing; where there is no such file, all of it tests.
 
     Args:
         utterances: Of any number of speakers, in any order.
-        num_enroll: Recordings or segments that enrol a speaker.
+        num_enroll: Utterances or segments that enrol a speaker.
         unit: What is counted.
         segment_seconds: Length of a segment.
         seed: Of the draw.
@@ -82,10 +84,10 @@ def split_enrollment(
     for speaker, own in by_speaker(utterances).items():
         shuffled = _shuffled(own, f"{seed}/{speaker}")
         by_segment = unit == "segment" or (unit == "auto" and len(own) == 1)
-        pieces = [piece for one in shuffled for piece in cut(one, segment_seconds)] if by_segment else shuffled
+        pieces = [piece for one in shuffled for piece in _pieces(one, segment_seconds)] if by_segment else shuffled
         count = min(num_enroll, len(pieces) - 1) if unit == "auto" else num_enroll
         if not 0 < count < len(pieces):
-            kind = f"segments of {segment_seconds:g} seconds" if by_segment else "recordings"
+            kind = f"segments of {segment_seconds:g} seconds" if by_segment else "utterances"
             needed = 2 if unit == "auto" else num_enroll + 1
             raise ValueError(f"speaker {speaker!r} needs at least {needed} {kind} to enrol and test, got {len(pieces)}")
         if by_segment and len(own) == 1:
@@ -196,8 +198,15 @@ def _shuffled(things: Sequence, key: str) -> list:
     return random.Random(key).sample(things, len(things))  # a text as seed is hashed by SHA-512: stable everywhere
 
 
+def _pieces(utterance: Utterance, seconds: float) -> list[Utterance]:
+    try:
+        return cut(utterance, seconds)
+    except AudioError:
+        return [utterance]
+
+
 def _apart(candidates: list[Utterance], enrolled: list[Utterance]) -> list[Utterance]:
-    """The candidates from recordings that enrolled nothing, or all of them where there are none."""
+    """The candidates from files that enrol nothing, or all of them where there are none."""
     used = {utterance.path for utterance in enrolled}
     return [one for one in candidates if one.path not in used] or candidates
 

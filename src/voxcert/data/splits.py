@@ -4,8 +4,8 @@ import random
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
-from voxcert.data.audio import AudioError
 from voxcert.data.corpus import Utterance
 from voxcert.data.enrollment import EnrollUnit, by_speaker, enrollment_only, split_enrollment
 
@@ -100,8 +100,6 @@ def split_speakers(
     test = _hold_out(pool, num_test_speakers, protocol, "num_test_speakers")
     val = _hold_out(pool, num_val_speakers, protocol, "num_val_speakers")
     train = [utterance for own in pool.values() for utterance in own]
-    if len(pool) < 2:
-        raise ValueError(f"at least 2 speakers are needed to train, got {len(pool)}")
     evaluated = protocol.divide(tested or test)
     return Split(
         train=train,
@@ -113,17 +111,11 @@ def split_speakers(
 def _hold_out(pool: dict[str, list[Utterance]], count: int, protocol: Protocol, argument: str) -> list[Utterance]:
     """Take `count` speakers with enough material out of the pool, in an order drawn by the seed."""
     order = random.Random(f"{protocol.seed}/{argument}").sample(sorted(pool), len(pool))
-    chosen: list[str] = []
-    for speaker in order:
-        if len(chosen) == count:
-            break
-        if _has_enough(pool[speaker], protocol):
-            chosen.append(speaker)
-    if len(chosen) < count or count < 0 or len(pool) - count < 2:
-        most = max(0, min(len(chosen), len(pool) - 2))
+    chosen = list(islice((speaker for speaker in order if _has_enough(pool[speaker], protocol)), count))
+    if len(chosen) < count:
         raise ValueError(
-            f"{argument} must be in [0, {most}]: of {len(pool)} speakers in the training parts 2 must be left to "
-            f"train, and who is held out needs enough material to enrol and test; got {count}"
+            f"{argument} must be in [0, {len(chosen)}], got {count}: no more of the {len(pool)} speakers in the "
+            "training parts have enough material to enrol and test"
         )
     return [utterance for speaker in chosen for utterance in pool.pop(speaker)]
 
@@ -131,8 +123,6 @@ def _hold_out(pool: dict[str, list[Utterance]], count: int, protocol: Protocol, 
 def _has_enough(utterances: list[Utterance], protocol: Protocol) -> bool:
     try:
         protocol.divide(utterances)
-    except AudioError:
-        raise
     except ValueError:
         return False
     return True

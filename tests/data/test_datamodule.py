@@ -1,0 +1,197 @@
+import lightning as L
+import pytest
+import torch
+
+from voxcert.data import AudioError, LibriSpeech, SpeakerDataModule, SpeakerFolders
+
+
+def silence(data, number=0):
+    """Overwrite a file of the test split with nothing; return its utterance."""
+    utterance = data.split.test.test[number]
+    utterance.path.write_bytes(b"")
+    return utterance
+
+
+@pytest.fixture
+def data(espeak):
+    """Make a data module over six synthetic speakers: three to train, one to validate, two to test."""
+
+    def make(corpus=espeak, **changes):
+        sizes = {"num_val_speakers": 1, "num_test_speakers": 2, "num_enroll": 2, "batch_size": 4}
+        return SpeakerDataModule(corpus, **sizes | changes)
+
+    return make
+
+
+@pytest.fixture
+def folders(write_audio, tmp_path):
+    """Six speakers with four second-long files each, to be damaged."""
+    for speaker in "abcdef":
+        for number in range(4):
+            write_audio(f"{speaker}/{number}.wav", seconds=1.0)
+    return SpeakerFolders(str(tmp_path))
+
+
+def test_training_batches(data):
+    module = data(speed_factors=[1.0, 0.9], crops_per_utterance=3)
+    assert module.num_classes == 6
+    loader = module.train_dataloader()
+    batches = list(loader)
+    assert len(batches) == len(loader) == 18
+    assert {batch["waveform"].shape for batch in batches} == {(4, 32_000)}
+    labels = torch.cat([batch["label"] for batch in batches])
+    assert labels.dtype == torch.long
+    assert torch.bincount(labels).tolist() == [12] * 6
+
+
+def test_the_last_batch_is_dropped_only_where_there_is_a_whole_one(data):
+    assert [len(batch["label"]) for batch in data(batch_size=5).train_dataloader()] == [5, 5]
+    assert [len(batch["label"]) for batch in data(batch_size=50).train_dataloader()] == [12]
+
+
+def test_the_corpus_is_read_once(data, espeak, monkeypatch):
+    module = data()
+    module.train_dataloader()
+    monkeypatch.setattr(espeak, "scan", lambda: [])
+    assert module.num_classes == 3
+    assert len(module.items("test")) == 4
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_seed_repeats_the_training_batches(data, num_workers):
+    epochs = []
+    for _ in range(2):
+        L.seed_everything(7, workers=True, verbose=False)
+        epochs.append(list(data(num_workers=num_workers).train_dataloader()))
+    for first, second in zip(*epochs, strict=True):
+        assert torch.equal(first["waveform"], second["waveform"])
+        assert torch.equal(first["label"], second["label"])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_evaluation_batches_do_not_depend_on_workers(data, num_workers):
+    module = data(num_workers=num_workers)
+    (batch,) = module.test_dataloader()
+    items = [module.items("test")[i] for i in range(4)]
+    assert batch["utterance"] == [item["utterance"] for item in items]
+    assert batch["speaker"] == [item["speaker"] for item in items]
+    assert torch.equal(batch["waveform"], torch.stack([item["waveform"] for item in items]))
+    assert batch["waveform"].shape == (4, 48_000)
+
+
+def test_enrollment_batches_hold_every_speaker(data):
+    module = data()
+    tested = {one.speaker for one in module.split.test.test}
+    speakers = [name for batch in module.enrollment_dataloader("test") for name in batch["speaker"]]
+    assert len(set(speakers)) == 6
+    assert tested < set(speakers)
+    assert speakers == [name for batch in module.enrollment_dataloader("test") for name in batch["speaker"]]
+    alone = data(distractors=False).enrollment_dataloader("test")
+    assert {name for batch in alone for name in batch["speaker"]} == tested
+
+
+def test_enrollment_cuts_whole_recordings(data):
+    module = data(crop_seconds=1.0)
+    seconds = sum(int(len(one.load()) / 16_000) for one in module.split.val.enroll)
+    assert sum(len(batch["speaker"]) for batch in module.enrollment_dataloader("val")) == seconds
+
+
+def test_items_may_be_limited(data):
+    module = data(max_test_utterances=3)
+    names = [module.items("test")[i]["speaker"] for i in range(3)]
+    assert len(module.items("test")) == 3
+    assert len(set(names)) == 2
+    assert len(data(max_test_utterances=100).items("test")) == 4
+
+
+def test_stages_without_speakers(data):
+    module = data(num_val_speakers=0, num_test_speakers=0)
+    assert module.val_dataloader() == []
+    with pytest.raises(ValueError, match="stage 'val' has no speakers: set num_val_speakers"):
+        module.items("val")
+    with pytest.raises(ValueError, match="stage 'test' has no speakers: set test_parts or num_test_speakers"):
+        module.test_dataloader()
+    with pytest.raises(ValueError, match="stage must be 'val' or 'test', got 'train'"):
+        module.items("train")
+
+
+def test_all_speakers_may_be_tested(data):
+    module = data(num_val_speakers=0, num_test_speakers=6)
+    assert len(module.items("test")) == 12
+    with pytest.raises(ValueError, match="at least 2 speakers must be left to train, got 0"):
+        _ = module.num_classes
+
+
+def test_bad_audio_is_an_error(data, folders):
+    module = data(folders)
+    bad = silence(module)
+    with pytest.raises(AudioError, match=f"{bad.path}: empty"):
+        [module.items("test")[i] for i in range(4)]
+    with pytest.raises(AudioError, match=f"{bad.path}: empty"):
+        list(module.test_dataloader())
+
+
+def test_bad_audio_is_skipped_with_its_reason(data, folders):
+    module = data(folders, on_bad_audio="skip")
+    bad = silence(module)
+    items = [module.items("test")[i] for i in range(4)]
+    assert [item["utterance"] for item in items if "error" in item] == [bad.id]
+    with pytest.warns(UserWarning, match=f"1 utterances left out of test:\n{bad.path}: empty"):
+        (batch,) = module.test_dataloader()
+    assert len(batch["utterance"]) == 3
+
+
+def test_bad_enrollment_is_skipped_unless_a_tested_speaker_has_none(data, folders):
+    module = data(folders, on_bad_audio="skip")
+    own = [one for one in module.split.test.enroll if one.speaker == module.split.test.test[0].speaker]
+    own[0].path.write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"1 utterances left out of enrolment \(test\)"):
+        loader = module.enrollment_dataloader("test")
+    assert len(loader.dataset) == 11
+    own[1].path.write_bytes(b"")
+    with (
+        pytest.warns(UserWarning, match="2 utterances left out"),
+        pytest.raises(ValueError, match=rf"must have readable enrolment audio, \['{own[0].speaker}'\] have none"),
+    ):
+        module.enrollment_dataloader("test")
+
+
+def test_training_goes_on_without_a_bad_file(data, folders):
+    module = data(folders, on_bad_audio="skip")
+    module.split.train[0].path.unlink()
+    with pytest.warns(UserWarning, match="left out of training"):
+        assert sum(len(batch["label"]) for batch in module.train_dataloader()) == 12
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "allowed"),
+    [
+        ("crop_seconds", 0, "must be positive"),
+        ("train_crop_seconds", -2.0, "must be positive"),
+        ("num_enroll", 0, "must be at least 1"),
+        ("batch_size", 0, "must be at least 1"),
+        ("crops_per_utterance", 0, "must be at least 1"),
+        ("num_workers", -1, "must be at least 0"),
+        ("num_val_speakers", -1, "must be at least 0"),
+        ("max_test_utterances", 0, "must be at least 1"),
+        ("speed_factors", [1.0, 0.0], r"must be one or more different numbers in \[0.1, 10\]"),
+        ("speed_factors", [], "must be one or more different numbers"),
+        ("speed_factors", [1.0, 1.0], "must be one or more different numbers"),
+    ],
+)
+def test_bad_arguments_are_named(data, argument, value, allowed):
+    with pytest.raises(ValueError, match=f"{argument} {allowed}") as caught:
+        data(**{argument: value})
+    assert str(caught.value).endswith(f"got {value}")
+
+
+def test_real_speech_under_one_setting(librispeech):
+    module = SpeakerDataModule(
+        LibriSpeech(librispeech), train_parts=["train-clean-100"], test_parts=["test-other"], num_val_speakers=11
+    )
+    assert module.num_classes == 190
+    assert next(iter(module.train_dataloader()))["waveform"].shape == (64, 32_000)
+    assert (len(module.items("val")), len(module.items("test"))) == (11, 50)
+    for stage, num_speakers in (("val", 201), ("test", 211)):
+        names = {one.speaker for one in module.enrollment_dataloader(stage).dataset.utterances}
+        assert len(names) == num_speakers

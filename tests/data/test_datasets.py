@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+
+from voxcert.data import AudioError, Utterance, crop
+from voxcert.data.datasets import NamedCrops, TrainingCrops, readable
+
+
+@pytest.fixture
+def utterances(write_audio):
+    """Two utterances of anna and one of ben, a second each."""
+    return [
+        Utterance(name, write_audio(f"{name}.wav", seconds=1.0), speaker)
+        for name, speaker in (("a", "anna"), ("bb", "anna"), ("ccc", "ben"))
+    ]
+
+
+@pytest.fixture
+def with_bad(utterances, tmp_path):
+    """The same, anna's second file being corrupt."""
+    (tmp_path / "bb.wav").write_bytes(b"RIFF and nothing")
+    return utterances
+
+
+def test_every_speed_is_a_class_of_its_own(utterances):
+    dataset = TrainingCrops(utterances, 4000, [1.0, 0.9, 1.1], crops_per_utterance=2)
+    assert len(dataset) == 18
+    labels = [dataset[i]["label"].item() for i in range(18)]
+    assert labels == [0, 2, 4] * 4 + [1, 3, 5] * 2
+    assert {dataset[i]["waveform"].shape for i in range(18)} == {(4000,)}
+
+
+@pytest.mark.parametrize(("factor", "heard"), [(0.9, 900), (1.1, 1100), (1.0, 1000), (2.0, 2000)])
+def test_speed_moves_the_pitch(write_audio, factor, heard):
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(64_000) / 16_000)
+    both = [Utterance(name, write_audio("tone.wav", samples=tone), name) for name in ("x", "y")]
+    waveform = TrainingCrops(both, 16_000, [factor])[0]["waveform"]
+    assert waveform.shape == (16_000,)
+    assert torch.fft.rfft(waveform).abs().argmax().item() == heard
+
+
+def test_crops_follow_the_random_state(utterances):
+    dataset = TrainingCrops(utterances, 2000)
+    torch.manual_seed(1)
+    first, other = dataset[0]["waveform"], dataset[0]["waveform"]
+    torch.manual_seed(1)
+    assert torch.equal(dataset[0]["waveform"], first)
+    assert not torch.equal(first, other)
+
+
+def test_short_utterances_are_repeated(utterances):
+    torch.manual_seed(0)
+    waveform = TrainingCrops(utterances, 20_000)[0]["waveform"]
+    assert torch.equal(waveform[:4000], waveform[16_000:])
+
+
+def test_cached_waveforms_are_the_same(utterances, tmp_path):
+    torch.manual_seed(1)
+    expected = TrainingCrops(utterances, 2000)[2]["waveform"]
+    dataset = TrainingCrops(utterances, 2000, cache=True)
+    for path in tmp_path.glob("*.wav"):
+        path.unlink()
+    torch.manual_seed(1)
+    assert torch.equal(dataset[2]["waveform"], expected)
+
+
+def test_a_bad_training_file_is_an_error(with_bad):
+    with pytest.raises(AudioError, match="bb.wav: not readable"):
+        TrainingCrops(with_bad, 2000)[1]
+    with pytest.raises(AudioError, match="bb.wav: not readable"):
+        TrainingCrops(with_bad, 2000, cache=True)
+
+
+def test_a_bad_training_file_may_be_replaced_by_the_next(with_bad):
+    dataset = TrainingCrops(with_bad, 2000, skip_bad=True)
+    with pytest.warns(UserWarning, match="left out of training: .*bb.wav: not readable"):
+        assert dataset[1]["label"] == 1
+    with pytest.warns(UserWarning, match="bb.wav"):
+        dataset = TrainingCrops(with_bad, 2000, cache=True, skip_bad=True)
+    assert dataset[1]["label"] == 1
+    with (
+        pytest.warns(UserWarning, match="bb.wav"),
+        pytest.raises(AudioError, match="no training utterance is readable"),
+    ):
+        TrainingCrops(with_bad[1:2], 2000, skip_bad=True)[0]
+
+
+def test_named_crops(utterances):
+    item = NamedCrops(utterances, 4000)[2]
+    assert (item["utterance"], item["speaker"]) == ("ccc", "ben")
+    assert torch.equal(item["waveform"], crop(utterances[2].load(), 4000))
+
+
+def test_a_bad_named_file_is_an_error_or_a_reason(with_bad):
+    with pytest.raises(AudioError, match="bb.wav"):
+        NamedCrops(with_bad, 4000)[1]
+    item = NamedCrops(with_bad, 4000, report_bad=True)[1]
+    assert set(item) == {"utterance", "speaker", "error"}
+    assert "bb.wav: not readable" in item["error"]
+
+
+def test_readable_lists_the_others_once(with_bad, tmp_path):
+    (tmp_path / "a.wav").unlink()
+    with pytest.warns(UserWarning, match=r"2 utterances left out of the test:\n.*a.wav: missing.*\n.*bb.wav") as caught:
+        assert [one.id for one in readable(with_bad, "the test")] == ["ccc"]
+    assert len(caught) == 1
