@@ -148,7 +148,9 @@ def test_bad_enrollment_is_skipped_unless_a_tested_speaker_has_none(data, folder
     with pytest.warns(UserWarning, match=r"1 utterances left out of enrolment \(test\)"):
         loader = module.enrollment_dataloader("test")
     assert len(loader.dataset) == 11
+    assert len(module.enrollment_dataloader("test").dataset) == 11  # and warns once
     own[1].path.write_bytes(b"")
+    module = data(folders, on_bad_audio="skip")
     with (
         pytest.warns(UserWarning, match="2 utterances left out"),
         pytest.raises(ValueError, match=rf"must have readable enrolment audio, \['{own[0].speaker}'\] have none"),

@@ -78,6 +78,7 @@ class SpeakerDataModule(L.LightningDataModule):
         self.cache = cache
         self.max_test_utterances = max_test_utterances
         self.skip_bad = on_bad_audio == "skip"
+        self._segments: dict[Stage, list[Utterance]] = {}  # read once: validation enrols in every epoch
         self._check()
 
     @cached_property
@@ -133,16 +134,9 @@ class SpeakerDataModule(L.LightningDataModule):
         Raises:
             ValueError: The stage has no speakers, or a tested speaker has no readable enrolment.
         """
-        evaluation = self._evaluation(stage)
-        purpose = f"enrolment ({stage})"
-        utterances = readable(evaluation.enroll, purpose) if self.skip_bad else evaluation.enroll
-        segments = [segment for one in utterances for segment in cut(one, self.crop_seconds)]
-        if self.skip_bad:
-            segments = readable(segments, purpose)  # a good recording may have a silent stretch
-            lost = {one.speaker for one in evaluation.test} - {one.speaker for one in segments}
-            if lost:
-                raise ValueError(f"tested speakers must have readable enrolment audio, {sorted(lost)} have none")
-        return self._loader(self._named(segments), collate_fn=_collate)
+        if stage not in self._segments:
+            self._segments[stage] = self._enrollment_segments(self._evaluation(stage), stage)
+        return self._loader(self._named(self._segments[stage]), collate_fn=_collate)
 
     def items(self, stage: Stage) -> Dataset:
         """Items {"utterance": str, "speaker": str, "waveform": (time,)} to evaluate, in order of speaker and id.
@@ -168,6 +162,17 @@ class SpeakerDataModule(L.LightningDataModule):
             ValueError: There are no test speakers.
         """
         return self._evaluation_loader("test")
+
+    def _enrollment_segments(self, evaluation: Evaluation, stage: Stage) -> list[Utterance]:
+        purpose = f"enrolment ({stage})"
+        utterances = readable(evaluation.enroll, purpose) if self.skip_bad else evaluation.enroll
+        segments = [segment for one in utterances for segment in cut(one, self.crop_seconds)]
+        if self.skip_bad:
+            segments = readable(segments, purpose)  # a good recording may have a silent stretch
+            lost = {one.speaker for one in evaluation.test} - {one.speaker for one in segments}
+            if lost:
+                raise ValueError(f"tested speakers must have readable enrolment audio, {sorted(lost)} have none")
+        return segments
 
     def _evaluation_loader(self, stage: Stage) -> DataLoader:
         utterances = self._tested(stage)
