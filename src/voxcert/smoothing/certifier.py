@@ -73,7 +73,7 @@ class Certifier:
         rules: Sequence[str] = ("distribution", "vote"),
         batch_size: int | str = "auto",
         seed: int = 0,
-        num_thresholds: int = 16,
+        num_thresholds: int = 24,
         target_radius: float | None = None,
         tolerance: float = 0.05,
         encoder_id: str = "",

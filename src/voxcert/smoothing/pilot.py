@@ -6,6 +6,7 @@ whatever was selected, the certificate abstains or is right with probability 1 -
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from voxcert.smoothing.tally import directions
@@ -58,13 +59,16 @@ def select(embeddings: torch.Tensor, prototypes: torch.Tensor, num_thresholds: i
 def place_thresholds(xi: torch.Tensor, num_thresholds: int) -> torch.Tensor:
     """Thresholds around the pilot's mean in units of its standard deviation.
 
+    Nearly all of the integral lies left of the distribution, where one threshold that (almost) every sample
+    exceeds secures it: three far ones are there for heavy tails, an even grid for the rest.
+
     Args:
         xi: (num_select, K-1) float64.
-        num_thresholds: thresholds per rival.
+        num_thresholds: thresholds per rival, more than three.
 
     Returns:
         (K-1, num_thresholds) ascending, in [-1, 1 - 1e-4].
     """
     spread = xi.std(dim=0, correction=0).clamp_min(SMALLEST_SPREAD)
-    grid = torch.linspace(-5.0, 2.5, num_thresholds, dtype=xi.dtype, device=xi.device)
-    return (xi.mean(dim=0)[:, None] + spread[:, None] * grid).clamp(-1.0, HIGHEST_THRESHOLD)
+    offsets = xi.new_tensor([-12.0, -9.0, -7.0, *np.linspace(-6.0, 2.5, num_thresholds - 3)])
+    return (xi.mean(dim=0)[:, None] + spread[:, None] * offsets).clamp(-1.0, HIGHEST_THRESHOLD)

@@ -103,21 +103,30 @@ def distribution_radius(thresholds: np.ndarray, probabilities: np.ndarray, sigma
 def exceedance_bounds(statistics: Statistics, alpha: float | None) -> np.ndarray:
     """Simultaneous lower bounds on P(xi_k > t_kj), shape (K-1, m), not increasing in t.
 
-    Half of alpha is shared evenly by the (K-1) m single events, the other half by the m joint events
-    "xi_k > t_kj for all rivals k". A joint event is contained in each of its single events, so its bound is a bound
-    for every rival, and it pays no union over rivals: far left of the means, where nearly all of the integral
-    is, all xi_k clear their thresholds at once and the joint bound is the better one. ``P(xi > t)`` does not increase
-    in t, so a bound at t also holds at every smaller threshold.
+    Half of alpha is shared evenly by the (K-1) m single events, the other half (see `joint_shares`) by the m joint
+    events "xi_k > t_kj for all rivals k". A joint event is contained in each of its single events, so the bound
+    on its probability is a bound for every rival, and it pays for no union over rivals: far left of the means, where
+    nearly all of the integral is, all xi_k clear their thresholds at once and the joint bound is the better one. And
+    since P(xi > t) does not increase in t, a bound at t also holds at every smaller threshold.
     """
     num_rivals, num_thresholds = statistics.exceedances.shape
-    n = statistics.num_samples
-    single, joint = statistics.exceedances, statistics.joint_exceedances
-    if alpha is None or num_rivals == 1:
-        bounds = _proportions(single, n, alpha and alpha / num_thresholds)
+    n, single, joint = statistics.num_samples, statistics.exceedances, statistics.joint_exceedances
+    if alpha is None:
+        bounds = _proportions(single, n, None)
+    elif num_rivals == 1:
+        bounds = clopper_pearson_lower(single, n, alpha / num_thresholds)
     else:
-        share = alpha / (2 * num_thresholds)
-        bounds = np.maximum(_proportions(single, n, share / num_rivals), _proportions(joint, n, share))
+        shares = joint_shares(alpha / 2.0, num_thresholds)
+        together = [clopper_pearson_lower(k, n, share) for k, share in zip(joint, shares, strict=True)]
+        alone = clopper_pearson_lower(single, n, alpha / (2.0 * num_rivals * num_thresholds))
+        bounds = np.maximum(alone, np.array(together))
     return np.maximum.accumulate(bounds[:, ::-1], axis=1)[:, ::-1]
+
+
+def joint_shares(alpha: float, num_thresholds: int) -> np.ndarray:
+    """Splits alpha over the joint events, leftmost first, each 0.8 times the one before: few reach the right."""
+    weights = 0.8 ** np.arange(num_thresholds)
+    return alpha * weights / weights.sum()
 
 
 def mean_bounds(statistics: Statistics, alpha: float | None) -> np.ndarray:

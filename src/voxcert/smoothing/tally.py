@@ -62,7 +62,7 @@ class Tally:
     def __init__(
         self, prototypes: torch.Tensor, voted: int, predicted: int, thresholds: torch.Tensor, sigma: float
     ) -> None:
-        self._prototypes, self._thresholds = prototypes, thresholds
+        self._prototypes, self._thresholds = prototypes, thresholds.contiguous()
         self._voted, self._predicted, self._sigma = voted, predicted, sigma
         self._directions, _ = directions(prototypes, predicted)
         num_rivals, num_thresholds = thresholds.shape
@@ -70,8 +70,8 @@ class Tally:
         self._classes = torch.arange(len(prototypes), device=prototypes.device)
         self._num_samples = 0
         self._votes = torch.zeros(len(prototypes), **counts)
-        self._exceedances = torch.zeros(num_thresholds, num_rivals, **counts)
-        self._joint = torch.zeros(num_thresholds, **counts)
+        self._ranks = torch.zeros(num_rivals, num_thresholds + 1, **counts)
+        self._smallest_ranks = torch.zeros(num_thresholds + 1, **counts)
         self._embedding_sum = prototypes.new_zeros(prototypes.shape[1])
         self._xi_sum = prototypes.new_zeros(num_rivals)
         self._xi_square_sum = prototypes.new_zeros(num_rivals)
@@ -81,15 +81,16 @@ class Tally:
         self._num_samples += len(embeddings)
         winners = (embeddings @ self._prototypes.T).argmax(dim=1)
         self._votes += (winners[:, None] == self._classes).sum(dim=0)
-        xi = embeddings @ self._directions.T  # (batch, rivals)
+        xi = self._directions @ embeddings.T  # (rivals, batch)
         self._embedding_sum += embeddings.sum(dim=0)
-        self._xi_sum += xi.sum(dim=0)
-        self._xi_square_sum += xi.square().sum(dim=0)
-        # A loop over thresholds, not over samples: (batch, rivals, m) booleans would not fit with 7,000 speakers.
-        for j, threshold in enumerate(self._thresholds.T):
-            above = xi > threshold
-            self._exceedances[j] += above.sum(dim=0)
-            self._joint[j] += above.all(dim=1).sum()
+        self._xi_sum += xi.sum(dim=1)
+        self._xi_square_sum += xi.square().sum(dim=1)
+        # xi > thresholds[j] exactly where more than j thresholds lie strictly below xi, for all rivals where the
+        # smallest of these ranks is above j: histograms of ranks hold all exceedances.
+        ranks = torch.searchsorted(self._thresholds, xi)
+        ones = torch.ones_like(ranks)
+        self._ranks.scatter_add_(1, ranks, ones)
+        self._smallest_ranks.scatter_add_(0, ranks.amin(dim=0), ones[0])
 
     def statistics(self) -> Statistics:
         """What was added so far, as numpy arrays."""
@@ -99,8 +100,8 @@ class Tally:
             "xi_sum": self._xi_sum,
             "xi_square_sum": self._xi_square_sum,
             "thresholds": self._thresholds,
-            "exceedances": self._exceedances.T,
-            "joint_exceedances": self._joint,
+            "exceedances": _above(self._ranks),
+            "joint_exceedances": _above(self._smallest_ranks),
             "prototypes": self._prototypes,
         }
         return Statistics(
@@ -110,3 +111,8 @@ class Tally:
             sigma=self._sigma,
             **{name: tensor.numpy(force=True).copy() for name, tensor in arrays.items()},
         )
+
+
+def _above(histogram: torch.Tensor) -> torch.Tensor:
+    """How many ranks are above j, for j = 0 .. m - 1, from the histogram of ranks 0 .. m in the last axis."""
+    return histogram.flip(-1).cumsum(dim=-1)[..., :-1].flip(-1)

@@ -21,8 +21,10 @@ def require(name: str, value: Any, allowed: str, holds: bool) -> None:
 
 def check_settings(settings: Any) -> None:
     """Checks the scalar attributes of a `Certifier`."""
-    for name in ("num_select", "num_estimate", "num_looks", "num_thresholds"):
+    for name in ("num_select", "num_estimate", "num_looks"):
         require(name, getattr(settings, name), "an integer of at least 1", _is_count(getattr(settings, name)))
+    grid = settings.num_thresholds
+    require("num_thresholds", grid, "an integer of at least 4", _is_integer(grid) and grid >= 4)
     require("seed", settings.seed, "an integer", _is_integer(settings.seed))
     sigma, alpha, tolerance = settings.sigma, settings.alpha, settings.tolerance
     require("sigma", sigma, "finite and above 0", 0.0 < sigma < math.inf)
