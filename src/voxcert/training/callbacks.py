@@ -92,8 +92,7 @@ class CertificationCallback(L.Callback):
             values = self._summary([row for row in rows if row.rule == rule])
             pl_module.log_dict({f"certified/{rule}/{name}": value for name, value in values.items()})
             if rule == self.rules[0]:
-                pl_module.log_dict({f"certified/{name}": value for name, value in values.items()})
-                pl_module.log("certified/acr", values["acr"], prog_bar=True)
+                pl_module.log_dict({f"certified/{name}": value for name, value in values.items()}, prog_bar=True)
         # One pass over the samples serves every rule: its forwards and seconds stand in the rows of the first one.
         once = [row for row in rows if row.rule == self.rules[0]]
         speed = sum(row.num_forwards for row in once) / max(sum(row.seconds for row in once), 1e-9)
