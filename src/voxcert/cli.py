@@ -3,12 +3,32 @@
 `train` is a LightningCLI (fit, validate, test); every other command is a function whose signature makes its options.
 """
 
+import argparse
+import inspect
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import lightning as L
+import yaml
+from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.encoders.checkpoint import CheckpointError, checkpoint_hash, load_encoder
+from voxcert.evaluation.card import add_metrics
+from voxcert.evaluation.certification import certify_speakers
+from voxcert.evaluation.plots import plot_certified_accuracy
+from voxcert.evaluation.report import TABLE_NOTE, default_radii, markdown_table, statement, summarize
+from voxcert.evaluation.run_folder import PLOT, read_run
+from voxcert.evaluation.settings import CertificationSettings
+from voxcert.smoothing.certificate import Certificate
+from voxcert.training.export import export as export_checkpoint
 
 
 class LoggedConfig(SaveConfigCallback):
@@ -51,3 +71,126 @@ def train(args: Any = None) -> TrainCLI:
         seed_everything_default=0,
         args=args,
     )
+
+
+def certify(args: list[str] | None = None, program: str = "python certify.py") -> None:
+    """Certifies an encoder: enrols speakers, proves a radius for every test utterance, writes rows, table and plot.
+
+    Args:
+        args: Arguments instead of those of the command line.
+        program: How the command was called.
+    """
+    args = sys.argv[1:] if args is None else args
+    parser = _certify_parser(program)
+    config = parser.parse_args(args)
+    plain = yaml.safe_load(parser.dump(config, skip_none=False))
+    with _messages_for_errors():
+        encoder_id = checkpoint_hash(config.checkpoint)
+        if config.checkpoint_hash not in (None, encoder_id):
+            raise CheckpointError(
+                f"checkpoint_hash must be {config.checkpoint_hash}, {config.checkpoint} has {encoder_id}"
+            )
+        summary = certify_speakers(
+            load_encoder(config.checkpoint),
+            parser.instantiate(config).data,
+            CertificationSettings(**{field.name: config[field.name] for field in fields(CertificationSettings)}),
+            encoder_id=encoder_id,
+            origin={name: plain[name] for name in ("checkpoint", "data")},
+            command=f"{program} {shlex.join(args)}",
+        )
+        if summary is not None:  # in the first process
+            _show(config.output_dir, summary["rules"], read_run(config.output_dir))
+
+
+def _certify_parser(program: str) -> ArgumentParser:
+    parser = ArgumentParser(prog=program, description=_first_line(certify))
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below; may be repeated.")
+    parser.add_argument("--checkpoint", type=str, required=True, help="Folder such as checkpoints/ecapa-mini.")
+    parser.add_argument(
+        "--checkpoint_hash", type=str | None, help="Refuse other weights; the config.yaml of a run holds those it had."
+    )
+    parser.add_class_arguments(CertificationSettings, None)
+    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    return parser
+
+
+def export(args: list[str], program: str = "voxcert export") -> None:
+    """Turns a Lightning checkpoint into a checkpoint folder with safetensors, config, card and model card."""
+    parser = ArgumentParser(prog=program, description=_first_line(export))
+    parser.add_function_arguments(export_checkpoint, as_positional=True)
+    config = parser.parse_args(args)
+    with _messages_for_errors():
+        folder = export_checkpoint(**config.as_dict())
+        print(f"{folder} is written; `voxcert.load_encoder({str(folder)!r})` loads it.")
+
+
+def card(args: list[str], program: str = "voxcert card") -> None:
+    """Adds what certification runs measured to a checkpoint's card and renders its README.md again."""
+    parser = ArgumentParser(prog=program, description=_first_line(card))
+    parser.add_argument("folder", type=str, help="Checkpoint folder.")
+    parser.add_argument("runs", type=str, nargs="*", help="Output folders of `certify`.")
+    config = parser.parse_args(args)
+    with _messages_for_errors():
+        add_metrics(config.folder, config.runs)
+        print(f"{config.folder}/README.md is written.")
+
+
+def report(args: list[str], program: str = "voxcert report") -> None:
+    """Shows the tables of certification runs and draws their plots again, from their rows alone."""
+    parser = ArgumentParser(prog=program, description=_first_line(report))
+    parser.add_argument("runs", type=str, nargs="+", help="Output folders of `certify`.")
+    parser.add_argument("--radii", type=list[float] | None, help="Radii of the table; multiples of sigma when null.")
+    config = parser.parse_args(args)
+    with _messages_for_errors():
+        for run in config.runs:
+            rows = read_run(run)
+            plot_certified_accuracy(rows, Path(run) / PLOT)
+            _show(run, summarize(rows, config.radii or default_radii(rows[0].sigma)), rows)
+
+
+COMMANDS = {
+    "train": train,
+    "certify": lambda args: certify(args, "voxcert certify"),
+    "export": export,
+    "card": card,
+    "report": report,
+}
+
+
+def main(args: list[str] | None = None) -> None:
+    """Runs the `voxcert` command.
+
+    Args:
+        args: Arguments instead of those of the command line.
+    """
+    args = sys.argv[1:] if args is None else args
+    purposes = [f"  {name:9}{_first_line(globals()[name])}" for name in COMMANDS]
+    parser = argparse.ArgumentParser(
+        prog="voxcert",
+        usage="voxcert COMMAND ... (voxcert COMMAND --help for its options)",
+        description="Speaker recognition with proved robustness.\n\n" + "\n".join(purposes),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above")
+    command = parser.parse_args(args[:1]).command
+    # LightningCLI suspects a mistake where it is handed arguments while sys.argv has some too.
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run")
+    COMMANDS[command](args[1:])
+
+
+def _show(folder: str, rules: dict[str, Any], rows: list[Certificate]) -> None:
+    print(f"\n{folder}\n\n{markdown_table(rules)}\n\n{TABLE_NOTE}\n\n{statement(rows)}\n\n{Path(folder) / PLOT}")
+
+
+@contextmanager
+def _messages_for_errors() -> Iterator[None]:
+    """Shows what a ValueError says (they are for users: a setting, a file) without a traceback, exit status 2."""
+    try:
+        yield
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _first_line(function: Any) -> str:
+    return inspect.getdoc(function).splitlines()[0]

@@ -79,7 +79,7 @@ def render(name: str, card: dict[str, Any]) -> str:
         f"# {name}",
         "A speaker encoder (16 kHz waveform to unit embedding) for certified speaker recognition by randomized "
         f"smoothing, {card['parameters'] / 1e6:.2f} M parameters.",
-        f"```python\nimport voxcert\n\nencoder = voxcert.load_encoder({name!r})  # waveform (batch, time) in [-1, 1] "
+        f'```python\nimport voxcert\n\nencoder = voxcert.load_encoder("{name}")  # waveform (batch, time) in [-1, 1] '
         "-> embedding (batch, dim)\n```",
         f"Certify it on your speakers (`python certify.py --help`):\n\n```bash\npython certify.py --checkpoint {name} "
         "--config configs/certify/librispeech.yaml --data.corpus.root DIR --output_dir runs/mine\n```",
@@ -105,11 +105,11 @@ def _training_facts(training: dict[str, Any]) -> list[str]:
 
 def _measured(entry: dict[str, Any]) -> str:
     settings = entry["settings"]
-    return (
-        f"```bash\n{entry['command']}\n```\n\n"
-        f"{entry['num_utterances']} utterances, {entry['num_speakers']} speakers enrolled, sigma "
-        f"{settings['sigma']:g}, alpha {settings['alpha']:g}, n = {settings['num_estimate']}.\n\n{markdown_table(entry['rules'])}"
+    facts = (
+        f"{entry['num_utterances']} utterances, {entry['num_speakers']} speakers enrolled, "
+        f"sigma {settings['sigma']:g}, alpha {settings['alpha']:g}, n = {settings['num_estimate']}."
     )
+    return f"```bash\n{entry['command']}\n```\n\n{facts}\n\n{markdown_table(entry['rules'])}"
 
 
 def _class_name(value: Any) -> str:

@@ -176,14 +176,15 @@ def _certify_share(certifier: Certifier, items: Any, settings: CertificationSett
             item = items[index]
             if item["utterance"] in done:
                 continue
-            new = _certify_item(certifier, item)
+            new = certify_item(certifier, item)
             writer.write(new)
             shown.append(new[0])
             accuracy = certified_accuracy(shown, [radius])[0]
             progress.set_postfix_str(f"{settings.rules[0]}: CA at {radius:.3g} = {accuracy:.2f}")
 
 
-def _certify_item(certifier: Certifier, item: dict[str, Any]) -> list[Certificate]:
+def certify_item(certifier: Certifier, item: dict[str, Any]) -> list[Certificate]:
+    """Certifies an item of a data module; one whose audio cannot be read becomes rows that say why."""
     if "error" in item:
         return certifier.failed(item["utterance"], item["speaker"], item["error"])
     return certifier.certify(item["waveform"], utterance=item["utterance"], speaker=item["speaker"])

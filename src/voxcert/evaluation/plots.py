@@ -24,6 +24,7 @@ COLORS = {
     "published_se": "#cc79a7",
 }
 """Told apart by colour-blind readers (Okabe and Ito); a published rule has the colour of its sound sister."""
+STYLES = {"lipschitz": ":", "published_mean": "--", "published_se": "--"}  # `lipschitz` all but covers `mean`
 
 
 def certified_accuracy_figure(rows: Sequence[Certificate]) -> Figure:
@@ -47,7 +48,7 @@ def certified_accuracy_figure(rows: Sequence[Certificate]) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for rule, own in groups.items():
-        _draw_rule(axes, rule, own, limit)
+        _draw_rule(axes, rule, own)
     first = rows[0]
     axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel="l2 norm of the perturbation (waveform in [-1, 1])")
     axes.set_ylabel("certified accuracy")
@@ -69,16 +70,16 @@ def plot_certified_accuracy(rows: Sequence[Certificate], path: str | Path) -> No
     certified_accuracy_figure(rows).savefig(path, dpi=150)
 
 
-def _draw_rule(axes: Axes, rule: str, rows: list[Certificate], limit: float) -> None:
-    own = [row.radius for row in rows if row.correct and row.abstained is None]
-    radii = np.unique([0.0, *own, limit])
+def _draw_rule(axes: Axes, rule: str, rows: list[Certificate]) -> None:
+    """Draws the curve of one rule down to its largest radius, where it reaches 0."""
+    radii = np.unique([0.0, *(row.radius for row in rows if row.correct and row.abstained is None)])
     shares = certified_accuracy(rows, radii)
     bands = np.array([wilson_interval(round(share * len(rows)), len(rows)) for share in shares])
-    sound = is_guarantee(rule)
     color = COLORS.get(rule, "0.4")
-    label = rule if sound else f"{rule} (not a guarantee)"
-    axes.step(radii, shares, where="post", color=color, linestyle="-" if sound else "--", linewidth=1.8, label=label)
-    if sound:
+    style = {"linestyle": STYLES.get(rule, "-"), "linewidth": 1.8, "color": color}
+    label = rule if is_guarantee(rule) else f"{rule} (not a guarantee)"
+    axes.step(radii, shares, where="post", label=label, **style)
+    if is_guarantee(rule):
         axes.fill_between(radii, *bands.T, step="post", color=color, alpha=0.12, linewidth=0)
 
 

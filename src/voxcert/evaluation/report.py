@@ -96,8 +96,8 @@ def markdown_table(rules: dict[str, dict[str, Any]]) -> str:
 
 
 TABLE_NOTE = (
-    "CA at r: share of all utterances with the right speaker and a radius above r (l2 norm of the perturbation, waveform "
-    "in [-1, 1]), with its 95 % Wilson interval. ACR: mean radius, wrong and abstained ones counting 0. "
+    "CA at r: share of all utterances with the right speaker and a radius above r (l2 norm of the perturbation, "
+    "waveform in [-1, 1]), with its 95 % Wilson interval. ACR: mean radius, wrong and abstained ones counting 0. "
     "n → ∞: plug-in estimate, no guarantee."
 )
 
@@ -121,7 +121,7 @@ def statement(rows: Sequence[Certificate]) -> str:
     loudness = f" ({middle.snr_db:.1f} dB below that utterance)" if middle.snr_db is not None else ""
     return (
         f"Proved for {len(proved)} of {len(own)} utterances, with an error probability of at most {middle.alpha:g} for "
-        f"each: the {classifier} classifier smoothed with sigma {middle.sigma:g} names the right speaker, and goes on naming "
-        "that speaker whatever is added to the waveform, as long as its l2 norm is below the utterance's radius "
+        f"each: the {classifier} classifier smoothed with sigma {middle.sigma:g} names the right speaker, and goes on "
+        "naming that speaker whatever is added to the waveform, as long as its l2 norm is below the utterance's radius "
         f"(rule {rule}; at least half of these radii are {middle.radius:.3g}{loudness} or more)."
     )

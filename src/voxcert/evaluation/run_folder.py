@@ -91,6 +91,19 @@ def read_finished(folder: str | Path, rules: Iterable[str]) -> list[Certificate]
     return [row for row in rows if row.utterance in finished]
 
 
+def read_run(folder: str | Path) -> list[Certificate]:
+    """Rows of a run, finished or not.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    path = Path(folder) / ROWS
+    rows = read_rows(path) if path.is_file() else []
+    if not rows:
+        raise ValueError(f"{folder} must be the folder of a certification run, got one without rows ({ROWS})")
+    return rows
+
+
 def merge_rows(folder: str | Path, rules: Iterable[str]) -> list[Certificate]:
     """Gathers the row files of all processes, of this run or a killed one, in rows.jsonl, by speaker and utterance.
 
