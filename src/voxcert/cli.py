@@ -37,7 +37,7 @@ class LoggedConfig(SaveConfigCallback):
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Sends the config to the logger; rank 0 only."""
         if trainer.logger is not None:
-            trainer.logger.log_hyperparams({"config": self.parser.dump(self.config, skip_none=False)})
+            trainer.logger.log_hyperparams({"config": self.parser.dump(self.config, skip_unset=False)})
 
 
 class TrainCLI(LightningCLI):
@@ -83,13 +83,12 @@ def certify(args: list[str] | None = None, program: str = "python certify.py") -
     args = sys.argv[1:] if args is None else args
     parser = _certify_parser(program)
     config = parser.parse_args(args)
-    plain = yaml.safe_load(parser.dump(config, skip_none=False))
+    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
     with _messages_for_errors():
         encoder_id = checkpoint_hash(config.checkpoint)
         if config.checkpoint_hash not in (None, encoder_id):
-            raise CheckpointError(
-                f"checkpoint_hash must be {config.checkpoint_hash}, {config.checkpoint} has {encoder_id}"
-            )
+            expected = config.checkpoint_hash
+            raise CheckpointError(f"checkpoint_hash must be {expected}, got {encoder_id} in {config.checkpoint}")
         summary = certify_speakers(
             load_encoder(config.checkpoint),
             parser.instantiate(config).data,
