@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from voxcert.encoders.base import enroll
-from voxcert.evaluation.devices import device_name, launch, while_parent_lives
+from voxcert.evaluation.devices import FilledBatches, device_name, launch, while_parent_lives
 from voxcert.evaluation.plots import plot_certified_accuracy
 from voxcert.evaluation.report import summarize
 from voxcert.evaluation.run_folder import (
@@ -79,7 +79,7 @@ def certify_speakers(
     config = {**(origin or {}), "checkpoint_hash": encoder_id, **asdict(settings)}
     check_settings(settings.output_dir, config)  # before other processes are started
     fabric = launch(settings.accelerator, settings.devices, settings.num_nodes)
-    encoder = encoder.to(fabric.device)
+    encoder = FilledBatches(encoder).to(fabric.device).eval()
     items = data.items("test")
     settings = fabric.broadcast(_with_batch_size(settings, encoder, items, fabric) if fabric.is_global_zero else None)
     if fabric.is_global_zero:

@@ -4,6 +4,7 @@ The certificates are those of `voxcert.smoothing`; the same seed gives every utt
 that curves of different epochs differ by the weights alone.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 
 import lightning as L
@@ -14,6 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 from tqdm import tqdm
 
 from voxcert.encoders.base import enroll
+from voxcert.evaluation.certification import certify_item
 from voxcert.evaluation.plots import plot_certified_accuracy
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certifier import Certifier
@@ -125,10 +127,7 @@ class CertificationCallback(L.Callback):
         mine = chosen[trainer.global_rank :: trainer.world_size]
         rows: dict[int, list[Certificate]] = {}
         for index in tqdm(mine, desc="Certifying", leave=False, disable=not trainer.is_global_zero):
-            item = items[index]
-            if "error" not in item:
-                waveform = item["waveform"].to(pl_module.device)
-                rows[index] = certifier.certify(waveform, utterance=item["utterance"], speaker=item["speaker"])
+            rows[index] = certify_item(certifier, items[index])
         self.batch_size = certifier.batch_size  # found once, kept for the epochs to come
         gathered = gather_dict(rows)
         return [row for index in sorted(gathered) for row in gathered[index]]
@@ -177,7 +176,7 @@ class CertificationCallback(L.Callback):
             title="Certified accuracy",
             xname="l2 radius",
         )
-        records = [row.to_dict() for row in rows]
+        records = [asdict(row) for row in rows]
         columns = list(records[0])
         table = wandb.Table(columns=columns, data=[[record[name] for name in columns] for record in records])
         logger.experiment.log({"certified/curve": series, "certified/rows": table})

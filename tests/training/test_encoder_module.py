@@ -1,0 +1,132 @@
+import copy
+
+import pytest
+import torch
+
+from voxcert.encoders.checkpoint import save_encoder
+from voxcert.training.encoder_module import EncoderModule
+from voxcert.training.losses import Consistency, Stability
+from voxcert.training.noise import Fixed
+
+
+def state(module):
+    return copy.deepcopy(module.state_dict())
+
+
+def test_fit_learns_and_validates(module, data, trainer):
+    before = state(module)
+    fitted = trainer()
+    fitted.fit(module, datamodule=data)
+    assert 0 <= fitted.callback_metrics["val/accuracy"] <= 1
+    assert torch.isfinite(fitted.callback_metrics["train/loss"])
+    assert any(not torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_options_work_together(encoder, data, trainer, precision):
+    module = EncoderModule(encoder, 4, noise=Fixed(0.01), num_noise=2, regularizer=Consistency())
+    fitted = trainer(precision=precision, accumulate_grad_batches=2)
+    fitted.fit(module, datamodule=data)
+    assert fitted.callback_metrics["train/regularizer"] > 0
+
+
+def test_stability_classifies_the_clean_view_alone(encoder, data, trainer):
+    module = EncoderModule(encoder, 4, noise=Fixed(0.5), regularizer=Stability(weight=0.0), margin=0.0)
+    fitted = trainer(max_steps=1)
+    fitted.fit(module, datamodule=data)
+    waveform = torch.randn(2, 4_000)
+    torch.testing.assert_close(module._views(waveform)[0], waveform)
+    assert module._views(waveform).shape == (2, 2, 4_000)
+
+
+def test_frozen_modules_stay_with_their_statistics(encoder, data, trainer):
+    module = EncoderModule(encoder, 4, noise=Fixed(0.01), freeze=["encoder.network.blocks"])
+    before = state(module)
+    trainer().fit(module, datamodule=data)
+    after = module.state_dict()
+    frozen = [name for name in before if name.startswith("encoder.network.blocks")]
+    assert frozen
+    assert all(torch.equal(before[name], after[name]) for name in frozen)
+    assert not torch.equal(before["encoder.network.fc.conv.weight"], after["encoder.network.fc.conv.weight"])
+
+
+def test_learning_rate_groups(encoder, data, trainer):
+    module = EncoderModule(encoder, 4, lr=1e-2, lr_multipliers={"encoder": 0.1})
+    fitted = trainer()
+    fitted.fit(module, datamodule=data)
+    groups = fitted.optimizers[0].param_groups
+    assert sorted(group["max_lr"] for group in groups) == pytest.approx([1e-3, 1e-2])
+    assert sum(len(group["params"]) for group in groups) == len(list(module.parameters()))
+
+
+def test_margin_rises_to_its_value(module, data, trainer):
+    margins = []
+    module.on_train_batch_end = lambda *_: margins.append(module.criterion.margin)
+    trainer(max_epochs=4).fit(module, datamodule=data)
+    assert margins[0] == 0
+    assert margins[-1] == pytest.approx(0.2)
+    assert margins == sorted(margins)
+
+
+def test_starts_from_a_checkpoint_folder(encoder, tmp_path):
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(0.5)
+    save_encoder(encoder, tmp_path, {})
+    fresh = type(encoder)(**encoder.config["init_args"])
+    module = EncoderModule(fresh, 4, init_from=str(tmp_path))
+    for name, value in encoder.state_dict().items():
+        torch.testing.assert_close(module.encoder.state_dict()[name], value)
+
+
+def test_resumed_training_equals_uninterrupted_training(encoder, data, trainer, tmp_path):
+    """The same number of steps in one go and in two gives the same weights."""
+    twin = copy.deepcopy(encoder)
+    torch.manual_seed(0)
+    whole = EncoderModule(encoder, 4)
+    torch.manual_seed(0)
+    half = EncoderModule(twin, 4)
+    torch.manual_seed(1)
+    trainer(max_epochs=4).fit(whole, datamodule=data)
+
+    class Stop(Exception):
+        """The crash."""
+
+    def crash():
+        if half.current_epoch == 2:
+            raise Stop
+
+    torch.manual_seed(1)
+    first = trainer(max_epochs=4)
+    half.on_train_epoch_end = lambda: first.save_checkpoint(tmp_path / "half.ckpt", weights_only=False)
+    half.on_train_epoch_start = crash
+    with pytest.raises(Stop):
+        first.fit(half, datamodule=data)
+    random_state = torch.get_rng_state()
+
+    resumed = EncoderModule(copy.deepcopy(encoder), 4)
+    torch.set_rng_state(random_state)
+    trainer(max_epochs=4).fit(resumed, datamodule=data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_noise": 0}, "num_noise must be at least 1, got 0"),
+        ({"regularizer": Consistency()}, "regularizer compares noisy views"),
+        ({"regularizer": Consistency(), "noise": Fixed(0.1)}, "num_noise to at least 2"),
+        ({"margin_warmup": 2}, r"margin_warmup must be a share of the steps in \[0, 1\], got 2"),
+        ({"freeze": ["encoder.blocks"]}, "freeze must name modules such as encoder.network, got 'encoder.blocks'"),
+        ({"init_from": "nowhere"}, "nowhere does not exist"),
+    ],
+)
+def test_bad_options_are_named(encoder, options, message):
+    with pytest.raises(ValueError, match=message):
+        EncoderModule(encoder, 4, **options)
+
+
+def test_schedules_need_an_end(module, data, trainer):
+    with pytest.raises(ValueError, match="trainer.max_epochs or trainer.max_steps must be set"):
+        trainer(max_epochs=-1).fit(module, datamodule=data)
