@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: $(STAMP)  ## Train, watch certified accuracy, export, certify: the main job on synthetic voices
 	rm -rf $(DEMO)
-	$(BIN)/python train.py fit --config configs/train/demo.yaml --trainer.default_root_dir $(DEMO)/train
+	$(BIN)/python train.py fit --config configs/train/demo.yaml 
 	$(BIN)/voxcert export $(DEMO)/train/last.ckpt $(DEMO)/checkpoint
 	$(BIN)/python certify.py --checkpoint $(DEMO)/checkpoint --config configs/certify/espeak.yaml --output_dir $(DEMO)/certify
 
