@@ -140,7 +140,10 @@ def test_killed_run_continues_to_the_same_result(config, tmp_path):
 
 def test_two_processes_give_the_rows_of_one(config, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # each of the two processes has one
     certify(["--config", str(config), "--output_dir", str(one)])
+    torch.set_num_threads(threads)
     with script("--config", config, "--output_dir", two, "--devices", 2) as process:
         printed, errors = process.communicate()
     assert process.returncode == 0, errors

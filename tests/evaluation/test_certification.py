@@ -8,10 +8,14 @@ import pytest
 import torch
 import yaml
 
+from voxcert.encoders.ecapa import ECAPA
 from voxcert.evaluation.certification import certify_speakers
+from voxcert.evaluation.devices import FilledBatches
 from voxcert.evaluation.run_folder import ROWS, open_rows, read_run
 from voxcert.evaluation.settings import CertificationSettings
 from voxcert.smoothing import Certifier
+
+TINY = {"channels": 16, "mfa_channels": 48, "dim": 24, "attention_channels": 8, "se_channels": 8, "res2net_scale": 4}
 
 
 @pytest.fixture
@@ -146,6 +150,21 @@ def test_missing_accelerator_is_told(toy, settings):
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match="accelerator 'cuda' with devices 1 cannot be used"):
         certify_speakers(*toy, replace(settings, accelerator="cuda"))
+
+
+@pytest.mark.parametrize("size", [1, 5, 16, 20])
+def test_embeddings_do_not_depend_on_the_number_of_threads(size):
+    encoder = FilledBatches(ECAPA(**TINY).eval())
+    waveform = 0.1 * torch.randn(size, 8000)
+    before = torch.get_num_threads()
+    outputs = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            outputs.append(encoder(waveform))
+    torch.set_num_threads(before)
+    assert len(outputs[0]) == size
+    assert torch.equal(*outputs)
 
 
 def test_defaults_are_those_of_the_certifier():

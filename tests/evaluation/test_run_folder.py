@@ -74,3 +74,9 @@ def test_unfinished_runs_are_told(tmp_path):
         read_summary(tmp_path)
     with pytest.raises(ValueError, match="got one without rows"):
         read_run(tmp_path)
+
+
+def test_a_hash_that_looks_like_a_number_stays_a_text(tmp_path):
+    write_config(tmp_path, {"checkpoint_hash": "123456789012e345", "sigma": 1e-05})
+    assert (tmp_path / "config.yaml").read_text() == "checkpoint_hash: '123456789012e345'\nsigma: 1.0e-05\n"
+    assert read_config(tmp_path) == {"checkpoint_hash": "123456789012e345", "sigma": 1e-05}

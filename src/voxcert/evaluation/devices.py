@@ -7,8 +7,33 @@ from datetime import timedelta
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
+from torch import Tensor, nn
 
 LONGEST_WAIT = timedelta(days=7)  # of a process that is done with its share for the others
+LEAST_ROWS = 16
+
+
+class FilledBatches(nn.Module):
+    """An encoder whose embeddings on the CPU do not depend on the number of threads.
+
+    A process with one thread computes 1x1 convolutions of fewer than 16 rows by another algorithm than one with several
+    (ATen, `ConvParams::use_mkldnn`), and two processes have half the threads each of one. So smaller batches are filled
+    up to 16 rows; otherwise results would differ in the last digits between one process and several.
+
+    Args:
+        encoder: Waveform (batch, time) -> embedding (batch, dim), row by row.
+    """
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Embeds waveforms (batch, time) as (batch, dim)."""
+        missing = LEAST_ROWS - len(waveform)
+        if missing <= 0 or waveform.device.type != "cpu":
+            return self.encoder(waveform)
+        return self.encoder(torch.cat([waveform, waveform[-1:].expand(missing, -1)]))[: len(waveform)]
 
 
 def launch(accelerator: str, devices: int | str, num_nodes: int) -> Fabric:

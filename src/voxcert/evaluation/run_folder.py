@@ -75,7 +75,19 @@ def comparable(config: dict[str, Any]) -> dict[str, Any]:
 
 def write_config(folder: str | Path, config: dict[str, Any]) -> None:
     """Keeps the settings; `--config` reads them back."""
-    _replace(Path(folder) / CONFIG, yaml.safe_dump(config, sort_keys=False))
+    _replace(Path(folder) / CONFIG, yaml.dump(config, Dumper=_Quoting, sort_keys=False))
+
+
+class _Quoting(yaml.SafeDumper):
+    """Quotes texts that begin with a digit: a hash such as 12e34 is a number to some readers of YAML."""
+
+    def represent_str(self, text: str) -> yaml.ScalarNode:
+        """Represents a text."""
+        style = "'" if text[:1].isdigit() else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Quoting.add_representer(str, _Quoting.represent_str)
 
 
 def open_rows(folder: str | Path, rank: int) -> RowWriter:
