@@ -62,5 +62,6 @@ def test_unknown_training_is_left_out():
     text = render("mini", CARD)
     front = yaml.safe_load(text.split("---\n")[1])
     assert "datasets" not in front
+    assert "Not recorded." in text
     assert "1.50 M parameters" in text
-    assert 'voxcert.load_encoder("mini")' in text
+    assert 'voxcert.load_encoder("checkpoints/mini")' in text

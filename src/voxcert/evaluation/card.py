@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from voxcert.encoders.checkpoint import checkpoint_hash, read_card, write_card
-from voxcert.evaluation.report import markdown_table
+from voxcert.evaluation.report import TABLE_NOTE, markdown_table
 from voxcert.evaluation.run_folder import read_summary
 
 KNOWN_DATA = {
@@ -56,6 +56,37 @@ def write_readme(folder: str | Path) -> None:
     (folder / "README.md").write_text(render(folder.resolve().name, read_card(folder)))
 
 
+TEMPLATE = """---
+{front}---
+
+# {name}
+
+A speaker encoder (16 kHz waveform to unit embedding) for certified speaker recognition by randomized smoothing, \
+{millions:.2f} M parameters.
+
+```python
+import voxcert
+
+encoder = voxcert.load_encoder("checkpoints/{name}")  # waveform (batch, time) in [-1, 1] -> embedding (batch, dim)
+```
+
+Certify it on your speakers (`python certify.py --help` shows more):
+
+```bash
+python certify.py --checkpoint checkpoints/{name} --config configs/certify/librispeech.yaml \\
+  --data.corpus.root DIR --output_dir runs/mine
+```
+
+## Training
+
+{training}
+
+## Certified robustness
+
+{measured}
+"""
+
+
 def render(name: str, card: dict[str, Any]) -> str:
     """Renders a model card.
 
@@ -73,28 +104,25 @@ def render(name: str, card: dict[str, Any]) -> str:
         **({"datasets": [dataset]} if dataset else {}),
         "metrics": ["accuracy"],
     }
-    credit = card["attribution"] or credit
-    parts = [
-        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
-        f"# {name}",
-        "A speaker encoder (16 kHz waveform to unit embedding) for certified speaker recognition by randomized "
-        f"smoothing, {card['parameters'] / 1e6:.2f} M parameters.",
-        f'```python\nimport voxcert\n\nencoder = voxcert.load_encoder("{name}")  # waveform (batch, time) in [-1, 1] '
-        "-> embedding (batch, dim)\n```",
-        f"Certify it on your speakers (`python certify.py --help`):\n\n```bash\npython certify.py --checkpoint {name} "
-        "--config configs/certify/librispeech.yaml --data.corpus.root DIR --output_dir runs/mine\n```",
-        "## Training\n\n" + "\n".join(f"- {fact}" for fact in _training_facts(card["training"])),
-        *([f"Trained on {credit}."] if credit else []),
-        "## Certified robustness\n\n" + ("\n\n".join(map(_measured, card["metrics"])) or "Not measured yet."),
-    ]
-    return "\n\n".join(parts) + "\n"
+    facts = _training_facts(card["training"], card["attribution"] or credit)
+    measured = [TABLE_NOTE, *map(_measured, card["metrics"])] if card["metrics"] else ["Not measured yet."]
+    return TEMPLATE.format(
+        front=yaml.safe_dump(front, sort_keys=False),
+        name=name,
+        millions=card["parameters"] / 1e6,
+        training="\n".join(f"- {fact}" for fact in facts) or "Not recorded.",
+        measured="\n\n".join(measured),
+    )
 
 
-def _training_facts(training: dict[str, Any]) -> list[str]:
+def _training_facts(training: dict[str, Any], credit: str | None) -> list[str]:
     facts = [training["source"]] if "source" in training else []
     if "data" in training:
-        facts.append(f"data: {_describe(training['data'].get('corpus'))}, parts {training['data'].get('train_parts')}")
+        parts = training["data"].get("train_parts")
+        facts.append(f"data: {_describe(training['data'].get('corpus'))}" + (f", {', '.join(parts)}" if parts else ""))
         facts.append(f"noise added to the waveforms: {_describe(training['noise']) or 'none'}")
+    if credit:
+        facts.append(f"credit: {credit}")
     if "steps" in training:
         averaged = ", weights averaged over training" if training["averaged"] else ""
         facts.append(f"{training['steps']} steps, {training['epochs']} epochs{averaged}")

@@ -81,11 +81,7 @@ def certify_speakers(
     fabric = launch(settings.accelerator, settings.devices, settings.num_nodes)
     encoder = FilledBatches(encoder).to(fabric.device).eval()
     items = data.items("test")
-    settings = fabric.broadcast(_with_batch_size(settings, encoder, items, fabric) if fabric.is_global_zero else None)
-    if fabric.is_global_zero:
-        write_config(settings.output_dir, config | {"batch_size": settings.batch_size})
-        merge_rows(settings.output_dir, settings.rules)
-    fabric.barrier("the folder is ready")
+    settings = _prepare_folder(settings, config, encoder, items, fabric)
     noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise} if settings.enroll_noise else {}
     batches = data.enrollment_dataloader("test")
     recognizer = enroll(encoder, batches, seed=settings.seed, device=fabric.device, **noise)
@@ -120,6 +116,17 @@ def summarize_run(rows: list[Certificate], radii: list[float]) -> dict[str, Any]
         "rules": summarize(rows, radii),
         "timing": {"seconds": seconds, "forwards_per_second": forwards / seconds if seconds else 0.0},
     }
+
+
+def _prepare_folder(
+    settings: CertificationSettings, config: dict[str, Any], encoder: nn.Module, items: Any, fabric: Fabric
+) -> CertificationSettings:
+    """Settles the batch size and gathers what a killed run left behind; returns the settings of all processes."""
+    if fabric.is_global_zero:
+        settings = _with_batch_size(settings, encoder, items, fabric)
+        write_config(settings.output_dir, config | {"batch_size": settings.batch_size})
+        merge_rows(settings.output_dir, settings.rules)
+    return fabric.broadcast(settings)  # which the others wait for
 
 
 def _with_batch_size(
