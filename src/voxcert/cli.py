@@ -55,11 +55,12 @@ class TrainCLI(LightningCLI):
         """
 
 
-def train(args: Any = None) -> TrainCLI:
+def train(args: Any = None, run: bool = True) -> TrainCLI:
     """Runs `train.py`: `fit`, `validate` or `test` with configs and flags.
 
     Args:
         args: Arguments instead of those of the command line.
+        run: Whether to run a sub-command, or only to build trainer, model and data from arguments without one.
     """
     return TrainCLI(
         L.LightningModule,
@@ -70,6 +71,7 @@ def train(args: Any = None) -> TrainCLI:
         auto_configure_optimizers=False,  # the modules bring their own
         seed_everything_default=0,
         args=args,
+        run=run,
     )
 
 

@@ -1,0 +1,104 @@
+"""Every YAML file in configs/ is parsed and instantiated by the program that would read it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from jsonargparse import ArgumentParser
+
+from voxcert.cli import _certify_parser, train
+from voxcert.data import SpeakerDataModule
+from voxcert.encoders.checkpoint import build_encoder
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.fixture(autouse=True)
+def _command_line(monkeypatch):
+    """Lightning's command line warns where both arguments and a command line are given."""
+    monkeypatch.setattr("sys.argv", ["train.py"])
+
+
+def files(group):
+    found = sorted((CONFIGS / group).glob("*.yaml"))
+    assert found, f"no configs in {group}"
+    return pytest.mark.parametrize("path", found, ids=lambda path: path.stem)
+
+
+def test_no_group_is_forgotten():
+    groups = {path.parent.name for path in CONFIGS.rglob("*.yaml")}
+    assert groups == {"train", "certify", "data", "encoder", "trainer", "logger"}
+
+
+@pytest.fixture(scope="session")
+def noise_corpus(tmp_path_factory):
+    """Noise in LibriSpeech's layout: configs are about names and shapes, not about speech."""
+    root = tmp_path_factory.mktemp("librispeech")
+    rng = np.random.default_rng(0)
+    for part, speakers, utterances in (("train-clean-100", 24, 1), ("test-other", 2, 6)):
+        for speaker in range(speakers):
+            folder = root / part / f"{part[:2]}{speaker}" / "1"
+            folder.mkdir(parents=True)
+            for index in range(utterances):
+                noise = 0.1 * rng.standard_normal(16_000 * 10)
+                soundfile.write(folder / f"{part[:2]}{speaker}-1-{index:04d}.flac", noise, 16_000)
+    return root
+
+
+@pytest.fixture
+def overrides(noise_corpus, tmp_path, monkeypatch):
+    """Makes the arguments that point a config at the corpus of noise, where it wants LibriSpeech."""
+    monkeypatch.setenv("VOXCERT_CACHE", str(tmp_path / "cache"))
+
+    def make(path):
+        text = path.read_text()
+        return [] if "espeak" in text.lower() else ["--data.corpus.root", str(noise_corpus)]
+
+    return make
+
+
+@files("train")
+def test_training_experiments(path, overrides, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--config", str(path), *overrides(path), "--trainer.accelerator", "cpu"]
+    if path.stem == "noise_finetune":
+        assert yaml.safe_load(path.read_text())["model"]["init_args"]["init_from"] is None
+    cli = train(arguments, run=False)
+    assert cli.model.criterion.weight.shape[0] == cli.datamodule.num_classes
+    waveform = next(iter(cli.datamodule.enrollment_dataloader("val")))["waveform"][:2]
+    assert cli.model.eval()(waveform).shape == (2, cli.model.encoder.dim)
+
+
+@files("certify")
+def test_certification_experiments(path, overrides, tmp_path):
+    arguments = ["--config", str(path), *overrides(path)]
+    parser = _certify_parser("certify.py")
+    config = parser.parse_args([*arguments, "--checkpoint", "any", "--output_dir", str(tmp_path)])
+    data = parser.instantiate(config).data
+    assert len(data.items("test")) > 0
+
+
+@files("data")
+def test_data(path, overrides):
+    parser = ArgumentParser()
+    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    data = parser.instantiate(parser.parse_args(["--data", str(path), *overrides(path)])).data
+    assert data.num_classes >= 2
+    assert len(data.items("val")) > 0
+
+
+@files("encoder")
+def test_encoders(path):
+    encoder = build_encoder(yaml.safe_load(path.read_text()))
+    if path.stem == "ecapa_mini":
+        assert sum(parameter.numel() for parameter in encoder.parameters()) < 1_000_000
+
+
+@pytest.mark.parametrize("path", [*CONFIGS.glob("trainer/*.yaml"), *CONFIGS.glob("logger/*.yaml")], ids=lambda p: p.stem)
+def test_trainers_and_loggers(path, noise_corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    option = "--trainer" if path.parent.name == "trainer" else "--trainer.logger"
+    experiment = ["--config", str(CONFIGS / "train" / "noise_augmented.yaml"), "--data.corpus.root", str(noise_corpus)]
+    assert train([*experiment, option, str(path), "--trainer.accelerator", "cpu"], run=False).trainer.loggers
