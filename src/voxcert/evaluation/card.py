@@ -125,7 +125,7 @@ def _training_facts(training: dict[str, Any], credit: str | None) -> list[str]:
         facts.append(f"credit: {credit}")
     if "steps" in training:
         averaged = ", weights averaged over training" if training["averaged"] else ""
-        facts.append(f"{training['steps']} steps, {training['epochs']} epochs{averaged}")
+        facts.append(f"steps: {training['steps']}, epochs: {training['epochs']}{averaged}")
     if "command" in training:
         facts.append(f"command: `{training['command']}`")
     return facts

@@ -26,8 +26,8 @@ class CertificationSettings:
         tolerance: With several looks: stop when no radius can be expected to grow by more than this share.
         target_radius: With several looks: stop when every rule has certified this radius.
         num_thresholds: Size of the grid of the rule `distribution`.
-        rules: Certification rules. `published_mean` and `published_se` are the formulas as printed, for comparison: not
-            a guarantee.
+        rules: Certification rules; the first sound one is what the closing sentence is about. `published_mean` and
+            `published_se` are the formulas as printed, for comparison: not a guarantee.
         radii: Where certified accuracy is reported; l2 norm. 0, 0.5, 1, 1.5 and 2 sigma when null.
         enroll_noise: Noise draws at sigma for every enrolment segment, which pays at large sigma; 0 enrols on clean
             speech.
