@@ -50,9 +50,10 @@ class Certifier:
         batch_size: rows per forward, or "auto" to time powers of two on the first waveform.
         seed: seed of the noise.
         num_thresholds: size of the grid of the `distribution` rule.
-        target_radius: stop as soon as every rule has certified this radius.
-        tolerance: stop when no rule's radius can be expected to grow by more than this share, upper confidence
-            bounds on all votes and exceedances granted.
+        target_radius: a rule that has certified this radius asks for no more samples.
+        tolerance: neither does one whose radius would not grow by more than this share (or not above 0) even if
+            all remaining samples were as favourable as upper confidence bounds allow. Sampling stops at a look
+            where no rule asks for more.
         encoder_id: hash of the encoder, copied into the rows.
 
     Raises:
@@ -175,12 +176,14 @@ class Certifier:
         return statistics, radii
 
     def _settled(self, statistics: Statistics, radii: dict[str, float]) -> bool:
-        """Whether sampling on is not worth it for any rule; has no influence on validity."""
-        if self.target_radius is not None and min(radii.values()) >= self.target_radius:
-            return True
+        """Whether sampling on is not worth it for any rule; whatever it says, the certificates are valid."""
+        enough = math.inf if self.target_radius is None else self.target_radius
         best = favourable(statistics, self.num_estimate, self.alpha)
         share = spend(self.alpha, self.num_looks)[-1]
-        return not any(RULES[rule](best, share) > (1.0 + self.tolerance) * radii[rule] for rule in self.rules)
+        return all(
+            radius >= enough or not RULES[rule](best, share) > (1.0 + self.tolerance) * radius
+            for rule, radius in radii.items()
+        )
 
     def _embed(self, sampler: NoisySampler, start: int, stop: int) -> Iterator[torch.Tensor]:
         """Unit embeddings of the samples start to stop - 1 in float64, batch by batch.

@@ -6,7 +6,6 @@ whatever was selected, the certificate abstains or is right with probability 1 -
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from voxcert.smoothing.tally import directions
@@ -19,6 +18,12 @@ HIGHEST_THRESHOLD = 1.0 - 1e-4
 
 SMALLEST_SPREAD = 1e-4
 """Floor for the pilot's standard deviations, so that thresholds keep clear of an encoder that hardly moves."""
+
+FAR = (-12.0, -9.0, -7.0)
+"""Offsets of the far thresholds from the mean, in standard deviations."""
+
+FEWEST_THRESHOLDS = 6
+"""The far ones, two quantiles and one more."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +62,24 @@ def select(embeddings: torch.Tensor, prototypes: torch.Tensor, num_thresholds: i
 
 
 def place_thresholds(xi: torch.Tensor, num_thresholds: int) -> torch.Tensor:
-    """Thresholds around the pilot's mean in units of its standard deviation.
+    """Thresholds around the pilot's mean in units of its standard deviation, and just below its quantiles.
 
     Nearly all of the integral lies left of the distribution, where one threshold that (almost) every sample
-    exceeds secures it: three far ones are there for heavy tails, an even grid for the rest.
+    exceeds secures it: three far ones are there for heavy tails, an even grid for the rest. The quantiles, a third
+    of all, find the few values of an encoder that jumps between them.
 
     Args:
         xi: (num_select, K-1) float64.
-        num_thresholds: thresholds per rival, more than three.
+        num_thresholds: thresholds per rival, at least `FEWEST_THRESHOLDS`.
 
     Returns:
         (K-1, num_thresholds) ascending, in [-1, 1 - 1e-4].
     """
+    num_quantiles = num_thresholds // 3
+    grid = torch.linspace(-6.0, 2.0, num_thresholds - num_quantiles - len(FAR), dtype=xi.dtype)
+    offsets = torch.cat([xi.new_tensor(FAR), grid.to(xi.device)])
     spread = xi.std(dim=0, correction=0).clamp_min(SMALLEST_SPREAD)
-    offsets = xi.new_tensor([-12.0, -9.0, -7.0, *np.linspace(-6.0, 2.5, num_thresholds - 3)])
-    return (xi.mean(dim=0)[:, None] + spread[:, None] * offsets).clamp(-1.0, HIGHEST_THRESHOLD)
+    even = xi.mean(dim=0) + spread * offsets[:, None]
+    places = (torch.linspace(0.0, 0.9, num_quantiles) * (len(xi) - 1)).long()
+    quantiles = xi.sort(dim=0).values[places.to(xi.device)] - SMALLEST_SPREAD
+    return torch.cat([even, quantiles]).clamp(-1.0, HIGHEST_THRESHOLD).sort(dim=0).values.T

@@ -133,7 +133,7 @@ def mean_bounds(statistics: Statistics, alpha: float | None) -> np.ndarray:
     """Simultaneous lower bounds on h_k = E xi_k, shape (K-1,): the best of three, each at a third of alpha."""
     means, n = statistics.xi_mean, statistics.num_samples
     if alpha is None:
-        return means
+        return np.minimum(means, 1.0 - 1.0 / n)  # as in _proportions, for coin flips that never came up tails
     share = alpha / 3.0
     single = share / len(means)
     radius = np.minimum(

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from voxcert.smoothing.pilot import FEWEST_THRESHOLDS
 from voxcert.smoothing.rules import RULES
 from voxcert.smoothing.tally import NORM_TOLERANCE
 
@@ -24,7 +25,12 @@ def check_settings(settings: Any) -> None:
     for name in ("num_select", "num_estimate", "num_looks"):
         require(name, getattr(settings, name), "an integer of at least 1", _is_count(getattr(settings, name)))
     grid = settings.num_thresholds
-    require("num_thresholds", grid, "an integer of at least 4", _is_integer(grid) and grid >= 4)
+    require(
+        "num_thresholds",
+        grid,
+        f"an integer of at least {FEWEST_THRESHOLDS}",
+        _is_integer(grid) and grid >= FEWEST_THRESHOLDS,
+    )
     require("seed", settings.seed, "an integer", _is_integer(settings.seed))
     sigma, alpha, tolerance = settings.sigma, settings.alpha, settings.tolerance
     require("sigma", sigma, "finite and above 0", 0.0 < sigma < math.inf)

@@ -1,0 +1,98 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binom, binomtest, norm
+
+from voxcert.smoothing.bounds import (
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+    empirical_bernstein_radius,
+    hoeffding_radius,
+    spend,
+    vector_bound_radius,
+)
+
+
+@pytest.mark.parametrize("n", [1, 10, 137])
+def test_clopper_pearson_is_the_exact_interval_of_scipy(n):
+    counts = np.arange(n + 1)
+    exact = [binomtest(int(k), n).proportion_ci(confidence_level=1 - 2 * 0.01, method="exact") for k in counts]
+    np.testing.assert_allclose(clopper_pearson_lower(counts, n, 0.01), [low for low, _ in exact], rtol=1e-9)
+    np.testing.assert_allclose(clopper_pearson_upper(counts, n, 0.01), [high for _, high in exact], rtol=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 1e-3, 1e-9])
+@pytest.mark.parametrize("n", [3, 1000, 100_000])
+def test_clopper_pearson_never_spends_more_than_alpha(n, alpha):
+    counts = np.unique(np.array([1, 2, n // 2, n - 2, n - 1, n]).clip(1, n))
+    lower = clopper_pearson_lower(counts, n, alpha)
+    assert (binom.sf(counts - 1, n, lower) <= alpha * (1 + 1e-12)).all()
+    assert (binom.sf(counts - 1, n, lower + 1e-6 * (1 - lower)) > alpha * (1 - 1e-3)).all()  # and is tight
+
+
+def test_clopper_pearson_at_the_ends():
+    assert clopper_pearson_lower(0, 100, 0.01) == 0.0
+    assert clopper_pearson_lower(100, 100, 0.01) == pytest.approx(0.01**0.01, rel=1e-11)
+    assert clopper_pearson_upper(100, 100, 0.01) == 1.0
+
+
+def test_clopper_pearson_keeps_shapes_and_repeated_counts():
+    counts = np.array([[5, 0, 5], [9, 10, 0]])
+    lower = clopper_pearson_lower(counts, 10, 0.05)
+    assert lower.shape == (2, 3)
+    assert lower[0, 0] == lower[0, 2] == clopper_pearson_lower(5, 10, 0.05)
+    assert clopper_pearson_lower(7, 10, 0.05).shape == ()
+
+
+@pytest.mark.parametrize(("n", "radius"), [(1_000, 2.463), (10_000, 3.199), (100_000, 3.811)])
+def test_largest_radius_that_n_samples_can_give(n, radius):
+    assert norm.ppf(clopper_pearson_lower(n, n, 1e-3)) == pytest.approx(radius, abs=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "alpha", "message"),
+    [(3, 2, 0.1, "k"), (-1, 2, 0.1, "k"), (1, 0, 0.1, "n"), (1, 2, 0.0, "alpha"), (1, 2, math.nan, "alpha")],
+)
+def test_counts_out_of_range_are_refused(k, n, alpha, message):
+    with pytest.raises(ValueError, match=f"^{message} must"):
+        clopper_pearson_lower(k, n, alpha)
+
+
+def test_hoeffding_by_hand():
+    assert hoeffding_radius(200, math.exp(-4)) == pytest.approx(0.1)
+    assert hoeffding_radius(200, math.exp(-4), width=2.0) == pytest.approx(0.2)
+
+
+def test_empirical_bernstein_by_hand():
+    alpha = 2 * math.exp(-3)  # ln(2/alpha) = 3
+    assert empirical_bernstein_radius(0.5, 301, alpha) == pytest.approx(math.sqrt(3 / 301) + 7 * 3 / 900)
+    assert empirical_bernstein_radius(0.0, 301, alpha, width=2.0) == pytest.approx(14 * 3 / 900)
+    assert np.isinf(empirical_bernstein_radius(np.zeros(2), 1, alpha)).all()
+
+
+@pytest.mark.parametrize(("n", "radius"), [(20_000, 0.0167), (100_000, 0.00746), (300_000, 0.00431)])
+def test_vector_bound_as_penalty_of_the_mean_rule(n, radius):
+    assert vector_bound_radius(n, 1e-3) / 2 == pytest.approx(radius, rel=5e-3)
+
+
+@pytest.mark.parametrize("num_looks", [1, 2, 4, 7])
+def test_looks_spend_alpha_and_no_more(num_looks):
+    shares = spend(1e-3, num_looks)
+    assert len(shares) == num_looks
+    assert math.fsum(shares) <= 1e-3
+    assert math.fsum(shares) == pytest.approx(1e-3)
+    assert shares[-1] == (1e-3 if num_looks == 1 else 5e-4)
+    assert sorted(shares) == shares
+
+
+def test_mean_bounds_hold_in_the_worst_case_of_their_range():
+    """20,000 means of 50 fair coins at +-1: the share above the true mean plus the bound stays below alpha."""
+    heads = np.random.default_rng(0).binomial(50, 0.5, 20_000)
+    means = 2 * heads / 50 - 1
+    variances = 50 / 49 * (1 - means**2)
+    for alpha in (0.3, 0.05):
+        assert (means - hoeffding_radius(50, alpha, 2.0) > 0).mean() <= alpha
+        assert (means - empirical_bernstein_radius(variances, 50, alpha, 2.0) > 0).mean() <= alpha
+        assert (np.abs(means) > vector_bound_radius(50, alpha)).mean() <= alpha
+    assert (means - hoeffding_radius(50, 0.05, 1.0) > 0).mean() > 0.05  # half the range is not enough
