@@ -1,0 +1,49 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from oracles import statistics_of, unit
+from scipy.stats import norm
+
+from voxcert.smoothing.rules import RULES
+
+PROTOTYPES = np.stack([unit(0), unit(40), unit(100), unit(170)])
+
+
+def still(angle, num_samples=1000):
+    """Statistics of an encoder that always returns the embedding at this angle."""
+    units = PROTOTYPES[0] - PROTOTYPES[1:]
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    statistics = statistics_of(np.tile(units @ unit(angle), (num_samples, 1)), np.zeros((3, 1)), sigma=0.5)
+    return replace(statistics, embedding_sum=num_samples * unit(angle), prototypes=PROTOTYPES)
+
+
+def test_published_radii_by_hand():
+    distance = 2 * math.sin(math.radians(20))
+    margin = math.sin(math.radians(20 - 5))  # <u(5), u(-70)>: the hyperplane between 0 and 40 degrees is at 20
+    assert RULES["published_mean"](still(5), None) == pytest.approx(0.5 * norm.ppf(0.5 + margin / 2))
+    assert RULES["published_se"](still(5), None) == pytest.approx(0.5 * math.sqrt(math.pi / 2) * margin / distance)
+
+
+def test_published_interval_is_that_of_equation_16():
+    """Phi is lowered by sqrt(ln(2/alpha)/(4 N)), where 2 N samples were drawn."""
+    margin = math.sin(math.radians(15))
+    phi = 0.5 + margin / 2 - math.sqrt(math.log(2 / 0.01) / (4 * 500))
+    assert RULES["published_mean"](still(5), 0.01) == pytest.approx(0.5 * norm.ppf(phi))
+
+
+def test_se_as_printed_divides_by_one_distance_too_many():
+    distance = 2 * math.sin(math.radians(20))
+    assert RULES["published_se"](still(5), None) * distance == pytest.approx(RULES["lipschitz"](still(5), None))
+
+
+def test_identical_prototypes_abstain():
+    statistics = replace(still(0), prototypes=PROTOTYPES[[0, 0, 1, 2]])
+    for rule in ("published_mean", "published_se"):
+        assert not RULES[rule](statistics, 0.01) > 0
+
+
+def test_published_rules_say_that_they_are_no_guarantee():
+    for name in ("published_mean", "published_se"):
+        assert "Not a guarantee" in RULES[name].__doc__
