@@ -168,6 +168,20 @@ def test_looks_keep_the_largest_radius():
     assert row.radius == 0.3
 
 
+@pytest.mark.parametrize("num_looks", [1, 2, 4])
+def test_looks_of_a_rule_spend_its_alpha_and_no_more(monkeypatch, num_looks):
+    spent = []
+    monkeypatch.setitem(RULES, "vote", lambda statistics, alpha: spent.append(alpha) or 1e-9)
+    certifier = half_space(num_looks=num_looks, rules=("vote",), alpha=0.01)
+    certifier._settled = lambda statistics, radii: False
+    certifier.certify(WAVEFORM)
+    *shares, point = spent
+    assert point is None
+    assert len(shares) == num_looks
+    assert math.fsum(shares) == pytest.approx(0.01)
+    assert math.fsum(shares) <= 0.01
+
+
 def test_an_abstention_keeps_its_prediction_and_says_why():
     rows = {row.rule: row for row in half_space(num_estimate=4, speakers=("ann", "bob")).certify(WAVEFORM, "u", "ann")}
     assert rows["vote"].abstained == "no majority"

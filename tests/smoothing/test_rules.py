@@ -7,6 +7,7 @@ import torch
 from oracles import SOUND_RULES, statistics_of
 from scipy.stats import norm
 
+from voxcert.smoothing import rules
 from voxcert.smoothing.bounds import clopper_pearson_lower, vector_bound_radius
 from voxcert.smoothing.pilot import place_thresholds
 from voxcert.smoothing.rules import RULES, distribution_radius, exceedance_bounds, joint_shares, mean_bounds
@@ -128,7 +129,25 @@ def test_joint_events_pay_for_no_union_over_rivals():
     assert RULES["distribution"](statistics, 1e-3) > 1.1 * without  # what the joint events are there for
 
 
-def test_all_events_together_spend_alpha():
-    num_rivals, m, alpha = 249, 24, 1e-3
-    single = num_rivals * m * (alpha / (2 * num_rivals * m))
-    assert math.fsum([single, *joint_shares(alpha / 2, m)]) == pytest.approx(alpha, rel=1e-12)
+@pytest.mark.parametrize("num_rivals", [1, 2, 249])
+def test_all_events_together_spend_alpha_and_no_more(monkeypatch, num_rivals):
+    spent = []
+
+    def recorder(function, per_call):
+        def call(*arguments, **options):
+            spent.append(arguments[2 - per_call] * (np.size(arguments[0]) if not per_call else 1))
+            return function(*arguments, **options)
+
+        return call
+
+    statistics = gaussian(0.15, 100, num_rivals)
+    monkeypatch.setattr(rules, "clopper_pearson_lower", recorder(clopper_pearson_lower, per_call=0))
+    exceedance_bounds(statistics, 1e-3)
+    assert 0.99e-3 < math.fsum(spent) <= 1e-3 * (1 + 1e-12)
+    spent.clear()
+    monkeypatch.setattr(rules, "vector_bound_radius", recorder(vector_bound_radius, per_call=1))
+    monkeypatch.setattr(rules, "hoeffding_radius", recorder(rules.hoeffding_radius, per_call=1))
+    monkeypatch.setattr(rules, "empirical_bernstein_radius", recorder(rules.empirical_bernstein_radius, per_call=0))
+    mean_bounds(statistics, 1e-3)
+    bernstein, hoeffding, vector = spent
+    assert bernstein + num_rivals * hoeffding + vector == pytest.approx(1e-3, rel=1e-12)

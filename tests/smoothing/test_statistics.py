@@ -4,9 +4,10 @@ import torch
 from oracles import SOUND_RULES, random_units, statistics_of
 
 from voxcert.smoothing import RULES
+from voxcert.smoothing.embedder import unit_embeddings
 from voxcert.smoothing.pilot import place_thresholds
 from voxcert.smoothing.statistics import favourable
-from voxcert.smoothing.tally import Tally, directions, unit_embeddings
+from voxcert.smoothing.tally import Tally, directions
 
 
 @pytest.mark.parametrize("sizes", [[60], [1] * 60, [7, 50, 3]])

@@ -6,19 +6,20 @@ Algorithm CERTIFY of Cohen et al. 2019, for the voting classifier and for the sm
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from voxcert.smoothing.batching import fastest_batch_size
 from voxcert.smoothing.bounds import spend
 from voxcert.smoothing.certificate import ABSTAIN, Certificate, signal_to_perturbation_db
+from voxcert.smoothing.embedder import Embedder
+from voxcert.smoothing.outcome import Outcome, judge
 from voxcert.smoothing.pilot import Pilot, select
 from voxcert.smoothing.rules import RULES
 from voxcert.smoothing.sampler import ESTIMATE_START, NoisySampler
 from voxcert.smoothing.statistics import Statistics, favourable
-from voxcert.smoothing.tally import Tally, check_norms, unit_embeddings
+from voxcert.smoothing.tally import Tally
 from voxcert.smoothing.validation import (
     check_encoder,
     check_prototypes,
@@ -83,6 +84,7 @@ class Certifier:
         check_encoder(encoder)
         self.encoder = encoder
         self.prototypes = prototypes.detach().double()
+        self._embedder = Embedder(encoder, prototypes.shape[1], batch_size)
         self.speakers = speaker_names(speakers, len(prototypes))
         self.sigma = sigma
         self.alpha = alpha
@@ -90,7 +92,6 @@ class Certifier:
         self.num_estimate = num_estimate
         self.num_looks = num_looks
         self.rules = tuple(rules)
-        self.batch_size = batch_size
         self.seed = seed
         self.num_thresholds = num_thresholds
         self.target_radius = target_radius
@@ -102,6 +103,11 @@ class Certifier:
     def device(self) -> torch.device:
         """Where noise is drawn and embeddings are counted: the device of the prototypes."""
         return self.prototypes.device
+
+    @property
+    def batch_size(self) -> int | str:
+        """Rows per forward; "auto" until the first waveform has settled it."""
+        return self._embedder.batch_size
 
     @torch.inference_mode()
     def certify(self, waveform: torch.Tensor, utterance: str = "", speaker: str = "") -> list[Certificate]:
@@ -123,9 +129,7 @@ class Certifier:
         check_encoder(self.encoder)
         check_waveform(waveform)
         waveform = waveform.to(self.device, torch.float32)
-        if self.batch_size == "auto":
-            limit = max(self.num_select, self.num_estimate)
-            self.batch_size = fastest_batch_size(self.encoder, waveform, limit)
+        self._embedder.settle(waveform, limit=max(self.num_select, self.num_estimate))
         sampler = NoisySampler(waveform, self.sigma, self.seed, utterance)
         pilot = self._select(sampler)
         statistics, radii = self._estimate(sampler, pilot) if pilot else (None, {})
@@ -140,7 +144,8 @@ class Certifier:
             "waveform_norm": float(torch.linalg.vector_norm(waveform.double())),
             "num_samples": len(waveform),
         }
-        return [self._row(rule, radii.get(rule, ABSTAIN), pilot, statistics, measured) for rule in self.rules]
+        outcomes = [judge(rule, radii.get(rule, ABSTAIN), pilot, statistics) for rule in self.rules]
+        return [self._row(outcome, measured) for outcome in outcomes]
 
     def failed(self, utterance: str, speaker: str, reason: str) -> list[Certificate]:
         """Rows, one per rule, for an utterance that cannot be certified at all, such as an unreadable file."""
@@ -150,7 +155,7 @@ class Certifier:
         """Runs the selection samples; their embeddings are few enough to be kept."""
         embeddings = self.prototypes.new_empty(self.num_select, self.prototypes.shape[1])
         done = 0
-        for batch in self._embed(sampler, 0, self.num_select):
+        for batch in self._embedder.embed(sampler, 0, self.num_select):
             embeddings[done : done + len(batch)] = batch
             done += len(batch)
         return select(embeddings, self.prototypes, self.num_thresholds)
@@ -162,7 +167,7 @@ class Certifier:
         done = 0
         for look, share in enumerate(spend(self.alpha, self.num_looks)):
             goal = math.ceil(self.num_estimate / 2 ** (self.num_looks - 1 - look))
-            for batch in self._embed(sampler, ESTIMATE_START + done, ESTIMATE_START + goal):
+            for batch in self._embedder.embed(sampler, ESTIMATE_START + done, ESTIMATE_START + goal):
                 tally.add(batch)
             done, statistics = goal, tally.statistics()
             if not statistics.finite:
@@ -185,60 +190,18 @@ class Certifier:
             for rule, radius in radii.items()
         )
 
-    def _embed(self, sampler: NoisySampler, start: int, stop: int) -> Iterator[torch.Tensor]:
-        """Unit embeddings of the samples start to stop - 1 in float64, batch by batch.
-
-        A batch that does not fit into memory is halved for good: samples do not depend on the batch size.
-        """
-        worst = self.prototypes.new_zeros(())
-        while start < stop:
-            end = min(start + self.batch_size, stop)
-            try:
-                output = self.encoder(sampler.batch(start, end))
-            except torch.OutOfMemoryError:
-                if self.batch_size == 1:
-                    raise
-                self.batch_size //= 2
-                continue
-            embeddings, deviation = unit_embeddings(output, end - start, self.prototypes.shape[1])
-            worst = torch.maximum(worst, deviation)
-            start = end
-            yield embeddings
-        check_norms(worst)
-
-    def _row(
-        self,
-        rule: str,
-        radius: float,
-        pilot: Pilot | None,
-        statistics: Statistics | None,
-        measured: dict[str, Any],
-    ) -> Certificate:
-        reason, prediction, point = "non-finite embeddings", "", 0.0
-        if pilot:
-            prediction = self.speakers[pilot.voted if rule == "vote" else pilot.predicted]
-        if statistics and statistics.finite:
-            reason = None if radius > ABSTAIN else abstention_reason(rule, pilot)
-            estimate = RULES[rule](statistics, None)
-            point = estimate if 0.0 < estimate < math.inf else 0.0
+    def _row(self, outcome: Outcome, measured: dict[str, Any]) -> Certificate:
         return Certificate(
-            prediction=prediction,
-            rule=rule,
-            radius=radius,
-            abstained=reason,
-            point_radius=point,
-            snr_db=signal_to_perturbation_db(measured["waveform_norm"], radius),
-            radius_rms=radius / math.sqrt(measured["num_samples"]),
+            prediction="" if outcome.prediction is None else self.speakers[outcome.prediction],
+            rule=outcome.rule,
+            radius=outcome.radius,
+            abstained=outcome.abstained,
+            point_radius=outcome.point_radius,
+            snr_db=signal_to_perturbation_db(measured["waveform_norm"], outcome.radius),
+            radius_rms=outcome.radius / math.sqrt(measured["num_samples"]),
             **measured,
             **self._settings(),
         )
 
     def _settings(self) -> dict[str, Any]:
         return {"sigma": self.sigma, "alpha": self.alpha, "seed": self.seed, "encoder": self.encoder_id}
-
-
-def abstention_reason(rule: str, pilot: Pilot) -> str:
-    """Why a rule whose radius is not positive abstains."""
-    if rule == "vote":
-        return "no majority"
-    return "tied prototypes" if pilot.tied else "lower bound not positive"

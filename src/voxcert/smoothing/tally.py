@@ -7,35 +7,6 @@ import torch
 
 from voxcert.smoothing.statistics import Statistics
 
-NORM_TOLERANCE = 1e-3
-"""How far an embedding's or a prototype's norm may be from 1."""
-
-
-def unit_embeddings(output: torch.Tensor, num_rows: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The encoder's output as float64 unit vectors, and the largest deviation of a norm from 1.
-
-    The rows are normalised once more in float64, so that the certified f has |f| = 1 to rounding. Rows that are not
-    finite become NaN and do not enter the deviation; they stay on the device, so that nothing waits for it.
-
-    Raises:
-        ValueError: if the output has not the shape (num_rows, dim).
-    """
-    if output.shape != (num_rows, dim):
-        raise ValueError(f"encoder must return embeddings of shape {(num_rows, dim)}, got {tuple(output.shape)}")
-    embeddings = output.double()
-    norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
-    deviation = torch.nan_to_num((norms - 1.0).abs(), nan=0.0, posinf=0.0).amax()
-    return embeddings / norms, deviation
-
-
-def check_norms(deviation: torch.Tensor) -> None:
-    """Raises ValueError if embeddings are not of unit norm."""
-    if deviation > NORM_TOLERANCE:
-        raise ValueError(
-            f"encoder must return embeddings of unit norm (within {NORM_TOLERANCE}), "
-            f"got a norm that is off by {deviation:.3g}"
-        )
-
 
 def directions(prototypes: torch.Tensor, predicted: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Unit vectors from each rival's prototype to the predicted one, (K-1, dim), and the distances, (K-1,).

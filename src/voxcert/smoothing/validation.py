@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from voxcert.smoothing.embedder import NORM_TOLERANCE
 from voxcert.smoothing.pilot import FEWEST_THRESHOLDS
 from voxcert.smoothing.rules import RULES
-from voxcert.smoothing.tally import NORM_TOLERANCE
 
 
 def require(name: str, value: Any, allowed: str, holds: bool) -> None:
