@@ -21,9 +21,9 @@ def _command_line(monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py"])
 
 
-def files(group):
-    found = sorted((CONFIGS / group).glob("*.yaml"))
-    assert found, f"no configs in {group}"
+def files(*groups):
+    found = sorted(path for group in groups for path in (CONFIGS / group).glob("*.yaml"))
+    assert found, f"no configs in {groups}"
     return pytest.mark.parametrize("path", found, ids=lambda path: path.stem)
 
 
@@ -96,7 +96,7 @@ def test_encoders(path):
         assert sum(parameter.numel() for parameter in encoder.parameters()) < 1_000_000
 
 
-@pytest.mark.parametrize("path", [*CONFIGS.glob("trainer/*.yaml"), *CONFIGS.glob("logger/*.yaml")], ids=lambda p: p.stem)
+@files("trainer", "logger")
 def test_trainers_and_loggers(path, noise_corpus, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     option = "--trainer" if path.parent.name == "trainer" else "--trainer.logger"

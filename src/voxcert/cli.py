@@ -47,6 +47,11 @@ class TrainCLI(LightningCLI):
         """Links the data's number of training classes to the model."""
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
+    def instantiate_classes(self) -> None:
+        """Builds trainer, model and data; a bad value ends with its message and exit status 2."""
+        with _messages_for_errors():
+            super().instantiate_classes()
+
     def _parse_ckpt_path(self) -> None:
         """Leaves the config as the user gave it.
 

@@ -85,7 +85,7 @@ def certify_speakers(
     noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise} if settings.enroll_noise else {}
     batches = data.enrollment_dataloader("test")
     recognizer = enroll(encoder, batches, seed=settings.seed, device=fabric.device, **noise)
-    _certify_share(_certifier(encoder, recognizer, settings, encoder_id), items, settings, fabric)
+    _certify_share(build_certifier(encoder, recognizer, settings, encoder_id), items, settings, fabric)
     fabric.barrier("all rows are written")
     if not fabric.is_global_zero:
         return None
@@ -141,16 +141,23 @@ def _with_batch_size(
     found = read_config(settings.output_dir)
     if found is not None:
         return replace(settings, batch_size=found["batch_size"])
+    return replace(settings, batch_size=find_batch_size(encoder, items, settings, fabric.device))
+
+
+def find_batch_size(
+    encoder: Callable[[Tensor], Tensor], items: Any, settings: CertificationSettings, device: torch.device
+) -> int:
+    """Finds the fastest batch size on `device` for the first readable item; 1 if there is none."""
     readable = (item["waveform"] for item in map(items.__getitem__, range(len(items))) if "error" not in item)
     waveform = next(readable, None)
     if waveform is None:
-        return replace(settings, batch_size=1)
+        return 1
     with torch.inference_mode():
-        limit = max(settings.num_select, settings.num_estimate)
-        return replace(settings, batch_size=fastest_batch_size(encoder, waveform.to(fabric.device), limit))
+        return fastest_batch_size(encoder, waveform.to(device), max(settings.num_select, settings.num_estimate))
 
 
-def _certifier(encoder: nn.Module, recognizer: Any, settings: CertificationSettings, encoder_id: str) -> Certifier:
+def build_certifier(encoder: nn.Module, recognizer: Any, settings: CertificationSettings, encoder_id: str) -> Certifier:
+    """Makes the certifier of an encoder and its enrolled speakers."""
     return Certifier(
         encoder,
         recognizer.prototypes,

@@ -4,7 +4,7 @@ The certificates are those of `voxcert.smoothing`; the same seed gives every utt
 that curves of different epochs differ by the weights alone.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import lightning as L
@@ -15,10 +15,11 @@ from lightning.pytorch.loggers import WandbLogger
 from tqdm import tqdm
 
 from voxcert.encoders.base import enroll
-from voxcert.evaluation.certification import certify_item
+from voxcert.evaluation.certification import build_certifier, certify_item, find_batch_size
+from voxcert.evaluation.devices import FilledBatches
 from voxcert.evaluation.plots import plot_certified_accuracy
+from voxcert.evaluation.settings import CertificationSettings
 from voxcert.smoothing.certificate import Certificate
-from voxcert.smoothing.certifier import Certifier
 from voxcert.smoothing.curves import (
     abstention_rate,
     average_certified_radius,
@@ -72,12 +73,19 @@ class CertificationCallback(L.Callback):
         for name, value in (("num_utterances", num_utterances), ("every_n_epochs", every_n_epochs)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        self.sigma, self.alpha, self.seed = sigma, alpha, seed
+        self.settings = CertificationSettings(
+            output_dir="certification",  # inside the folder of the logs
+            sigma=sigma,
+            alpha=alpha,
+            num_select=num_select,
+            num_estimate=num_estimate,
+            rules=rules or ["distribution", "vote"],
+            radii=radii or [0.0, 0.5 * sigma, sigma, 2 * sigma],
+            enroll_noise=enroll_noise,
+            batch_size=batch_size,
+            seed=seed,
+        )
         self.num_utterances, self.every_n_epochs = num_utterances, every_n_epochs
-        self.num_select, self.num_estimate = num_select, num_estimate
-        self.rules = list(rules or ["distribution", "vote"])
-        self.radii = list(radii or [0.0, 0.5 * sigma, sigma, 2 * sigma])
-        self.enroll_noise, self.batch_size = enroll_noise, batch_size
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Checks the order of callbacks."""
@@ -90,45 +98,36 @@ class CertificationCallback(L.Callback):
         if trainer.sanity_checking or (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         rows = self._certify(trainer, pl_module)
-        for rule in self.rules:
+        for rule in self.settings.rules:
             values = self._summary([row for row in rows if row.rule == rule])
             pl_module.log_dict({f"certified/{rule}/{name}": value for name, value in values.items()})
-            if rule == self.rules[0]:
+            if rule == self.settings.rules[0]:
                 pl_module.log_dict({f"certified/{name}": value for name, value in values.items()}, prog_bar=True)
         # One pass over the samples serves every rule: its forwards and seconds stand in the rows of the first one.
-        once = [row for row in rows if row.rule == self.rules[0]]
+        once = [row for row in rows if row.rule == self.settings.rules[0]]
         speed = sum(row.num_forwards for row in once) / max(sum(row.seconds for row in once), 1e-9)
         pl_module.log("certified/forwards_per_second", speed)
-        if trainer.is_global_zero and trainer.log_dir is not None:
-            self._write(rows, trainer)
+        log_dir = trainer.log_dir  # asks all processes
+        if trainer.is_global_zero and log_dir is not None:
+            self._write(rows, trainer, Path(log_dir) / "certification")
 
     def _certify(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Certificate]:
         """Certifies this process's share and returns the rows of all processes, in the order of the utterances."""
-        data = trainer.datamodule
-        noise = {"sigma": self.sigma, "num_noise": self.enroll_noise} if self.enroll_noise else {}
-        batches = data.enrollment_dataloader("val")
-        recognizer = enroll(pl_module.encoder, batches, seed=self.seed, device=pl_module.device, **noise)
-        certifier = Certifier(
-            pl_module.encoder,
-            recognizer.prototypes,
-            recognizer.speakers,
-            sigma=self.sigma,
-            alpha=self.alpha,
-            num_select=self.num_select,
-            num_estimate=self.num_estimate,
-            rules=self.rules,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            encoder_id=f"epoch={trainer.current_epoch}-step={trainer.global_step}",
-        )
-        items = data.items("val")
-        order = torch.randperm(len(items), generator=torch.Generator().manual_seed(self.seed)).tolist()
+        data, settings, device = trainer.datamodule, self.settings, pl_module.device
+        encoder, items = FilledBatches(pl_module.encoder).eval(), data.items("val")
+        if settings.batch_size == "auto":  # found once, by the first process for all
+            batch_size = find_batch_size(encoder, items, settings, device) if trainer.is_global_zero else 0
+            self.settings = settings = replace(settings, batch_size=trainer.strategy.broadcast(batch_size))
+        noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise} if settings.enroll_noise else {}
+        recognizer = enroll(encoder, data.enrollment_dataloader("val"), seed=settings.seed, device=device, **noise)
+        encoder_id = f"epoch={trainer.current_epoch}-step={trainer.global_step}"
+        certifier = build_certifier(encoder, recognizer, settings, encoder_id)
+        order = torch.randperm(len(items), generator=torch.Generator().manual_seed(settings.seed)).tolist()
         chosen = sorted(order[: self.num_utterances])
         mine = chosen[trainer.global_rank :: trainer.world_size]
         rows: dict[int, list[Certificate]] = {}
         for index in tqdm(mine, desc="Certifying", leave=False, disable=not trainer.is_global_zero):
             rows[index] = certify_item(certifier, items[index])
-        self.batch_size = certifier.batch_size  # found once, kept for the epochs to come
         gathered = gather_dict(rows)
         return [row for index in sorted(gathered) for row in gathered[index]]
 
@@ -138,12 +137,13 @@ class CertificationCallback(L.Callback):
             "abstention": abstention_rate(rows),
             "accuracy": smoothed_accuracy(rows),
         }
-        accuracies = certified_accuracy(rows, self.radii)
-        return values | {f"ca@{radius:g}": float(ca) for radius, ca in zip(self.radii, accuracies, strict=True)}
+        accuracies = certified_accuracy(rows, self.settings.radii)
+        return values | {
+            f"ca@{radius:g}": float(ca) for radius, ca in zip(self.settings.radii, accuracies, strict=True)
+        }
 
-    def _write(self, rows: list[Certificate], trainer: L.Trainer) -> None:
+    def _write(self, rows: list[Certificate], trainer: L.Trainer, folder: Path) -> None:
         """Writes rows, curves and figure of this epoch; the curves of all epochs share one CSV."""
-        folder = Path(trainer.log_dir) / "certification"
         folder.mkdir(parents=True, exist_ok=True)
         epoch = trainer.current_epoch
         (folder / f"epoch={epoch}.jsonl").write_text("".join(row.to_json() + "\n" for row in rows))
@@ -153,7 +153,7 @@ class CertificationCallback(L.Callback):
         with table.open("a") as file:
             if is_new:
                 file.write("epoch,rule,radius,certified_accuracy,low,high\n")
-            for rule in self.rules:
+            for rule in self.settings.rules:
                 for radius, ca, low, high in self._curve(rows, rule):
                     file.write(f"{epoch},{rule},{radius:.6g},{ca:.6g},{low:.6g},{high:.6g}\n")
         for logger in trainer.loggers:
@@ -162,17 +162,17 @@ class CertificationCallback(L.Callback):
 
     def _curve(self, rows: list[Certificate], rule: str, num_points: int = 50) -> list[tuple[float, ...]]:
         """Certified accuracy with its Wilson interval from radius 0 to the largest radius of any rule."""
-        radii = torch.linspace(0, max(row.radius for row in rows) or self.sigma, num_points).tolist()
+        radii = torch.linspace(0, max(row.radius for row in rows) or self.settings.sigma, num_points).tolist()
         chosen = [row for row in rows if row.rule == rule]
         points = zip(radii, certified_accuracy(chosen, radii), strict=True)
         return [(r, float(ca), *wilson_interval(round(float(ca) * len(chosen)), len(chosen))) for r, ca in points]
 
     def _log_wandb(self, rows: list[Certificate], logger: WandbLogger) -> None:
-        curves = {rule: self._curve(rows, rule) for rule in self.rules}
+        curves = {rule: self._curve(rows, rule) for rule in self.settings.rules}
         series = wandb.plot.line_series(
-            xs=[point[0] for point in curves[self.rules[0]]],
-            ys=[[point[1] for point in curves[rule]] for rule in self.rules],
-            keys=self.rules,
+            xs=[point[0] for point in curves[self.settings.rules[0]]],
+            ys=[[point[1] for point in curves[rule]] for rule in self.settings.rules],
+            keys=self.settings.rules,
             title="Certified accuracy",
             xname="l2 radius",
         )

@@ -80,6 +80,15 @@ class EncoderModule(L.LightningModule):
         """Embeds waveforms (batch, time) as unit vectors (batch, dim)."""
         return self.encoder(waveform)
 
+    def on_train_start(self) -> None:
+        """Refuses to resume past the end of the learning rate's schedule, which a checkpoint brings along."""
+        planned, steps = self.lr_schedulers().total_steps, self._total_steps()
+        if planned != steps:
+            raise ValueError(
+                f"a resumed run must keep its {planned} steps (trainer.max_epochs, trainer.max_steps and the data), got "
+                f"{steps}; to train longer, export the checkpoint and start from it with model.init_args.init_from"
+            )
+
     def on_train_epoch_start(self) -> None:
         """Keeps frozen modules in eval mode, so that their batch statistics stay too."""
         for module in self.frozen:

@@ -1,0 +1,106 @@
+"""`train.py` as a user meets it: flags, files and messages."""
+
+import pytest
+import torch
+import yaml
+
+from voxcert.cli import train
+from voxcert.data import write_manifest
+
+
+@pytest.fixture
+def config(espeak, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    write_manifest(espeak.utterances(), tmp_path / "manifest.csv")
+    tiny = {"channels": 16, "mfa_channels": 48, "dim": 24, "attention_channels": 8, "se_channels": 8}
+    settings = {
+        "data": {
+            "corpus": {"class_path": "voxcert.data.Manifest", "init_args": {"path": str(tmp_path / "manifest.csv")}},
+            "num_val_speakers": 2,
+            "num_enroll": 2,
+            "crop_seconds": 1.0,
+            "train_crop_seconds": 0.5,
+            "batch_size": 4,
+        },
+        "model": {
+            "class_path": "voxcert.training.encoder_module.EncoderModule",
+            "init_args": {
+                "encoder": {"class_path": "voxcert.encoders.ecapa.ECAPA", "init_args": tiny},
+                "lr": 0.001,
+                "noise": {"class_path": "voxcert.training.noise.Fixed", "init_args": {"sigma": 0.01}},
+            },
+        },
+        "trainer": {
+            "max_epochs": 1,
+            "accelerator": "cpu",
+            "enable_progress_bar": False,
+            "default_root_dir": str(tmp_path),
+            "num_sanity_val_steps": 0,
+            "logger": {
+                "class_path": "lightning.pytorch.loggers.CSVLogger",
+                "init_args": {"save_dir": str(tmp_path), "name": "runs"},
+            },
+        },
+    }
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def last_checkpoint(tmp_path):
+    return next((tmp_path / "runs" / "version_0" / "checkpoints").glob("*.ckpt"))
+
+
+def test_fit_saves_config_and_a_checkpoint_without_pickled_objects(config, tmp_path):
+    cli = train(["fit", "--config", str(config)])
+    saved = yaml.safe_load((tmp_path / "runs" / "version_0" / "config.yaml").read_text())
+    assert saved["model"]["init_args"]["lr"] == 0.001
+    assert cli.model.criterion.weight.shape[0] == 4  # six speakers, two held out
+    checkpoint = torch.load(last_checkpoint(tmp_path), weights_only=True)
+    assert checkpoint["encoder_config"]["class_path"] == "voxcert.encoders.ecapa.ECAPA"
+    assert not [name for name in checkpoint["state_dict"] if not name.startswith(("encoder.", "criterion."))]
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")  # the resumed run has a folder of its own
+def test_a_resumed_run_goes_on_and_flags_win_over_the_checkpoint(config, tmp_path):
+    every_epoch = [
+        "--trainer.callbacks+=ModelCheckpoint",
+        "--trainer.callbacks.save_top_k=-1",
+        "--trainer.callbacks.filename={epoch}",
+        "--trainer.max_epochs=2",
+    ]
+    train(["fit", "--config", str(config), *every_epoch])
+    checkpoint = tmp_path / "runs" / "version_0" / "checkpoints" / "epoch=0.ckpt"
+    flags = ["--model.init_args.margin", "0.1", "--ckpt_path", str(checkpoint)]
+    cli = train(["fit", "--config", str(config), *every_epoch, *flags])
+    assert cli.model.hparams.margin == 0.1
+    assert cli.trainer.global_step == 2 * torch.load(checkpoint, weights_only=True)["global_step"]
+    saved = yaml.safe_load((tmp_path / "runs" / "version_1" / "config.yaml").read_text())
+    assert saved["model"]["init_args"]["margin"] == 0.1
+
+    with pytest.raises(ValueError, match=r"must keep its \d+ steps .* start from it with model.init_args.init_from"):
+        train(["fit", "--config", str(config), *every_epoch, "--trainer.max_epochs=3", "--ckpt_path", str(checkpoint)])
+
+
+def test_a_misspelt_key_is_named(config, capsys):
+    with pytest.raises(SystemExit) as error:
+        train(["fit", "--config", str(config), "--model.init_args.learning_rate", "1"])
+    assert error.value.code == 2
+    assert "learning_rate" in capsys.readouterr().err
+
+
+def test_a_misspelt_yaml_key_is_named(config, capsys):
+    settings = yaml.safe_load(config.read_text())
+    settings["data"]["num_val_speaker"] = 2
+    config.write_text(yaml.safe_dump(settings))
+    with pytest.raises(SystemExit) as error:
+        train(["fit", "--config", str(config)])
+    assert error.value.code == 2
+    assert "num_val_speaker" in capsys.readouterr().err
+
+
+def test_bad_values_end_with_a_message_and_exit_2(config, capsys):
+    with pytest.raises(SystemExit) as error:
+        train(["fit", "--config", str(config), "--data.num_enroll", "0"])
+    assert error.value.code == 2
+    assert "num_enroll" in capsys.readouterr().err

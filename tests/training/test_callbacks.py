@@ -1,0 +1,190 @@
+import csv
+import json
+import struct
+import subprocess
+import sys
+
+import pytest
+import torch
+import wandb
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from wandb.proto import wandb_internal_pb2
+
+from voxcert.data import write_manifest
+from voxcert.encoders.base import enroll
+from voxcert.evaluation.devices import FilledBatches
+from voxcert.smoothing.certifier import Certifier
+from voxcert.smoothing.rows import read_rows
+from voxcert.training.callbacks import CertificationCallback
+
+TIMES = {"seconds"}
+
+
+def callback(**options):
+    defaults = {"sigma": 0.01, "num_utterances": 3, "num_select": 8, "num_estimate": 32, "batch_size": 16}
+    return CertificationCallback(**(defaults | options))
+
+
+def plain(rows):
+    return [{k: v for k, v in json.loads(row.to_json()).items() if k not in TIMES} for row in rows]
+
+
+def test_logs_metrics_and_writes_rows_curves_and_figures(module, data, trainer, tmp_path):
+    logger = CSVLogger(tmp_path, name="", version="run")
+    checkpoint = ModelCheckpoint(tmp_path / "checkpoints", monitor="certified/acr", mode="max")
+    fitted = trainer(max_epochs=2, logger=logger, callbacks=[callback(), checkpoint], enable_checkpointing=True)
+    fitted.fit(module, datamodule=data)
+    metrics = fitted.callback_metrics
+    assert metrics["certified/acr"] == metrics["certified/distribution/acr"]
+    assert {"certified/abstention", "certified/ca@0.01", "certified/vote/acr"} <= metrics.keys()
+    assert metrics["certified/forwards_per_second"] > 0
+    assert checkpoint.best_model_path
+    folder = tmp_path / "run" / "certification"
+    for epoch in (0, 1):
+        rows = read_rows(folder / f"epoch={epoch}.jsonl")
+        assert len(rows) == 3 * 2
+        assert (folder / f"epoch={epoch}.png").stat().st_size > 10_000
+    with (folder / "certified_accuracy.csv").open() as file:
+        curve = list(csv.DictReader(file))
+    assert {(row["epoch"], row["rule"]) for row in curve} == {
+        (epoch, rule) for epoch in "01" for rule in ("distribution", "vote")
+    }
+    at_zero = next(row for row in curve if row["epoch"] == "1" and row["rule"] == "vote" and float(row["radius"]) == 0)
+    assert float(at_zero["certified_accuracy"]) == pytest.approx(metrics["certified/vote/ca@0"].item(), abs=1e-5)
+
+
+def test_rows_are_those_of_the_certifier(module, data, trainer, tmp_path):
+    """The callback adds nothing of its own: the same encoder, noise and enrolment give the same rows."""
+    logger = CSVLogger(tmp_path, name="", version="run")
+    trainer(logger=logger, callbacks=[callback(num_utterances=100)]).validate(module, datamodule=data, verbose=False)
+    rows = read_rows(tmp_path / "run" / "certification" / "epoch=0.jsonl")
+    with torch.no_grad():
+        encoder = FilledBatches(module.encoder).eval()
+        recognizer = enroll(encoder, data.enrollment_dataloader("val"))
+    options = {"sigma": 0.01, "num_select": 8, "num_estimate": 32, "batch_size": 16, "encoder_id": rows[0].encoder}
+    certifier = Certifier(encoder, recognizer.prototypes, recognizer.speakers, **options)
+    expected = [
+        row
+        for item in data.items("val")
+        for row in certifier.certify(item["waveform"], utterance=item["utterance"], speaker=item["speaker"])
+    ]
+    assert plain(rows) == plain(expected)
+
+
+def test_only_every_nth_epoch(module, data, trainer, tmp_path):
+    logger = CSVLogger(tmp_path, name="", version="run")
+    options = {"rules": ["vote"], "every_n_epochs": 2, "num_utterances": 1, "radii": [0.002]}
+    trainer(max_epochs=4, logger=logger, callbacks=[callback(**options)]).fit(module, datamodule=data)
+    assert sorted(path.name for path in (tmp_path / "run" / "certification").glob("*.jsonl")) == [
+        "epoch=1.jsonl",
+        "epoch=3.jsonl",
+    ]
+
+
+def test_weight_averaging_must_come_after(module, data, trainer):
+    fitted = trainer(callbacks=[EMAWeightAveraging(), callback()])
+    with pytest.raises(ValueError, match="must list CertificationCallback before the weight averaging"):
+        fitted.fit(module, datamodule=data)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_utterances": 0}, "num_utterances must be at least 1, got 0"),
+        ({"every_n_epochs": 0}, "every_n_epochs must be at least 1, got 0"),
+        ({"sigma": -1.0}, "sigma must be .*, got -1.0"),
+        ({"alpha": 1.0}, "alpha must be .*, got 1.0"),
+        ({"rules": ["median"]}, "median"),
+    ],
+)
+def test_bad_options_are_named_before_training(options, message):
+    with pytest.raises(ValueError, match=message):
+        callback(**options)
+
+
+def read_wandb_records(path):
+    """Yields the records of a run's own file: LevelDB's log format after seven bytes of header."""
+    content, position, parts = path.read_bytes(), 7, b""
+    while position + 7 <= len(content):
+        left = 32_768 - position % 32_768
+        if left < 7:  # blocks end in padding
+            position += left
+            continue
+        length, kind = struct.unpack_from("<HB", content, position + 4)  # after the checksum
+        parts += content[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield wandb_internal_pb2.Record.FromString(parts)
+            parts = b""
+
+
+def read_wandb_history(folder):
+    """Every history record as a dict."""
+    for record in read_wandb_records(next(folder.rglob("*.wandb"))):
+        if record.WhichOneof("record_type") == "history":
+            items = record.history.item
+            yield {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:wandb")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # wandb's own service process outlives the run
+def test_wandb_offline_run_holds_history_and_curve(module, data, trainer, tmp_path):
+    logger = WandbLogger(project="voxcert", save_dir=tmp_path, offline=True)
+    trainer(max_epochs=2, logger=logger, callbacks=[callback()]).fit(module, datamodule=data)
+    wandb.finish()
+    history = list(read_wandb_history(tmp_path))
+    acr = [record["certified/acr"] for record in history if "certified/acr" in record]
+    assert len(acr) == 2
+    tables = {}
+    for name in ("certified/curve_table", "certified/rows"):
+        paths = [record[f"{name}/path"] for record in history if f"{name}/path" in record]
+        assert len(paths) == 2  # one for each epoch
+        tables[name] = json.loads(next(tmp_path.rglob(paths[-1].rpartition("/")[2])).read_text())
+    curve = tables["certified/curve_table"]
+    assert curve["columns"] == ["step", "lineKey", "lineVal"]
+    assert {key for _, key, _ in curve["data"]} == {"distribution", "vote"}
+    shares = [value for _, key, value in curve["data"] if key == "vote"]
+    assert shares == sorted(shares, reverse=True)
+    assert {"utterance", "radius", "rule"} <= set(tables["certified/rows"]["columns"])
+    assert len(tables["certified/rows"]["data"]) == 3 * 2
+
+
+CONFIG = """
+data:
+  corpus: {{class_path: voxcert.data.Manifest, init_args: {{path: {manifest}}}}}
+  num_val_speakers: 3
+  num_enroll: 2
+  crop_seconds: 1
+trainer:
+  accelerator: cpu
+  enable_progress_bar: false
+  logger: {{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {{save_dir: {folder}, name: "", version: run}}}}
+  callbacks:
+    - class_path: voxcert.training.callbacks.CertificationCallback
+      init_args: {{sigma: 0.01, num_utterances: 5, num_select: 8, num_estimate: 32, batch_size: 16}}
+model:
+  class_path: voxcert.training.encoder_module.EncoderModule
+  init_args:
+    encoder:
+      class_path: voxcert.encoders.ecapa.ECAPA
+      init_args: {{channels: 16, mfa_channels: 48, dim: 24, attention_channels: 8, se_channels: 8, res2net_scale: 4}}
+"""
+
+
+def test_one_process_and_two_give_the_same_rows(espeak, tmp_path):
+    """Validation of the same seeded encoder: two processes share the utterances and certify each once."""
+    write_manifest(espeak.utterances(), tmp_path / "manifest.csv")
+    rows = {}
+    for devices in (1, 2):
+        folder = tmp_path / str(devices)
+        folder.mkdir()
+        config = folder / "config.yaml"
+        config.write_text(CONFIG.format(manifest=tmp_path / "manifest.csv", folder=folder))
+        command = [sys.executable, "train.py", "validate", "--config", str(config)]
+        strategy = ["--trainer.devices", "2", "--trainer.strategy", "ddp"] if devices == 2 else []
+        done = subprocess.run([*command, *strategy], capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        rows[devices] = read_rows(folder / "run" / "certification" / "epoch=0.jsonl")
+    assert len(rows[1]) == 5 * 2
+    assert plain(rows[1]) == plain(rows[2])
