@@ -85,8 +85,8 @@ class EncoderModule(L.LightningModule):
         planned, steps = self.lr_schedulers().total_steps, self._total_steps()
         if planned != steps:
             raise ValueError(
-                f"a resumed run must keep its {planned} steps (trainer.max_epochs, trainer.max_steps and the data), got "
-                f"{steps}; to train longer, export the checkpoint and start from it with model.init_args.init_from"
+                f"a resumed run must keep its {planned} steps (trainer.max_epochs, trainer.max_steps and the data), "
+                f"got {steps}; to train longer, export the checkpoint and start from it with model.init_args.init_from"
             )
 
     def on_train_epoch_start(self) -> None:
