@@ -7,7 +7,7 @@ from voxcert.smoothing import RULES
 from voxcert.smoothing.embedder import unit_embeddings
 from voxcert.smoothing.pilot import place_thresholds
 from voxcert.smoothing.statistics import favourable
-from voxcert.smoothing.tally import Tally, directions
+from voxcert.smoothing.tally import Rivals, Tally
 
 
 @pytest.mark.parametrize("sizes", [[60], [1] * 60, [7, 50, 3]])
@@ -52,9 +52,11 @@ def test_a_result_is_not_changed_by_later_samples():
 
 def test_identical_prototypes_have_no_direction():
     prototypes = torch.eye(3, dtype=torch.float64)[[0, 1, 1]]
-    units, distances = directions(prototypes, 1)
-    assert torch.equal(units[1], torch.zeros(3, dtype=torch.float64))
-    assert distances.tolist() == [pytest.approx(2**0.5), 0.0]
+    rivals = Rivals(prototypes, 1)
+    scores = prototypes @ torch.tensor([0.6, 0.8, 0.0], dtype=torch.float64)[:, None]
+    assert rivals.tied
+    assert rivals.xi(scores)[:, 0].tolist() == [pytest.approx(0.2 / 2**0.5), 0.0]
+    assert not Rivals(prototypes, 0).tied
 
 
 def test_half_precision_and_rounding_are_normalised_away():

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from voxcert.smoothing.tally import directions
-
-TIED = 1e-6
-"""Prototypes closer than this count as identical: no direction between them is meaningful."""
+from voxcert.smoothing.tally import Rivals
 
 HIGHEST_THRESHOLD = 1.0 - 1e-4
 """Below 1, so that an encoder with xi = 1 (a coin flip between opposite embeddings) exceeds every threshold."""
@@ -53,12 +50,11 @@ def select(embeddings: torch.Tensor, prototypes: torch.Tensor, num_thresholds: i
     """
     if not torch.isfinite(embeddings).all():
         return None
-    winners = (embeddings @ prototypes.T).argmax(dim=1)
-    voted = int(torch.bincount(winners).argmax())
-    predicted = int((prototypes @ embeddings.mean(dim=0)).argmax())
-    units, distances = directions(prototypes, predicted)
-    thresholds = place_thresholds(embeddings @ units.T, num_thresholds)
-    return Pilot(voted, predicted, thresholds, bool(distances.min() < TIED))
+    scores = prototypes @ embeddings.T  # (K, num_select)
+    voted = int(torch.bincount(scores.argmax(dim=0)).argmax())
+    predicted = int(scores.mean(dim=1).argmax())
+    rivals = Rivals(prototypes, predicted)
+    return Pilot(voted, predicted, place_thresholds(rivals.xi(scores).T, num_thresholds), rivals.tied)
 
 
 def place_thresholds(xi: torch.Tensor, num_thresholds: int) -> torch.Tensor:

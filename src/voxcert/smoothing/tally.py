@@ -7,16 +7,31 @@ import torch
 
 from voxcert.smoothing.statistics import Statistics
 
+TIED = 1e-6
+"""Prototypes closer than this count as identical: no direction between them is meaningful."""
 
-def directions(prototypes: torch.Tensor, predicted: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit vectors from each rival's prototype to the predicted one, (K-1, dim), and the distances, (K-1,).
 
-    A rival with the very same prototype gets the direction 0, so its xi is 0 and no rule can certify against it.
+class Rivals:
+    """All classes but the predicted one, and what their xi are.
+
+    Args:
+        prototypes: (K, dim) float64 unit vectors.
+        predicted: the class A.
+
+    Attributes:
+        tied: whether a rival has the very prototype of A. Its xi is 0, so no rule can certify against it.
     """
-    rivals = torch.arange(len(prototypes), device=prototypes.device) != predicted
-    differences = prototypes[predicted] - prototypes[rivals]
-    distances = torch.linalg.vector_norm(differences, dim=1)
-    return differences / distances.clamp_min(torch.finfo(torch.float64).tiny)[:, None], distances
+
+    def __init__(self, prototypes: torch.Tensor, predicted: int) -> None:
+        classes = torch.arange(len(prototypes), device=prototypes.device)
+        self._predicted, self._indices = predicted, classes[classes != predicted]
+        distances = torch.linalg.vector_norm(prototypes[predicted] - prototypes[self._indices], dim=1)
+        self._scale = torch.where(distances < TIED, 0.0, 1.0 / distances)[:, None]
+        self.tied = bool((distances < TIED).any())
+
+    def xi(self, scores: torch.Tensor) -> torch.Tensor:
+        """``<f, (c_A - c_k)/|c_A - c_k|>`` of every rival, (K-1, batch), from the scores <f, c_k>, (K, batch)."""
+        return (scores[self._predicted] - scores[self._indices]) * self._scale
 
 
 class Tally:
@@ -35,7 +50,7 @@ class Tally:
     ) -> None:
         self._prototypes, self._thresholds = prototypes, thresholds.contiguous()
         self._voted, self._predicted, self._sigma = voted, predicted, sigma
-        self._directions, _ = directions(prototypes, predicted)
+        self._rivals = Rivals(prototypes, predicted)
         num_rivals, num_thresholds = thresholds.shape
         counts = {"dtype": torch.int64, "device": prototypes.device}
         self._classes = torch.arange(len(prototypes), device=prototypes.device)
@@ -50,9 +65,9 @@ class Tally:
     def add(self, embeddings: torch.Tensor) -> None:
         """Adds float64 unit embeddings, shape (batch, dim)."""
         self._num_samples += len(embeddings)
-        winners = (embeddings @ self._prototypes.T).argmax(dim=1)
-        self._votes += (winners[:, None] == self._classes).sum(dim=0)
-        xi = self._directions @ embeddings.T  # (rivals, batch)
+        scores = self._prototypes @ embeddings.T  # (K, batch)
+        self._votes += (scores.argmax(dim=0)[:, None] == self._classes).sum(dim=0)
+        xi = self._rivals.xi(scores)  # (K-1, batch)
         self._embedding_sum += embeddings.sum(dim=0)
         self._xi_sum += xi.sum(dim=1)
         self._xi_square_sum += xi.square().sum(dim=1)
