@@ -67,7 +67,8 @@ A speaker encoder (16 kHz waveform to unit embedding) for certified speaker reco
 ```python
 import voxcert
 
-encoder = voxcert.load_encoder("checkpoints/{name}")  # waveform (batch, time) in [-1, 1] -> embedding (batch, dim)
+# waveform (batch, time) in [-1, 1] -> embedding (batch, dim)
+encoder = voxcert.load_encoder("checkpoints/{name}")
 ```
 
 Certify it on your speakers (`python certify.py --help` shows more):
