@@ -1,5 +1,7 @@
 """`train.py` as a user meets it: flags, files and messages."""
 
+import re
+
 import pytest
 import torch
 import yaml
@@ -62,7 +64,7 @@ def test_fit_saves_config_and_a_checkpoint_without_pickled_objects(config, tmp_p
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")  # the resumed run has a folder of its own
-def test_a_resumed_run_goes_on_and_flags_win_over_the_checkpoint(config, tmp_path):
+def test_a_resumed_run_goes_on_and_flags_win_over_the_checkpoint(config, tmp_path, capsys):
     every_epoch = [
         "--trainer.callbacks+=ModelCheckpoint",
         "--trainer.callbacks.save_top_k=-1",
@@ -78,8 +80,10 @@ def test_a_resumed_run_goes_on_and_flags_win_over_the_checkpoint(config, tmp_pat
     saved = yaml.safe_load((tmp_path / "runs" / "version_1" / "config.yaml").read_text())
     assert saved["model"]["init_args"]["margin"] == 0.1
 
-    with pytest.raises(ValueError, match=r"must keep its \d+ steps .* start from it with model.init_args.init_from"):
+    with pytest.raises(SystemExit) as error:
         train(["fit", "--config", str(config), *every_epoch, "--trainer.max_epochs=3", "--ckpt_path", str(checkpoint)])
+    assert error.value.code == 2
+    assert re.search(r"must keep its \d+ steps .* with model.init_args.init_from", capsys.readouterr().err)
 
 
 def test_a_misspelt_key_is_named(config, capsys):

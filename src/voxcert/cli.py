@@ -7,6 +7,7 @@ import argparse
 import inspect
 import shlex
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,19 +26,24 @@ from voxcert.evaluation.card import add_metrics
 from voxcert.evaluation.certification import certify_speakers
 from voxcert.evaluation.plots import plot_certified_accuracy
 from voxcert.evaluation.report import TABLE_NOTE, default_radii, markdown_table, statement, summarize
-from voxcert.evaluation.run_folder import PLOT, read_run
+from voxcert.evaluation.run_folder import PLOT, read_config, read_run
 from voxcert.evaluation.settings import CertificationSettings
 from voxcert.smoothing.certificate import Certificate
+from voxcert.training.distributed import run_folder
 from voxcert.training.export import export as export_checkpoint
 
 
 class LoggedConfig(SaveConfigCallback):
-    """Saves the whole config beside the logs and sends it to the logger, so that a run can be read and repeated."""
+    """Saves the whole config in the run's folder and sends it to the logger, so that a run can be read and repeated."""
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Sends the config to the logger; rank 0 only."""
+        """Writes config.yaml, also over that of a run which is resumed in its folder; rank 0 only."""
+        folder = run_folder(trainer)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = self.parser.dump(self.config, skip_unset=False)
+        (folder / "config.yaml").write_text(text)
         if trainer.logger is not None:
-            trainer.logger.log_hyperparams({"config": self.parser.dump(self.config, skip_unset=False)})
+            trainer.logger.log_hyperparams({"config": text})
 
 
 class TrainCLI(LightningCLI):
@@ -46,11 +52,6 @@ class TrainCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Links the data's number of training classes to the model."""
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
-
-    def instantiate_classes(self) -> None:
-        """Builds trainer, model and data; a bad value ends with its message and exit status 2."""
-        with _messages_for_errors():
-            super().instantiate_classes()
 
     def _parse_ckpt_path(self) -> None:
         """Leaves the config as the user gave it.
@@ -67,17 +68,18 @@ def train(args: Any = None, run: bool = True) -> TrainCLI:
         args: Arguments instead of those of the command line.
         run: Whether to run a sub-command, or only to build trainer, model and data from arguments without one.
     """
-    return TrainCLI(
-        L.LightningModule,
-        SpeakerDataModule,
-        subclass_mode_model=True,
-        save_config_callback=LoggedConfig,
-        save_config_kwargs={"overwrite": True},  # a resumed run writes to its own folder again
-        auto_configure_optimizers=False,  # the modules bring their own
-        seed_everything_default=0,
-        args=args,
-        run=run,
-    )
+    with _messages_for_errors():
+        return TrainCLI(
+            L.LightningModule,
+            SpeakerDataModule,
+            subclass_mode_model=True,
+            save_config_callback=LoggedConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            auto_configure_optimizers=False,  # the modules bring their own
+            seed_everything_default=0,
+            args=args,
+            run=run,
+        )
 
 
 def certify(args: list[str] | None = None, program: str = "python certify.py") -> None:
@@ -145,13 +147,14 @@ def report(args: list[str], program: str = "voxcert report") -> None:
     """Shows the tables of certification runs and draws their plots again, from their rows alone."""
     parser = ArgumentParser(prog=program, description=_first_line(report))
     parser.add_argument("runs", type=str, nargs="+", help="Output folders of `certify`.")
-    parser.add_argument("--radii", type=list[float] | None, help="Radii of the table; multiples of sigma when null.")
+    parser.add_argument("--radii", type=list[float] | None, help="Radii of the table; those of the run when null.")
     config = parser.parse_args(args)
     with _messages_for_errors():
         for run in config.runs:
             rows = read_run(run)
             plot_certified_accuracy(rows, Path(run) / PLOT)
-            _show(run, summarize(rows, config.radii or default_radii(rows[0].sigma)), rows)
+            radii = config.radii or (read_config(run) or {}).get("radii") or default_radii(rows[0].sigma)
+            _show(run, summarize(rows, radii), rows)
 
 
 COMMANDS = {
@@ -190,10 +193,13 @@ def _show(folder: str, rules: dict[str, Any], rows: list[Certificate]) -> None:
 
 @contextmanager
 def _messages_for_errors() -> Iterator[None]:
-    """Shows what a ValueError says (they are for users: a setting, a file) without a traceback, exit status 2."""
+    """Shows what a ValueError of this package says (a setting, a file) without a traceback, exit status 2."""
     try:
         yield
     except ValueError as error:
+        origin = traceback.extract_tb(error.__traceback__)[-1].filename
+        if not Path(origin).is_relative_to(Path(__file__).parent):
+            raise  # a bug, here or in a library: the traceback is what helps
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

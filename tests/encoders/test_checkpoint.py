@@ -113,3 +113,28 @@ def test_a_config_that_is_not_yaml_is_named(folder):
     (folder / "config.yaml").write_text("class_path: [")
     with pytest.raises(CheckpointError, match="is not YAML"):
         load_encoder(folder)
+
+
+def test_hub_weights_are_fetched_only_when_asked(tiny, tmp_path, monkeypatch, waveform):
+    """The client is real; the file that it would bring is made here."""
+    torch.save(tiny.network.state_dict(), tmp_path / "embedding_model.ckpt")
+    asked = []
+
+    def download(name, file):
+        asked.append((name, file))
+        return str(tmp_path / file)
+
+    monkeypatch.setattr("voxcert.encoders.checkpoint.hf_hub_download", download)
+    fresh = build_encoder(tiny.config).eval()
+    load_weights(fresh, "hf:speechbrain/spkrec-ecapa-voxceleb")
+    assert asked == [("speechbrain/spkrec-ecapa-voxceleb", "embedding_model.ckpt")]
+    torch.testing.assert_close(fresh(waveform), tiny(waveform), atol=1e-6, rtol=0)
+    load_weights(fresh, tmp_path)
+    assert len(asked) == 1
+
+
+def test_a_hub_that_cannot_be_reached_is_named(tiny, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="hf:nobody/nothing cannot be fetched"):
+        load_weights(tiny, "hf:nobody/nothing")

@@ -33,4 +33,4 @@ def test_memory_and_the_number_of_samples_limit_the_batch():
     assert fastest_batch_size(encoder(lambda n: 2e-3, limit=20), WAVEFORM, 256) == 16
     assert fastest_batch_size(encoder(lambda n: 2e-3), WAVEFORM, 100) == 64
     assert fastest_batch_size(encoder(lambda n: 0.0, limit=0), WAVEFORM) == 1
-    assert MAX_BATCH_SIZE >= 256
+    assert MAX_BATCH_SIZE["cuda"] >= 256

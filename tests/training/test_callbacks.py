@@ -26,6 +26,12 @@ def callback(**options):
     return CertificationCallback(**(defaults | options))
 
 
+def rows_file(folder, epoch):
+    """The rows of an epoch; their name also has the step."""
+    (path,) = folder.glob(f"epoch={epoch}-step=*.jsonl")
+    return path
+
+
 def plain(rows):
     return [{k: v for k, v in json.loads(row.to_json()).items() if k not in TIMES} for row in rows]
 
@@ -42,9 +48,8 @@ def test_logs_metrics_and_writes_rows_curves_and_figures(module, data, trainer, 
     assert checkpoint.best_model_path
     folder = tmp_path / "run" / "certification"
     for epoch in (0, 1):
-        rows = read_rows(folder / f"epoch={epoch}.jsonl")
-        assert len(rows) == 3 * 2
-        assert (folder / f"epoch={epoch}.png").stat().st_size > 10_000
+        assert len(read_rows(rows_file(folder, epoch))) == 3 * 2
+        assert rows_file(folder, epoch).with_suffix(".png").stat().st_size > 10_000
     with (folder / "certified_accuracy.csv").open() as file:
         curve = list(csv.DictReader(file))
     assert {(row["epoch"], row["rule"]) for row in curve} == {
@@ -58,7 +63,7 @@ def test_rows_are_those_of_the_certifier(module, data, trainer, tmp_path):
     """The callback adds nothing of its own: the same encoder, noise and enrolment give the same rows."""
     logger = CSVLogger(tmp_path, name="", version="run")
     trainer(logger=logger, callbacks=[callback(num_utterances=100)]).validate(module, datamodule=data, verbose=False)
-    rows = read_rows(tmp_path / "run" / "certification" / "epoch=0.jsonl")
+    rows = read_rows(rows_file(tmp_path / "run" / "certification", 0))
     with torch.no_grad():
         encoder = FilledBatches(module.encoder).eval()
         recognizer = enroll(encoder, data.enrollment_dataloader("val"))
@@ -72,14 +77,17 @@ def test_rows_are_those_of_the_certifier(module, data, trainer, tmp_path):
     assert plain(rows) == plain(expected)
 
 
-def test_only_every_nth_epoch(module, data, trainer, tmp_path):
+def test_every_nth_validation_and_a_checkpoint_that_monitors_it(module, data, trainer, tmp_path):
     logger = CSVLogger(tmp_path, name="", version="run")
     options = {"rules": ["vote"], "every_n_epochs": 2, "num_utterances": 1, "radii": [0.002]}
-    trainer(max_epochs=4, logger=logger, callbacks=[callback(**options)]).fit(module, datamodule=data)
-    assert sorted(path.name for path in (tmp_path / "run" / "certification").glob("*.jsonl")) == [
-        "epoch=1.jsonl",
-        "epoch=3.jsonl",
-    ]
+    checkpoint = ModelCheckpoint(tmp_path / "checkpoints", monitor="certified/acr", save_top_k=-1)
+    fitted = trainer(
+        max_epochs=4, logger=logger, callbacks=[callback(**options), checkpoint], enable_checkpointing=True
+    )
+    fitted.fit(module, datamodule=data)
+    epochs = [path.name.partition("-")[0] for path in (tmp_path / "run" / "certification").glob("*.jsonl")]
+    assert sorted(epochs) == ["epoch=0", "epoch=2"]
+    assert len(list((tmp_path / "checkpoints").glob("*.ckpt"))) == 4
 
 
 def test_weight_averaging_must_come_after(module, data, trainer):
@@ -185,6 +193,6 @@ def test_one_process_and_two_give_the_same_rows(espeak, tmp_path):
         strategy = ["--trainer.devices", "2", "--trainer.strategy", "ddp"] if devices == 2 else []
         done = subprocess.run([*command, *strategy], capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
-        rows[devices] = read_rows(folder / "run" / "certification" / "epoch=0.jsonl")
+        rows[devices] = read_rows(rows_file(folder / "run" / "certification", 0))
     assert len(rows[1]) == 5 * 2
     assert plain(rows[1]) == plain(rows[2])

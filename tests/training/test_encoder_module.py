@@ -39,8 +39,12 @@ def test_stability_classifies_the_clean_view_alone(encoder, data, trainer):
     assert module._views(waveform).shape == (2, 2, 4_000)
 
 
-def test_frozen_modules_stay_with_their_statistics(encoder, data, trainer):
-    module = EncoderModule(encoder, 4, noise=Fixed(0.01), freeze=["encoder.network.blocks"])
+def test_frozen_modules_stay_with_their_statistics(encoder, data, trainer, tmp_path):
+    save_encoder(encoder, tmp_path / "start", {})
+    options = {"noise": Fixed(0.01), "init_from": str(tmp_path / "start")}
+    module = EncoderModule(encoder, 4, freeze=["encoder.network.blocks"], **options)
+    with pytest.raises(ValueError, match=r"freeze must name modules such as encoder.network, got 'encoder.blocks'"):
+        EncoderModule(encoder, 4, freeze=["encoder.blocks"], **options)
     before = state(module)
     trainer().fit(module, datamodule=data)
     after = module.state_dict()
@@ -118,13 +122,24 @@ def test_resumed_training_equals_uninterrupted_training(encoder, data, trainer, 
         ({"regularizer": Consistency()}, "regularizer compares noisy views"),
         ({"regularizer": Consistency(), "noise": Fixed(0.1)}, "num_noise to at least 2"),
         ({"margin_warmup": 2}, r"margin_warmup must be a share of the steps in \[0, 1\], got 2"),
-        ({"freeze": ["encoder.blocks"]}, "freeze must name modules such as encoder.network, got 'encoder.blocks'"),
+        ({"freeze": ["encoder.network"]}, "freeze keeps weights that init_from brings"),
+        (
+            {"lr_multipliers": {"encodr": 0.1}},
+            "lr_multipliers must name parameters such as encoder.network, got 'encodr'",
+        ),
         ({"init_from": "nowhere"}, "nowhere does not exist"),
     ],
 )
 def test_bad_options_are_named(encoder, options, message):
     with pytest.raises(ValueError, match=message):
         EncoderModule(encoder, 4, **options)
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_short_runs_have_a_schedule_too(module, data, trainer, steps):
+    fitted = trainer(max_epochs=-1, max_steps=steps)
+    fitted.fit(module, datamodule=data)
+    assert fitted.global_step == steps
 
 
 def test_schedules_need_an_end(module, data, trainer):

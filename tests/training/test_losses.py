@@ -39,11 +39,17 @@ def test_loss_falls_monotonically_with_the_angle_to_the_true_class():
     assert (losses.diff() > -1e-6).all()
 
 
-def test_gradient_is_finite_at_the_class_centre():
+@pytest.mark.parametrize("angle", [0.0, 0.01, 0.05])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_gradient_is_finite_near_the_class_centre(angle, autocast):
     criterion = margin_softmax()
-    embedding = torch.tensor([[1.0, 0.0]], requires_grad=True)
-    criterion(criterion.logits(embedding), torch.tensor([0])).backward()
+    embedding = torch.tensor([[math.cos(angle), math.sin(angle)]], requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        logits = criterion.logits(embedding)
+        criterion(logits, torch.tensor([0])).backward()
+    assert logits.dtype == torch.float32
     assert torch.isfinite(embedding.grad).all()
+    assert torch.isfinite(criterion.weight.grad).all()
 
 
 @pytest.mark.parametrize(("arguments", "message"), [((2, 1), "num_classes"), ((2, 2, -0.1), "margin")])

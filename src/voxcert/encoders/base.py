@@ -128,9 +128,9 @@ def enroll(
 def _mean_embedding(encoder, waveform: Tensor, sigma: float, num_noise: int, seed: int) -> Tensor:
     if sigma == 0:
         return encoder(waveform)
-    generator = torch.Generator(waveform.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise wherever the encoder is
     total = 0
     for _ in range(num_noise):
-        noise = torch.randn(waveform.shape, generator=generator, device=waveform.device)
+        noise = torch.randn(waveform.shape, generator=generator).to(waveform.device)
         total = total + encoder(waveform + sigma * noise)
     return total / num_noise

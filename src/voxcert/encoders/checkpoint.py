@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 import yaml
+from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from voxcert.encoders.base import Encoder
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.json"
+HUB = "hf:"
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
 
 
@@ -102,13 +104,14 @@ def load_weights(encoder: Encoder, source: str | Path) -> None:
 
     Args:
         encoder: The encoder to fill.
-        source: A checkpoint folder of this project, or a local copy of a speechbrain model folder
-            (`embedding_model.ckpt`, read with `weights_only=True`).
+        source: A checkpoint folder of this project, a local copy of a speechbrain model folder (`embedding_model.ckpt`,
+            read with `weights_only=True`), or `hf:OWNER/NAME` to fetch such a model from the Hugging Face hub: the
+            only form that uses the network.
 
     Raises:
-        CheckpointError: If neither is there or the weights do not fit.
+        CheckpointError: If neither is there, the hub cannot be reached, or the weights do not fit.
     """
-    source = Path(source)
+    source = _fetch(str(source).removeprefix(HUB)) if str(source).startswith(HUB) else Path(source)
     published = source / "embedding_model.ckpt"
     if published.is_file():
         try:
@@ -118,6 +121,14 @@ def load_weights(encoder: Encoder, source: str | Path) -> None:
         _load_state(encoder.network, state, published)
     else:
         _load_state(encoder, _read_safetensors(_require(source, WEIGHTS)), source / WEIGHTS)
+
+
+def _fetch(name: str) -> Path:
+    """Fetches a speechbrain model's weights from the Hugging Face hub into its cache; returns their folder."""
+    try:
+        return Path(hf_hub_download(name, "embedding_model.ckpt")).parent
+    except Exception as error:  # the client raises many kinds: offline, unknown name, no such file
+        raise CheckpointError(f"{HUB}{name} cannot be fetched (a local folder needs no network): {error}") from error
 
 
 def checkpoint_hash(folder: str | Path) -> str:

@@ -16,7 +16,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from voxcert.encoders.base import enroll
+from voxcert.encoders.base import Recognizer, enroll
 from voxcert.evaluation.devices import FilledBatches, device_name, launch, while_parent_lives
 from voxcert.evaluation.plots import plot_certified_accuracy
 from voxcert.evaluation.report import summarize
@@ -28,7 +28,9 @@ from voxcert.evaluation.run_folder import (
     open_rows,
     read_config,
     read_finished,
+    read_prototypes,
     write_config,
+    write_prototypes,
     write_summary,
 )
 from voxcert.evaluation.settings import CertificationSettings
@@ -82,9 +84,7 @@ def certify_speakers(
     encoder = FilledBatches(encoder).to(fabric.device).eval()
     items = data.items("test")
     settings = _prepare_folder(settings, config, encoder, items, fabric)
-    noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise} if settings.enroll_noise else {}
-    batches = data.enrollment_dataloader("test")
-    recognizer = enroll(encoder, batches, seed=settings.seed, device=fabric.device, **noise)
+    recognizer = _enrolled(encoder, data, settings, fabric)
     _certify_share(build_certifier(encoder, recognizer, settings, encoder_id), items, settings, fabric)
     fabric.barrier("all rows are written")
     if not fabric.is_global_zero:
@@ -127,6 +127,18 @@ def _prepare_folder(
         write_config(settings.output_dir, config | {"batch_size": settings.batch_size})
         merge_rows(settings.output_dir, settings.rules)
     return fabric.broadcast(settings)  # which the others wait for
+
+
+def _enrolled(encoder: nn.Module, data: SpeakerData, settings: CertificationSettings, fabric: Fabric) -> Recognizer:
+    """Enrols in the first process, or takes the speakers that the folder has; the same prototypes for all."""
+    if fabric.is_global_zero and read_prototypes(settings.output_dir) is None:
+        noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise} if settings.enroll_noise else {}
+        batches = data.enrollment_dataloader("test")
+        recognizer = enroll(encoder, batches, seed=settings.seed, device=fabric.device, **noise)
+        write_prototypes(settings.output_dir, recognizer.prototypes, recognizer.speakers)
+    fabric.barrier("the speakers are enrolled")
+    prototypes, speakers = read_prototypes(settings.output_dir)
+    return Recognizer(encoder, prototypes.to(fabric.device), speakers)
 
 
 def _with_batch_size(

@@ -40,13 +40,15 @@ def launch(accelerator: str, devices: int | str, num_nodes: int) -> Fabric:
     """Starts one process per device; each runs the whole program again.
 
     Args:
-        accelerator: auto, cpu, cuda or mps.
+        accelerator: cpu, cuda, or auto: CUDA where it is at hand.
         devices: Processes per node, or auto.
         num_nodes: Machines.
 
     Raises:
         ValueError: If the accelerator is not there.
     """
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     alone = devices == 1 and num_nodes == 1
     strategy = "auto" if alone else DDPStrategy(timeout=LONGEST_WAIT)
     try:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from voxcert.data.audio import SAMPLE_RATE
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.curves import (
     abstention_rate,
@@ -120,8 +121,9 @@ def statement(rows: Sequence[Certificate]) -> str:
     classifier = "vote" if rule == "vote" else "embedding"
     loudness = f" ({middle.snr_db:.1f} dB below that utterance)" if middle.snr_db is not None else ""
     return (
-        f"Proved for {len(proved)} of {len(own)} utterances, with an error probability of at most {middle.alpha:g} for "
-        f"each: the {classifier} classifier smoothed with sigma {middle.sigma:g} names the right speaker, and goes on "
-        "naming that speaker whatever is added to the waveform, as long as its l2 norm is below the utterance's radius "
-        f"(rule {rule}; at least half of these radii are {middle.radius:.3g}{loudness} or more)."
+        f"Proved for {len(proved)} of {len(own)} utterances: the {classifier} classifier smoothed with sigma "
+        f"{middle.sigma:g} names the right speaker, and goes on naming that speaker whatever is added to the "
+        f"{middle.num_samples / SAMPLE_RATE:g} s of waveform that it hears, as long as its l2 norm is below the "
+        f"utterance's radius (rule {rule}; at least half of these radii are {middle.radius:.3g}{loudness} or more). Each "
+        f"of the {len(own)} certificates was to fail with a probability of at most {middle.alpha:g}."
     )

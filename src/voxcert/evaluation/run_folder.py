@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
 
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.rows import RowWriter, finished_utterances, read_rows
 
 CONFIG, ROWS, SUMMARY, PLOT = "config.yaml", "rows.jsonl", "summary.json", "certified_accuracy.png"
+PROTOTYPES = "prototypes.safetensors"
 MAY_DIFFER = {
     "accelerator",
     "batch_size",
@@ -90,6 +94,29 @@ class _Quoting(yaml.SafeDumper):
 _Quoting.add_representer(str, _Quoting.represent_str)
 
 
+def write_prototypes(folder: str | Path, prototypes: Tensor, speakers: list[str]) -> None:
+    """Keeps the enrolled speakers: a continued run certifies the same classifier, and a user can deploy it."""
+    path = Path(folder) / PROTOTYPES
+    content = save({"prototypes": prototypes.cpu().contiguous()}, metadata={"speakers": json.dumps(speakers)})
+    _replace(path, content)
+
+
+def read_prototypes(folder: str | Path) -> tuple[Tensor, list[str]] | None:
+    """Prototypes (speakers, dim) and names of a run's enrolled speakers; None before the enrolment.
+
+    Raises:
+        ValueError: If the file is not one that `write_prototypes` made.
+    """
+    path = Path(folder) / PROTOTYPES
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            return file.get_tensor("prototypes"), json.loads(file.metadata()["speakers"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not hold the enrolled speakers of a run: {error}") from error
+
+
 def open_rows(folder: str | Path, rank: int) -> RowWriter:
     """The row file of one process."""
     return RowWriter(Path(folder) / (ROWS if rank == 0 else f"rows.rank{rank}.jsonl"))
@@ -154,12 +181,12 @@ def read_summary(folder: str | Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, content: str | bytes) -> None:
     """Writes a whole file or, if killed meanwhile, leaves the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

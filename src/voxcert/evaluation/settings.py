@@ -33,7 +33,7 @@ class CertificationSettings:
             speech.
         seed: Seed of all noise.
         batch_size: Noisy copies per forward; `auto` times several, and a run that is continued keeps the one it found.
-        accelerator: Where to compute: auto, cpu, cuda or mps.
+        accelerator: Where to compute; auto takes CUDA where it is at hand. (Apple's MPS has no float64.)
         devices: Processes per node, each with a device of its own; auto takes all.
         num_nodes: Machines; start the same command on each, as Lightning asks.
 
@@ -55,7 +55,7 @@ class CertificationSettings:
     enroll_noise: int = 0
     seed: int = 0
     batch_size: int | Literal["auto"] = "auto"
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int | Literal["auto"] = 1
     num_nodes: int = 1
 

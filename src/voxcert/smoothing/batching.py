@@ -8,14 +8,15 @@ from collections.abc import Callable
 
 import torch
 
-MAX_BATCH_SIZE = 1024
+MAX_BATCH_SIZE = {"cuda": 1024, "cpu": 128}
+"""A CPU gains nothing beyond, and its memory ends without an exception."""
 
 NEARLY = 0.95
 """Among sizes within this share of the best rate the largest is taken: it has the least overhead elsewhere."""
 
 
 def fastest_batch_size(
-    encoder: Callable[[torch.Tensor], torch.Tensor], waveform: torch.Tensor, limit: int = MAX_BATCH_SIZE
+    encoder: Callable[[torch.Tensor], torch.Tensor], waveform: torch.Tensor, limit: int = 1024
 ) -> int:
     """The fastest power of two of rows like `waveform`, at most `limit` or what fits into memory.
 
@@ -25,8 +26,8 @@ def fastest_batch_size(
         limit: largest batch that is of use, at least 1.
     """
     rates: dict[int, float] = {}  # rows per second
-    size = 1
-    while size <= min(limit, MAX_BATCH_SIZE):
+    size, limit = 1, min(limit, MAX_BATCH_SIZE.get(waveform.device.type, 128))
+    while size <= limit:
         try:
             rates[size] = size / _seconds_per_call(encoder, waveform.repeat(size, 1))
         except torch.OutOfMemoryError:

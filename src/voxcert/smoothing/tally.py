@@ -7,7 +7,7 @@ import torch
 
 from voxcert.smoothing.statistics import Statistics
 
-TIED = 1e-6
+TIED = 1e-3
 """Prototypes closer than this count as identical: no direction between them is meaningful."""
 
 

@@ -6,6 +6,7 @@ that curves of different epochs differ by the weights alone.
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -27,7 +28,7 @@ from voxcert.smoothing.curves import (
     smoothed_accuracy,
     wilson_interval,
 )
-from voxcert.training.distributed import gather_dict
+from voxcert.training.distributed import gather_dict, run_folder
 
 
 class CertificationCallback(L.Callback):
@@ -35,13 +36,14 @@ class CertificationCallback(L.Callback):
 
     Logs `certified/acr`, `certified/abstention`, `certified/accuracy`, `certified/ca@RADIUS` of the first rule (so that
     `ModelCheckpoint(monitor="certified/acr")` works), the same under `certified/RULE/...` for every rule, and
-    `certified/forwards_per_second`. Writes the rows, a CSV of the curves and a PNG to `LOG_DIR/certification/`; with
-    Weights & Biases the curves and the rows go there too. Utterances are split over all processes without repeats.
+    `certified/forwards_per_second`. Writes the rows, a CSV of the curves and a PNG to the run's folder `certification`;
+    with Weights & Biases the curves and the rows go there too. Utterances are split over all processes without repeats.
 
     Args:
         sigma: Standard deviation of the smoothing noise, waveform amplitude.
         num_utterances: Validation utterances to certify, the same ones every time.
-        every_n_epochs: Certify at every n-th validation epoch.
+        every_n_epochs: Certify at every n-th validation epoch, the first one included; in between the last values are
+            logged again, so that a checkpoint may monitor them.
         alpha: Error probability of one certificate.
         num_select: Samples that choose the class.
         num_estimate: Samples that bound the radius.
@@ -86,6 +88,8 @@ class CertificationCallback(L.Callback):
             seed=seed,
         )
         self.num_utterances, self.every_n_epochs = num_utterances, every_n_epochs
+        self._num_validations = 0
+        self._values: dict[str, float] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Checks the order of callbacks."""
@@ -95,21 +99,23 @@ class CertificationCallback(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Certifies, logs and writes, when this epoch's turn has come."""
-        if trainer.sanity_checking or (trainer.current_epoch + 1) % self.every_n_epochs:
+        if trainer.sanity_checking:
             return
-        rows = self._certify(trainer, pl_module)
-        for rule in self.settings.rules:
-            values = self._summary([row for row in rows if row.rule == rule])
-            pl_module.log_dict({f"certified/{rule}/{name}": value for name, value in values.items()})
-            if rule == self.settings.rules[0]:
-                pl_module.log_dict({f"certified/{name}": value for name, value in values.items()}, prog_bar=True)
-        # One pass over the samples serves every rule: its forwards and seconds stand in the rows of the first one.
-        once = [row for row in rows if row.rule == self.settings.rules[0]]
-        speed = sum(row.num_forwards for row in once) / max(sum(row.seconds for row in once), 1e-9)
-        pl_module.log("certified/forwards_per_second", speed)
-        log_dir = trainer.log_dir  # asks all processes
-        if trainer.is_global_zero and log_dir is not None:
-            self._write(rows, trainer, Path(log_dir) / "certification")
+        if self._num_validations % self.every_n_epochs == 0:
+            rows = self._certify(trainer, pl_module)
+            self._values = self._summary(rows)
+            if trainer.is_global_zero:
+                self._write(rows, trainer, run_folder(trainer) / "certification")
+        self._num_validations += 1
+        pl_module.log_dict(self._values)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whose turn it is, for a run that is resumed."""
+        return {"num_validations": self._num_validations, "values": self._values}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on counting where the checkpoint stopped."""
+        self._num_validations, self._values = state_dict["num_validations"], state_dict["values"]
 
     def _certify(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Certificate]:
         """Certifies this process's share and returns the rows of all processes, in the order of the utterances."""
@@ -132,30 +138,39 @@ class CertificationCallback(L.Callback):
         return [row for index in sorted(gathered) for row in gathered[index]]
 
     def _summary(self, rows: list[Certificate]) -> dict[str, float]:
-        values = {
-            "acr": average_certified_radius(rows),
-            "abstention": abstention_rate(rows),
-            "accuracy": smoothed_accuracy(rows),
-        }
-        accuracies = certified_accuracy(rows, self.settings.radii)
-        return values | {
-            f"ca@{radius:g}": float(ca) for radius, ca in zip(self.settings.radii, accuracies, strict=True)
-        }
+        """The values to log: those of every rule under its name, those of the first one also without."""
+        values = {}
+        for rule in self.settings.rules:
+            own = [row for row in rows if row.rule == rule]
+            shares = zip(self.settings.radii, certified_accuracy(own, self.settings.radii), strict=True)
+            measured = {
+                "acr": average_certified_radius(own),
+                "abstention": abstention_rate(own),
+                "accuracy": smoothed_accuracy(own),
+                **{f"ca@{radius:g}": float(share) for radius, share in shares},
+            }
+            values |= {f"certified/{rule}/{name}": value for name, value in measured.items()}
+            if rule == self.settings.rules[0]:  # its rows hold the time of the pass that all rules share
+                values |= {f"certified/{name}": value for name, value in measured.items()}
+                seconds = sum(row.seconds for row in own)
+                values["certified/forwards_per_second"] = sum(row.num_forwards for row in own) / max(seconds, 1e-9)
+        return values
 
     def _write(self, rows: list[Certificate], trainer: L.Trainer, folder: Path) -> None:
         """Writes rows, curves and figure of this epoch; the curves of all epochs share one CSV."""
         folder.mkdir(parents=True, exist_ok=True)
-        epoch = trainer.current_epoch
-        (folder / f"epoch={epoch}.jsonl").write_text("".join(row.to_json() + "\n" for row in rows))
-        plot_certified_accuracy(rows, folder / f"epoch={epoch}.png")
+        epoch, step = trainer.current_epoch, trainer.global_step
+        name = f"epoch={epoch}-step={step}"
+        (folder / f"{name}.jsonl").write_text("".join(row.to_json() + "\n" for row in rows))
+        plot_certified_accuracy(rows, folder / f"{name}.png")
         table = folder / "certified_accuracy.csv"
         is_new = not table.exists()
         with table.open("a") as file:
             if is_new:
-                file.write("epoch,rule,radius,certified_accuracy,low,high\n")
+                file.write("epoch,step,rule,radius,certified_accuracy,low,high\n")
             for rule in self.settings.rules:
                 for radius, ca, low, high in self._curve(rows, rule):
-                    file.write(f"{epoch},{rule},{radius:.6g},{ca:.6g},{low:.6g},{high:.6g}\n")
+                    file.write(f"{epoch},{step},{rule},{radius:.6g},{ca:.6g},{low:.6g},{high:.6g}\n")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 self._log_wandb(rows, logger)

@@ -1,7 +1,9 @@
-"""The one collective that metrics keyed by utterance need: the union of every process's dictionary."""
+"""What a run of one or several processes needs around Lightning: a union of dictionaries, and the run's folder."""
 
+from pathlib import Path
 from typing import TypeVar
 
+import lightning as L
 import torch.distributed as dist
 
 T = TypeVar("T")
@@ -14,3 +16,17 @@ def gather_dict(values: dict[str, T]) -> dict[str, T]:
     parts: list[dict[str, T]] = [{} for _ in range(dist.get_world_size())]
     dist.all_gather_object(parts, values)
     return {key: value for part in parts for key, value in part.items()}
+
+
+def run_folder(trainer: L.Trainer) -> Path:
+    """The folder of this run alone, for files of the first process.
+
+    `trainer.log_dir` is a collective, and for Weights & Biases it is the folder that all runs share; checkpoints go to
+    `save_dir/name/version` there, and so does what belongs to them.
+    """
+    logger = trainer.logger
+    if logger is None:
+        return Path(trainer.default_root_dir)
+    if logger.log_dir is not None:
+        return Path(logger.log_dir)
+    return Path(logger.save_dir or trainer.default_root_dir) / str(logger.name) / str(logger.version)

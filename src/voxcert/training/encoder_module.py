@@ -36,7 +36,8 @@ class EncoderModule(L.LightningModule):
         lr_warmup: Share of all steps over which the learning rate rises.
         weight_decay: Weight decay of AdamW.
         freeze: Prefixes of modules that stay as they are, such as `[encoder.network.blocks]`.
-        init_from: Folder with weights to start from: a checkpoint folder or a local speechbrain model.
+        init_from: Weights to start from: a checkpoint folder, a local folder of a speechbrain model, or `hf:OWNER/NAME`
+            to fetch such a model from the Hugging Face hub.
 
     Raises:
         ValueError: If a share, count or prefix makes no sense, or a regulariser has no noise to work with.
@@ -74,14 +75,23 @@ class EncoderModule(L.LightningModule):
         self.criterion = AngularMarginSoftmax(encoder.dim, num_classes, margin, scale)
         self.noise = noise
         self.regularizer = regularizer
+        if freeze and init_from is None:
+            raise ValueError(
+                f"freeze keeps weights that init_from brings: set init_from, got freeze={freeze} without it"
+            )
         self.frozen = [self._submodule(prefix).requires_grad_(False) for prefix in freeze or []]
+        for prefix in lr_multipliers or {}:
+            if not any(name.startswith(prefix) for name, _ in self.named_parameters()):
+                raise ValueError(f"lr_multipliers must name parameters such as encoder.network, got {prefix!r}")
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Embeds waveforms (batch, time) as unit vectors (batch, dim)."""
         return self.encoder(waveform)
 
     def on_train_start(self) -> None:
-        """Refuses to resume past the end of the learning rate's schedule, which a checkpoint brings along."""
+        """Refuses to resume past the end of the learning rate's schedule, and gives every process noise of its own."""
+        if self.trainer.world_size > 1:
+            torch.manual_seed(torch.initial_seed() + self.global_rank)  # Lightning seeds all processes alike
         planned, steps = self.lr_schedulers().total_steps, self._total_steps()
         if planned != steps:
             raise ValueError(
@@ -145,7 +155,10 @@ class EncoderModule(L.LightningModule):
             [{"params": parameters} for parameters in groups.values()], weight_decay=self.hparams.weight_decay
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rates, total_steps=self._total_steps(), pct_start=self.hparams.lr_warmup
+            optimizer,
+            rates,
+            total_steps=self._total_steps(),
+            pct_start=min(1.0, self.hparams.lr_warmup + 1e-6),  # torch divides by zero where it makes exactly one step
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

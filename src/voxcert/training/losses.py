@@ -31,8 +31,12 @@ class AngularMarginSoftmax(nn.Module):
         self.scale = scale
 
     def logits(self, embedding: Tensor) -> Tensor:
-        """Scaled cosines to the class centres without margin: (..., dim) -> (..., num_classes)."""
-        return self.scale * embedding @ F.normalize(self.weight, dim=-1).T
+        """Scaled cosines to the class centres without margin: (..., dim) -> (..., num_classes), float32.
+
+        Also under autocast: bf16 has no number between 0.996 and 1, and the loss takes the arc cosine.
+        """
+        with torch.autocast(embedding.device.type, enabled=False):
+            return self.scale * embedding.float() @ F.normalize(self.weight.float(), dim=-1).T
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
         """Computes the mean loss.
