@@ -37,6 +37,7 @@ def test_writes_rows_summary_plot_and_config(toy, settings, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == [
         "certified_accuracy.png",
         "config.yaml",
+        "prototypes.safetensors",
         "rows.jsonl",
         "summary.json",
     ]

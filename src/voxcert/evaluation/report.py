@@ -124,6 +124,6 @@ def statement(rows: Sequence[Certificate]) -> str:
         f"Proved for {len(proved)} of {len(own)} utterances: the {classifier} classifier smoothed with sigma "
         f"{middle.sigma:g} names the right speaker, and goes on naming that speaker whatever is added to the "
         f"{middle.num_samples / SAMPLE_RATE:g} s of waveform that it hears, as long as its l2 norm is below the "
-        f"utterance's radius (rule {rule}; at least half of these radii are {middle.radius:.3g}{loudness} or more). Each "
-        f"of the {len(own)} certificates was to fail with a probability of at most {middle.alpha:g}."
+        f"utterance's radius (rule {rule}; at least half of these radii are {middle.radius:.3g}{loudness} or more). "
+        f"Each of the {len(own)} certificates was to fail with a probability of at most {middle.alpha:g}."
     )
