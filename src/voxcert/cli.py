@@ -68,6 +68,8 @@ def train(args: Any = None, run: bool = True) -> TrainCLI:
         args: Arguments instead of those of the command line.
         run: Whether to run a sub-command, or only to build trainer, model and data from arguments without one.
     """
+    # Lightning 2.6 flattens loaders the way torch 2.11 deprecates: nothing that a user could change.
+    warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated", category=FutureWarning)
     with _messages_for_errors():
         return TrainCLI(
             L.LightningModule,
