@@ -56,7 +56,8 @@ def overrides(noise_corpus, tmp_path, monkeypatch):
 
     def make(path):
         text = path.read_text()
-        return [] if "espeak" in text.lower() else ["--data.corpus.root", str(noise_corpus)]
+        root = noise_corpus / "train-clean-100" if "SpeakerFolders" in text else noise_corpus
+        return [] if "espeak" in text.lower() else ["--data.corpus.root", str(root)]
 
     return make
 
