@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := runs/demo
-export VOXCERT_LIBRISPEECH ?= $(abspath ../shared/data/librispeech-mini)
 
 .PHONY: help setup demo test test-full lint bench lock clean
 .DEFAULT_GOAL := help
@@ -46,5 +45,5 @@ lock:  ## Pin the newest versions that fit pyproject.toml (maintainers)
 	$(BIN)/uv pip compile --universal --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
 
-clean:  ## Remove the virtual environment and all runs
-	rm -rf $(VENV) runs
+clean:  ## Remove the virtual environment
+	rm -rf $(VENV)
