@@ -107,7 +107,7 @@ class CertificationCallback(L.Callback):
             if trainer.is_global_zero:
                 self._write(rows, trainer, run_folder(trainer) / "certification")
         self._num_validations += 1
-        pl_module.log_dict(self._values)
+        pl_module.log_dict(self._values, sync_dist=True)  # the same in all processes, and Lightning likes to hear it
 
     def state_dict(self) -> dict[str, Any]:
         """Whose turn it is, for a run that is resumed."""

@@ -138,7 +138,7 @@ class EncoderModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Logs the accuracy over utterances; those that a distributed sampler repeated count once."""
         correct = gather_dict(self._correct)
-        self.log("val/accuracy", sum(correct.values()) / len(correct), prog_bar=True)
+        self.log("val/accuracy", sum(correct.values()) / len(correct), prog_bar=True, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Keeps how the encoder was built, so that a checkpoint can be exported by itself."""
