@@ -4,7 +4,7 @@ Certifying and plotting are joined by a flat file of rows, as in Cohen et al. 20
 was killed go on where it stopped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -129,12 +129,18 @@ def _prepare_folder(
     return fabric.broadcast(settings)  # which the others wait for
 
 
+def enroll_speakers(
+    encoder: nn.Module, batches: Iterable[dict], settings: CertificationSettings, device: torch.device
+) -> Recognizer:
+    """Enrols as the settings say: on clean speech, or under `enroll_noise` draws of the certificate's noise."""
+    noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise} if settings.enroll_noise else {}
+    return enroll(encoder, batches, seed=settings.seed, device=device, **noise)
+
+
 def _enrolled(encoder: nn.Module, data: SpeakerData, settings: CertificationSettings, fabric: Fabric) -> Recognizer:
     """Enrols in the first process, or takes the speakers that the folder has; the same prototypes for all."""
     if fabric.is_global_zero and read_prototypes(settings.output_dir) is None:
-        noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise} if settings.enroll_noise else {}
-        batches = data.enrollment_dataloader("test")
-        recognizer = enroll(encoder, batches, seed=settings.seed, device=fabric.device, **noise)
+        recognizer = enroll_speakers(encoder, data.enrollment_dataloader("test"), settings, fabric.device)
         write_prototypes(settings.output_dir, recognizer.prototypes, recognizer.speakers)
     fabric.barrier("the speakers are enrolled")
     prototypes, speakers = read_prototypes(settings.output_dir)

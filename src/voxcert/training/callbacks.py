@@ -15,8 +15,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import WandbLogger
 from tqdm import tqdm
 
-from voxcert.encoders.base import enroll
-from voxcert.evaluation.certification import build_certifier, certify_item, find_batch_size
+from voxcert.evaluation.certification import build_certifier, certify_item, enroll_speakers, find_batch_size
 from voxcert.evaluation.devices import FilledBatches
 from voxcert.evaluation.plots import plot_certified_accuracy
 from voxcert.evaluation.settings import CertificationSettings
@@ -124,8 +123,7 @@ class CertificationCallback(L.Callback):
         if settings.batch_size == "auto":  # found once, by the first process for all
             batch_size = find_batch_size(encoder, items, settings, device) if trainer.is_global_zero else 0
             self.settings = settings = replace(settings, batch_size=trainer.strategy.broadcast(batch_size))
-        noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise} if settings.enroll_noise else {}
-        recognizer = enroll(encoder, data.enrollment_dataloader("val"), seed=settings.seed, device=device, **noise)
+        recognizer = enroll_speakers(encoder, data.enrollment_dataloader("val"), settings, device)
         encoder_id = f"epoch={trainer.current_epoch}-step={trainer.global_step}"
         certifier = build_certifier(encoder, recognizer, settings, encoder_id)
         order = torch.randperm(len(items), generator=torch.Generator().manual_seed(settings.seed)).tolist()
