@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voxcert.encoders.frontends import Frontend
+
 
 class Encoder(nn.Module, ABC):
     """A speaker encoder: waveform (batch, time) in [-1, 1] at 16 kHz -> embedding (batch, dim) of unit norm.
@@ -55,6 +57,26 @@ class Encoder(nn.Module, ABC):
         if waveform.ndim != 2:
             raise ValueError(f"waveform must have shape (batch, time), got {tuple(waveform.shape)}")
         return F.normalize(self.embed(waveform).float(), dim=-1)
+
+
+class FeatureEncoder(Encoder):
+    """An encoder made of a front-end and a network on its features; noise can enter at what lies between.
+
+    Subclasses set `frontend` and write `embed_features`.
+
+    Attributes:
+        frontend: Waveform (batch, time) -> features (batch, frames, num_features).
+    """
+
+    frontend: Frontend
+
+    def embed(self, waveform: Tensor) -> Tensor:
+        """Embeds waveforms (batch, time) as (batch, dim), not normalised."""
+        return self.embed_features(self.frontend(waveform))
+
+    @abstractmethod
+    def embed_features(self, features: Tensor) -> Tensor:
+        """Embeds features (batch, frames, num_features) as vectors (batch, dim) of any norm."""
 
 
 class Recognizer(nn.Module):

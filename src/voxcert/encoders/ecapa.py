@@ -6,11 +6,11 @@ The defaults are those of speechbrain/spkrec-ecapa-voxceleb; its published weigh
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from torch import Tensor
 
-from voxcert.encoders.base import Encoder
+from voxcert.encoders.base import FeatureEncoder
 from voxcert.encoders.frontends import LogMel
 
 
-class ECAPA(Encoder):
+class ECAPA(FeatureEncoder):
     """ECAPA-TDNN on log-mel features.
 
     Args:
@@ -56,6 +56,6 @@ class ECAPA(Encoder):
             res2net_scale=res2net_scale,
         )
 
-    def embed(self, waveform: Tensor) -> Tensor:
-        """Embeds waveforms (batch, time) as (batch, dim), not normalised."""
-        return self.network(self.frontend(waveform)).squeeze(1)
+    def embed_features(self, features: Tensor) -> Tensor:
+        """Embeds log-mel features (batch, frames, num_mels) as (batch, dim), not normalised."""
+        return self.network(features).squeeze(1)

@@ -1,15 +1,57 @@
 """Batched, differentiable front-ends from waveforms to frames of features.
 
-`LogMel` is speechbrain's filterbank with mean normalisation over the utterance, as its ECAPA-TDNN recipe uses it.
+Each is split at its magnitude spectrogram, so that noise can enter there or at the features (O'Reilly, "Towards
+Certified Adversarial Robustness for Audio Classification"); what a network needs to hear (window, scale, floor) is an
+argument of its front-end, and so a field of the checkpoint.
 """
 
+import math
+from abc import ABC, abstractmethod
+from typing import Literal
+
 import torch
+import torch.nn.functional as F
+import torchaudio.compliance.kaldi as kaldi
 from speechbrain.lobes.features import Fbank
 from torch import Tensor, nn
 
+SAMPLE_RATE = 16_000
 
-class LogMel(nn.Module):
-    """Log-mel energies in dB, with the mean over time subtracted from every utterance.
+
+class Frontend(nn.Module, ABC):
+    """Waveform (batch, time) -> features (batch, frames, num_features), by way of a magnitude spectrogram.
+
+    Attributes:
+        num_bins: Frequency bins of the magnitude spectrogram.
+        num_features: Size of a frame of features.
+    """
+
+    num_bins: int
+    num_features: int
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Maps (batch, time) to (batch, frames, num_features)."""
+        return self.features(self.magnitude(waveform))
+
+    def magnitude(self, waveform: Tensor) -> Tensor:
+        """Maps (batch, time) to magnitudes (batch, frames, num_bins); in float32, since bf16 has no FFT."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            return self._magnitude(waveform.float())
+
+    def features(self, magnitude: Tensor) -> Tensor:
+        """Maps magnitudes (batch, frames, num_bins) to features (batch, frames, num_features); in float32."""
+        with torch.autocast(magnitude.device.type, enabled=False):
+            return self._features(magnitude.float())
+
+    @abstractmethod
+    def _magnitude(self, waveform: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _features(self, magnitude: Tensor) -> Tensor: ...
+
+
+class LogMel(Frontend):
+    """Log-mel energies in dB, with the mean over time subtracted from every utterance, as in speechbrain's ECAPA-TDNN.
 
     Args:
         num_mels: Mel bands between 0 and 8 kHz.
@@ -20,10 +62,85 @@ class LogMel(nn.Module):
 
     def __init__(self, num_mels: int = 80, fft_size: int = 400, window_ms: float = 25, hop_ms: float = 10):
         super().__init__()
+        self.num_bins, self.num_features = fft_size // 2 + 1, num_mels
         self.fbank = Fbank(n_mels=num_mels, n_fft=fft_size, win_length=window_ms, hop_length=hop_ms)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Maps (batch, time) to (batch, frames, num_mels); always in float32, since bf16 has no FFT."""
-        with torch.autocast(waveform.device.type, enabled=False):
-            features = self.fbank(waveform.float())
-            return features - features.mean(dim=1, keepdim=True)
+    def _magnitude(self, waveform: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(self.fbank.compute_STFT(waveform), dim=-1)
+
+    def _features(self, magnitude: Tensor) -> Tensor:
+        features = self.fbank.compute_fbanks(magnitude.square())
+        return features - features.mean(dim=1, keepdim=True)
+
+
+class KaldiFbank(Frontend):
+    """Kaldi's log-mel filterbank without dither, equal to `torchaudio.compliance.kaldi.fbank` row by row.
+
+    Args:
+        num_mels: Mel bands between `low_hz` and 8 kHz.
+        window: Window function. Published wespeaker models use hamming, its CAM++ and ERes2Net of 3D-Speaker povey.
+        scale: Factor of the waveform: 32768 for networks trained on int16 amplitudes, 1 for those trained on [-1, 1].
+            It matters because Kaldi's energy floor does not scale along.
+        window_ms: Window length, milliseconds; the FFT has the next power of two.
+        hop_ms: Step between frames, milliseconds.
+        preemphasis: Coefficient of the pre-emphasis filter; 0 is none.
+        snip_edges: Only whole frames; otherwise the signal is mirrored at its ends, and there are time / hop frames.
+        low_hz: Lowest frequency of the filters.
+        energy_floor: Least energy of a frame's mel band before the logarithm.
+        mean_norm: Subtract the mean over time from every utterance (CMN).
+
+    Raises:
+        ValueError: If a waveform is shorter than one window.
+    """
+
+    mel_banks: Tensor
+    window: Tensor
+
+    def __init__(
+        self,
+        num_mels: int = 80,
+        window: Literal["hamming", "povey", "hanning", "rectangular", "blackman"] = "hamming",
+        scale: float = 32768.0,
+        window_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        preemphasis: float = 0.97,
+        snip_edges: bool = True,
+        low_hz: float = 20.0,
+        energy_floor: float = torch.finfo(torch.float32).eps,
+        mean_norm: bool = True,
+    ):
+        super().__init__()
+        self.window_size, self.hop = int(SAMPLE_RATE * window_ms / 1000), int(SAMPLE_RATE * hop_ms / 1000)
+        self.fft_size = 2 ** math.ceil(math.log2(self.window_size))
+        self.num_bins, self.num_features = self.fft_size // 2 + 1, num_mels
+        self.scale, self.preemphasis, self.snip_edges = scale, preemphasis, snip_edges
+        self.energy_floor, self.mean_norm = energy_floor, mean_norm
+        function = kaldi._feature_window_function(window, self.window_size, 0.42, torch.device("cpu"), torch.float32)
+        banks, _ = kaldi.get_mel_banks(num_mels, self.fft_size, SAMPLE_RATE, low_hz, 0.0, 0.0, 0.0, 1.0)
+        self.register_buffer("window", function, persistent=False)
+        self.register_buffer("mel_banks", F.pad(banks, (0, 1)).T.contiguous(), persistent=False)
+
+    def _magnitude(self, waveform: Tensor) -> Tensor:
+        if waveform.shape[-1] < self.window_size:
+            raise ValueError(f"waveform must have at least {self.window_size} samples, got {waveform.shape[-1]}")
+        if not self.snip_edges:
+            waveform = self._mirrored(waveform)
+        frames = waveform.unfold(-1, self.window_size, self.hop)
+        frames = frames - frames.mean(dim=-1, keepdim=True)
+        previous = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
+        frames = (frames - self.preemphasis * previous) * self.window
+        return torch.fft.rfft(frames, n=self.fft_size).abs()
+
+    def _mirrored(self, waveform: Tensor) -> Tensor:
+        """Mirrors both ends, the outermost samples repeated, so that there are round(time / hop) frames."""
+        time = waveform.shape[-1]
+        left = self.window_size // 2 - self.hop // 2
+        num_frames = (time + self.hop // 2) // self.hop
+        right = (num_frames - 1) * self.hop + self.window_size - left - time
+        flipped = waveform.flip(-1)
+        return torch.cat([flipped[:, -left:], waveform, flipped[:, :max(right, 0)]], dim=-1)
+
+    def _features(self, magnitude: Tensor) -> Tensor:
+        energies = (self.scale * magnitude).square() @ self.mel_banks
+        features = energies.clamp(min=self.energy_floor).log()
+        return features - features.mean(dim=1, keepdim=True) if self.mean_norm else features
