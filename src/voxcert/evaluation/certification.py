@@ -20,6 +20,7 @@ from voxcert.encoders.base import Recognizer, enroll
 from voxcert.evaluation.devices import FilledBatches, device_name, launch, while_parent_lives
 from voxcert.evaluation.plots import plot_certified_accuracy
 from voxcert.evaluation.report import summarize
+from voxcert.evaluation.represented import at_representation
 from voxcert.evaluation.run_folder import (
     PLOT,
     check_settings,
@@ -76,12 +77,14 @@ def certify_speakers(
         The summary that is in summary.json too; None in all processes but the first.
 
     Raises:
-        ValueError: If the folder holds a run with other settings (the message names them), or enrolment fails.
+        ValueError: If the folder holds a run with other settings (the message names them), the encoder has no
+            representation to put noise at, or enrolment fails.
     """
     config = {**(origin or {}), "checkpoint_hash": encoder_id, **asdict(settings)}
     check_settings(settings.output_dir, config)  # before other processes are started
     fabric = launch(settings.accelerator, settings.devices, settings.num_nodes)
-    encoder = FilledBatches(encoder).to(fabric.device).eval()
+    encoder, data = at_representation(encoder.to(fabric.device).eval(), data, settings.noise_at, fabric.device)
+    encoder = FilledBatches(encoder).eval()
     items = data.items("test")
     settings = _prepare_folder(settings, config, encoder, items, fabric)
     recognizer = _enrolled(encoder, data, settings, fabric)
@@ -192,6 +195,7 @@ def build_certifier(encoder: nn.Module, recognizer: Any, settings: Certification
         target_radius=settings.target_radius,
         tolerance=settings.tolerance,
         encoder_id=encoder_id,
+        noise_at=settings.noise_at,
     )
 
 

@@ -50,7 +50,8 @@ def certified_accuracy_figure(rows: Sequence[Certificate]) -> Figure:
     for rule, own in groups.items():
         _draw_rule(axes, rule, own)
     first = rows[0]
-    axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel="l2 norm of the perturbation (waveform in [-1, 1])")
+    unit = "waveform in [-1, 1]" if rows[0].noise_at == "waveform" else f"of the {rows[0].noise_at}"
+    axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=f"l2 norm of the perturbation ({unit})")
     axes.set_ylabel("certified accuracy")
     samples = max(row.num_estimate for row in rows)
     count = len(next(iter(groups.values())))

@@ -120,10 +120,14 @@ def statement(rows: Sequence[Certificate]) -> str:
     middle = proved[(len(proved) - 1) // 2]  # at least half of the radii are no smaller
     classifier = "vote" if rule == "vote" else "embedding"
     loudness = f" ({middle.snr_db:.1f} dB below that utterance)" if middle.snr_db is not None else ""
+    if middle.noise_at == "waveform":
+        heard = f"the {middle.num_samples / SAMPLE_RATE:g} s of waveform that it hears"
+    else:
+        heard = f"the {middle.num_samples} numbers of the utterance's {middle.noise_at} (not to its waveform)"
     return (
         f"Proved for {len(proved)} of {len(own)} utterances: the {classifier} classifier smoothed with sigma "
-        f"{middle.sigma:g} names the right speaker, and goes on naming that speaker whatever is added to the "
-        f"{middle.num_samples / SAMPLE_RATE:g} s of waveform that it hears, as long as its l2 norm is below the "
-        f"utterance's radius (rule {rule}; at least half of these radii are {middle.radius:.3g}{loudness} or more). "
+        f"{middle.sigma:g} names the right speaker, and goes on naming that speaker whatever is added to "
+        f"{heard}, as long as its l2 norm is below the utterance's radius (rule {rule}; at least half of these radii "
+        f"are {middle.radius:.3g}{loudness} or more). "
         f"Each of the {len(own)} certificates was to fail with a probability of at most {middle.alpha:g}."
     )

@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from voxcert.evaluation.report import default_radii
 from voxcert.smoothing.validation import check_settings
 
 Rule = Literal["distribution", "vote", "mean", "lipschitz", "published_mean", "published_se"]
+NoisePoint = Literal["waveform", "magnitude", "features"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,9 @@ class CertificationSettings:
     Args:
         output_dir: Folder for rows.jsonl, summary.json, certified_accuracy.png and config.yaml; shared by all nodes. A
             run that was killed continues here when it is started again.
-        sigma: Standard deviation of the smoothing noise, waveform amplitude.
+        sigma: Standard deviation of the smoothing noise, in units of what it is added to (waveform amplitude).
+        noise_at: Where noise enters: `waveform`, `magnitude` (spectrogram) or `features` of the encoder. Radii are then
+            about that representation; only those at the waveform say what an attacker may add to a recording.
         alpha: Error probability of one certificate (one utterance, one rule).
         num_select: Samples that choose the speaker.
         num_estimate: Fresh samples that bound the radius, at most.
@@ -43,6 +46,7 @@ class CertificationSettings:
 
     output_dir: str
     sigma: float
+    noise_at: NoisePoint = "waveform"
     alpha: float = 1e-3
     num_select: int = 100
     num_estimate: int = 1000
@@ -61,6 +65,8 @@ class CertificationSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.noise_at not in get_args(NoisePoint):
+            raise ValueError(f"noise_at must be one of {', '.join(get_args(NoisePoint))}, got {self.noise_at!r}")
         for name, least in (("enroll_noise", 0), ("num_nodes", 1), ("devices", 1)):
             value = getattr(self, name)
             if value != "auto" and value < least:

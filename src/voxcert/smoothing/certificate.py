@@ -23,7 +23,7 @@ class Certificate:
         speaker: true speaker, "" if unknown.
         prediction: selected speaker, recorded also when the certificate abstains; "" if nothing was computed.
         rule: name of the rule, which also names the smoothed classifier (`vote`, or else the embedding one).
-        radius: l2 norm of the waveform perturbation (waveform in [-1, 1]); 0.0 when abstained.
+        radius: l2 norm of the perturbation of what noise enters (a waveform in [-1, 1]); 0.0 when abstained.
         abstained: None, or the reason.
         point_radius: plug-in estimate of what infinitely many samples would give; not a guarantee.
         sigma: standard deviation of the noise.
@@ -34,9 +34,9 @@ class Certificate:
         seconds: wall-clock time of that pass.
         seed: seed of the noise.
         encoder: hash of the encoder, as given by the caller.
-        noise_at: where the noise enters.
-        waveform_norm: l2 norm of the waveform.
-        num_samples: length of the waveform.
+        noise_at: where the noise enters: `waveform`, or the representation that all of this row is about.
+        waveform_norm: l2 norm of the waveform or representation.
+        num_samples: its length, all dimensions counted.
         snr_db: ``20 log10(waveform_norm / radius)``; None if the radius or the norm is 0.
         radius_rms: ``radius / sqrt(num_samples)``, also a lower bound on the certified l-infinity radius.
     """
@@ -74,6 +74,7 @@ class Certificate:
         alpha: float,
         seed: int,
         encoder: str = "",
+        noise_at: str = "waveform",
     ) -> "Certificate":
         """Row of an utterance that never reached the encoder, such as an unreadable file."""
         return cls(
@@ -92,6 +93,7 @@ class Certificate:
             seconds=0.0,
             seed=seed,
             encoder=encoder,
+            noise_at=noise_at,
         )
 
     @property

@@ -56,6 +56,7 @@ class Certifier:
             all remaining samples were as favourable as upper confidence bounds allow. Sampling stops at a look
             where no rule asks for more.
         encoder_id: hash of the encoder, copied into the rows.
+        noise_at: what the "waveform" is, copied into the rows: a representation of one can be certified as well.
 
     Raises:
         ValueError: if an argument is out of range; names the argument, what is allowed and what was given.
@@ -79,6 +80,7 @@ class Certifier:
         target_radius: float | None = None,
         tolerance: float = 0.05,
         encoder_id: str = "",
+        noise_at: str = "waveform",
     ) -> None:
         check_prototypes(prototypes)
         check_encoder(encoder)
@@ -97,6 +99,7 @@ class Certifier:
         self.target_radius = target_radius
         self.tolerance = tolerance
         self.encoder_id = encoder_id
+        self.noise_at = noise_at
         check_settings(self)
 
     @property
@@ -204,4 +207,10 @@ class Certifier:
         )
 
     def _settings(self) -> dict[str, Any]:
-        return {"sigma": self.sigma, "alpha": self.alpha, "seed": self.seed, "encoder": self.encoder_id}
+        return {
+            "sigma": self.sigma,
+            "alpha": self.alpha,
+            "seed": self.seed,
+            "encoder": self.encoder_id,
+            "noise_at": self.noise_at,
+        }

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from voxcert.evaluation.certification import build_certifier, certify_item, enroll_speakers, find_batch_size
 from voxcert.evaluation.devices import FilledBatches
 from voxcert.evaluation.plots import plot_certified_accuracy
-from voxcert.evaluation.settings import CertificationSettings
+from voxcert.evaluation.represented import at_representation
+from voxcert.evaluation.settings import CertificationSettings, NoisePoint
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.curves import (
     abstention_rate,
@@ -39,7 +40,8 @@ class CertificationCallback(L.Callback):
     with Weights & Biases the curves and the rows go there too. Utterances are split over all processes without repeats.
 
     Args:
-        sigma: Standard deviation of the smoothing noise, waveform amplitude.
+        sigma: Standard deviation of the smoothing noise, in units of what it is added to (waveform amplitude).
+        noise_at: Where noise enters: `waveform`, `magnitude` or `features`.
         num_utterances: Validation utterances to certify, the same ones every time.
         every_n_epochs: Certify at every n-th validation epoch, the first one included; in between the last values are
             logged again, so that a checkpoint may monitor them.
@@ -60,6 +62,7 @@ class CertificationCallback(L.Callback):
     def __init__(
         self,
         sigma: float,
+        noise_at: NoisePoint = "waveform",
         num_utterances: int = 20,
         every_n_epochs: int = 1,
         alpha: float = 1e-3,
@@ -77,6 +80,7 @@ class CertificationCallback(L.Callback):
         self.settings = CertificationSettings(
             output_dir="certification",  # inside the folder of the logs
             sigma=sigma,
+            noise_at=noise_at,
             alpha=alpha,
             num_select=num_select,
             num_estimate=num_estimate,
@@ -118,8 +122,9 @@ class CertificationCallback(L.Callback):
 
     def _certify(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Certificate]:
         """Certifies this process's share and returns the rows of all processes, in the order of the utterances."""
-        data, settings, device = trainer.datamodule, self.settings, pl_module.device
-        encoder, items = FilledBatches(pl_module.encoder).eval(), data.items("val")
+        settings, device = self.settings, pl_module.device
+        encoder, data = at_representation(pl_module.encoder.eval(), trainer.datamodule, settings.noise_at, device)
+        encoder, items = FilledBatches(encoder).eval(), data.items("val")
         if settings.batch_size == "auto":  # found once, by the first process for all
             batch_size = find_batch_size(encoder, items, settings, device) if trainer.is_global_zero else 0
             self.settings = settings = replace(settings, batch_size=trainer.strategy.broadcast(batch_size))
