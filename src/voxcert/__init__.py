@@ -1,6 +1,6 @@
 """Speaker recognition with proved robustness: train, certify, attack, purify."""
 
-from voxcert.encoders.checkpoint import load_encoder
+from voxcert.encoders.loading import load_encoder
 
 __all__ = ["load_encoder"]
 __version__ = "0.1.0"

@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from voxcert.data.datamodule import SpeakerDataModule
-from voxcert.encoders.checkpoint import CheckpointError, checkpoint_hash, load_encoder
+from voxcert.encoders.base import Encoder
+from voxcert.encoders.checkpoint import CheckpointError, checkpoint_hash
+from voxcert.encoders.loading import encoder_hash, is_checkpoint, load_encoder
 from voxcert.evaluation.card import add_metrics
 from voxcert.evaluation.certification import certify_speakers
 from voxcert.evaluation.plots import plot_certified_accuracy
@@ -96,26 +99,52 @@ def certify(args: list[str] | None = None, program: str = "python certify.py") -
     config = parser.parse_args(args)
     plain = yaml.safe_load(parser.dump(config, skip_unset=False))
     with _messages_for_errors():
-        encoder_id = checkpoint_hash(config.checkpoint)
-        if config.checkpoint_hash not in (None, encoder_id):
-            expected = config.checkpoint_hash
-            raise CheckpointError(f"checkpoint_hash must be {expected}, got {encoder_id} in {config.checkpoint}")
+        torch.manual_seed(config.seed)  # of random weights
+        parts = parser.instantiate(config)
+        encoder, encoder_id = _encoder(config, parts.encoder)
         summary = certify_speakers(
-            load_encoder(config.checkpoint),
-            parser.instantiate(config).data,
+            encoder,
+            parts.data,
             CertificationSettings(**{field.name: config[field.name] for field in fields(CertificationSettings)}),
             encoder_id=encoder_id,
-            origin={name: plain[name] for name in ("checkpoint", "data")},
+            origin={name: plain[name] for name in ("checkpoint", "encoder", "data") if plain[name] is not None},
             command=f"{program} {shlex.join(args)}",
         )
         if summary is not None:  # in the first process
             _show(config.output_dir, summary["rules"], read_run(config.output_dir))
 
 
+def _encoder(config: Any, untrained: Encoder | None) -> tuple[Encoder, str]:
+    """The encoder that `--checkpoint` or `--encoder` names, and its hash."""
+    if (config.checkpoint is None) == (untrained is None):
+        given = "none" if untrained is None else "both"
+        raise ValueError(f"one of checkpoint and encoder must be given, got {given}")
+    if untrained is not None:
+        print("the encoder has random weights: what follows says nothing about a trained one", file=sys.stderr)
+        return untrained.eval(), encoder_hash(untrained)
+    encoder = load_encoder(config.checkpoint)
+    own = is_checkpoint(config.checkpoint)
+    encoder_id = checkpoint_hash(config.checkpoint) if own else encoder_hash(encoder)
+    if config.checkpoint_hash not in (None, encoder_id):
+        expected = config.checkpoint_hash
+        raise CheckpointError(f"checkpoint_hash must be {expected}, got {encoder_id} in {config.checkpoint}")
+    return encoder, encoder_id
+
+
 def _certify_parser(program: str) -> ArgumentParser:
     parser = ArgumentParser(prog=program, description=_first_line(certify))
     parser.add_argument("--config", action="config", help="YAML file with any of the options below; may be repeated.")
-    parser.add_argument("--checkpoint", type=str, required=True, help="Folder such as checkpoints/ecapa-mini.")
+    parser.add_argument(
+        "--checkpoint",
+        type=str | None,
+        help="Folder such as checkpoints/ecapa-mini, or published weights (docs/encoders.md).",
+    )
+    parser.add_subclass_arguments(
+        Encoder,
+        "encoder",
+        required=False,
+        help="Instead of a checkpoint: a file such as configs/encoder/campplus.yaml; random weights, to try it out.",
+    )
     parser.add_argument(
         "--checkpoint_hash", type=str | None, help="Refuse other weights; the config.yaml of a run holds those it had."
     )

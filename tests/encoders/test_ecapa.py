@@ -4,8 +4,8 @@ from speechbrain.lobes.features import Fbank
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from speechbrain.processing.features import InputNormalization
 
-from voxcert.encoders.checkpoint import load_weights
 from voxcert.encoders.ecapa import ECAPA
+from voxcert.encoders.loading import load_weights
 
 
 def test_embeddings_are_unit_and_rows_equal_single_calls(tiny, waveform):

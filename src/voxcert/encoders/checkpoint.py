@@ -1,24 +1,26 @@
 """Checkpoint folders: `model.safetensors`, `config.yaml`, `card.json`. No pickle is ever read, and the config can name
 nothing but encoder classes of this package, so a folder from a stranger is data and not a program.
+
+`voxcert.encoders.loading` also takes what the encoders' authors published.
 """
 
 import hashlib
 import importlib
 import inspect
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from voxcert.encoders.base import Encoder
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.json"
-HUB = "hf:"
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
 
 
@@ -79,8 +81,8 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     return json.loads(_require(Path(folder), CARD).read_text())
 
 
-def load_encoder(folder: str | Path) -> Encoder:
-    """Loads an encoder from a checkpoint folder, in eval mode, on the CPU.
+def load_checkpoint(folder: str | Path) -> Encoder:
+    """Loads an encoder from a checkpoint folder of this project, in eval mode, on the CPU.
 
     Args:
         folder: A folder written by `save_encoder` (`voxcert export`).
@@ -99,36 +101,21 @@ def load_encoder(folder: str | Path) -> Encoder:
     return encoder.eval()
 
 
-def load_weights(encoder: Encoder, source: str | Path) -> None:
-    """Loads published or exported weights into an existing encoder, strictly.
-
-    Args:
-        encoder: The encoder to fill.
-        source: A checkpoint folder of this project, a local copy of a speechbrain model folder (`embedding_model.ckpt`,
-            read with `weights_only=True`), or `hf:OWNER/NAME` to fetch such a model from the Hugging Face hub: the
-            only form that uses the network.
+def read_pickled(path: Path) -> Any:
+    """Reads a published file of torch without running what it may hold: tensors and plain containers only.
 
     Raises:
-        CheckpointError: If neither is there, the hub cannot be reached, or the weights do not fit.
+        CheckpointError: If the file is missing, or is anything but that.
     """
-    source = _fetch(str(source).removeprefix(HUB)) if str(source).startswith(HUB) else Path(source)
-    published = source / "embedding_model.ckpt"
-    if published.is_file():
-        try:
-            state = torch.load(published, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a file that is not a plain state dict
-            raise CheckpointError(f"{published} is not a plain state dict: {error}") from error
-        _load_state(encoder.network, state, published)
-    else:
-        _load_state(encoder, _read_safetensors(_require(source, WEIGHTS)), source / WEIGHTS)
-
-
-def _fetch(name: str) -> Path:
-    """Fetches a speechbrain model's weights from the Hugging Face hub into its cache; returns their folder."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
     try:
-        return Path(hf_hub_download(name, "embedding_model.ckpt")).parent
-    except Exception as error:  # the client raises many kinds: offline, unknown name, no such file
-        raise CheckpointError(f"{HUB}{name} cannot be fetched (a local folder needs no network): {error}") from error
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        message = "is not a file of tensors and plain values alone; what else it holds is never run"
+        raise CheckpointError(f"{path} {message}") from error
+    except Exception as error:  # torch raises many kinds for a file that is torn or of another format
+        raise CheckpointError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def checkpoint_hash(folder: str | Path) -> str:
@@ -151,15 +138,15 @@ def _require(folder: Path, name: str) -> Path:
     raise CheckpointError(f"{path} is missing (the folder has {', '.join(found) or 'nothing'}){hint}")
 
 
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file (a pickle is never read): {error}") from error
 
 
-def _load_state(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+def _load_state(encoder: Encoder, state: dict[str, Tensor], path: Path) -> None:
     try:
-        module.load_state_dict(state)
+        encoder.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"the weights in {path} do not fit the config: {error}") from error

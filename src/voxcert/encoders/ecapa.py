@@ -1,12 +1,15 @@
 """ECAPA-TDNN (Desplanques et al. 2020, arXiv 2005.07143), the network being speechbrain's.
 
-The defaults are those of speechbrain/spkrec-ecapa-voxceleb; its published weights load with `checkpoint.load_weights`.
+The defaults are those of speechbrain/spkrec-ecapa-voxceleb, whose published folder `load_speechbrain` reads.
 """
+
+from pathlib import Path
 
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from torch import Tensor
 
 from voxcert.encoders.base import FeatureEncoder
+from voxcert.encoders.checkpoint import CheckpointError, read_pickled
 from voxcert.encoders.frontends import LogMel
 
 
@@ -59,3 +62,33 @@ class ECAPA(FeatureEncoder):
     def embed_features(self, features: Tensor) -> Tensor:
         """Embeds log-mel features (batch, frames, num_mels) as (batch, dim), not normalised."""
         return self.network(features).squeeze(1)
+
+
+def load_speechbrain(folder: Path) -> ECAPA:
+    """Loads a local copy of a speechbrain model folder such as spkrec-ecapa-voxceleb.
+
+    Its hyperparams.yaml is a program and is not read: widths follow from the weights, the front-end is the recipe's
+    (80 mel bands, 25 ms windows every 10 ms, mean over time subtracted).
+
+    Args:
+        folder: Folder with `embedding_model.ckpt`, a plain state dict.
+
+    Raises:
+        CheckpointError: If the file is not a plain state dict, or not that of an ECAPA-TDNN.
+    """
+    path = folder / "embedding_model.ckpt"
+    state = read_pickled(path)
+    try:
+        encoder = ECAPA(
+            channels=state["blocks.0.conv.conv.weight"].shape[0],
+            mfa_channels=state["mfa.conv.conv.weight"].shape[0],
+            dim=state["fc.conv.weight"].shape[0],
+            attention_channels=state["asp.tdnn.conv.conv.weight"].shape[0],
+            se_channels=state["blocks.1.se_block.conv1.conv.weight"].shape[0],
+            res2net_scale=1 + sum(f"blocks.1.res2net_block.blocks.{i}.conv.conv.weight" in state for i in range(64)),
+            num_mels=state["blocks.0.conv.conv.weight"].shape[1],
+        )
+        encoder.network.load_state_dict(state)
+    except (KeyError, AttributeError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not hold the weights of an ECAPA-TDNN: {error}") from error
+    return encoder.eval()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from voxcert.encoders.base import Encoder, enroll
-from voxcert.encoders.checkpoint import load_weights
+from voxcert.encoders.loading import load_weights
 from voxcert.training.distributed import gather_dict
 from voxcert.training.losses import AngularMarginSoftmax, Regularizer
 from voxcert.training.noise import NoiseDistribution
@@ -36,8 +36,8 @@ class EncoderModule(L.LightningModule):
         lr_warmup: Share of all steps over which the learning rate rises.
         weight_decay: Weight decay of AdamW.
         freeze: Prefixes of modules that stay as they are, such as `[encoder.network.blocks]`.
-        init_from: Weights to start from: a checkpoint folder, a local folder of a speechbrain model, or `hf:OWNER/NAME`
-            to fetch such a model from the Hugging Face hub.
+        init_from: Weights to start from: a checkpoint folder, a local copy of what the encoder's authors published
+            (docs/encoders.md), or `hf:OWNER/NAME` to fetch such a folder from the Hugging Face hub.
 
     Raises:
         ValueError: If a share, count or prefix makes no sense, or a regulariser has no noise to work with.

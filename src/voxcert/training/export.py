@@ -6,15 +6,12 @@ The folder needs neither Lightning nor the run it came from; its README follows 
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from voxcert.encoders.base import Encoder
-from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError, build_encoder, load_weights, save_encoder
-from voxcert.encoders.ecapa import ECAPA
+from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError, build_encoder, read_pickled, save_encoder
+from voxcert.encoders.loading import is_checkpoint, load_encoder
 from voxcert.evaluation.card import write_readme
-
-PUBLISHED = "embedding_model.ckpt"
 
 
 def export(
@@ -30,8 +27,8 @@ def export(
     """Writes a checkpoint folder: model.safetensors, config.yaml, card.json and README.md.
 
     Args:
-        source: A Lightning checkpoint (.ckpt) of `train.py`, or a local folder of a speechbrain ECAPA-TDNN
-            (embedding_model.ckpt). Where the run averaged its weights, the averages are exported.
+        source: A Lightning checkpoint (.ckpt) of `train.py`, or a local copy of what an encoder's authors published
+            (docs/encoders.md). Where the run averaged its weights, the averages are exported.
         folder: The checkpoint folder to write, such as checkpoints/NAME.
         config: The config.yaml of the training run; looked for beside the checkpoint and one folder up when null.
         command: The command that trained it, for the card.
@@ -50,8 +47,8 @@ def export(
     taken = [name for name in (WEIGHTS, CONFIG) if (target / name).exists()]
     if taken and not overwrite:
         raise ValueError(f"folder must not hold a checkpoint (or set overwrite), got {target} with {taken[0]}")
-    if (Path(source) / PUBLISHED).is_file():
-        encoder, training = _read_published(Path(source))
+    if not is_checkpoint(source):
+        encoder, training = load_encoder(source), {"source": f"published weights ({Path(source).name})"}
     else:
         encoder, training = _read_lightning(Path(source))
         training |= _read_run(Path(source), config)
@@ -76,12 +73,8 @@ def _read_lightning(path: Path) -> tuple[Encoder, dict[str, Any]]:
     `current_model_state`), so the averages need no case of their own.
     """
     if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist, or has no {PUBLISHED} if it is a folder")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that holds more than tensors and plain values
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} is not a checkpoint of tensors and plain values alone: {reason}") from error
+        raise CheckpointError(f"checkpoint {path} does not exist, or is a folder of nothing that anyone published")
+    checkpoint = read_pickled(path)
     if not isinstance(checkpoint, dict) or not {"encoder_config", "state_dict"} <= checkpoint.keys():
         raise CheckpointError(f"{path} has no encoder_config and state_dict: it was not written by train.py")
     encoder = build_encoder(checkpoint["encoder_config"])
@@ -96,12 +89,6 @@ def _read_lightning(path: Path) -> tuple[Encoder, dict[str, Any]]:
         "steps": checkpoint.get("global_step", 0),
         "averaged": "averaging_state" in checkpoint,
     }
-
-
-def _read_published(folder: Path) -> tuple[Encoder, dict[str, Any]]:
-    encoder = ECAPA()
-    load_weights(encoder, folder)
-    return encoder.eval(), {"source": f"weights published by speechbrain ({folder.name})"}
 
 
 def _read_run(checkpoint: Path, config: str | None) -> dict[str, Any]:

@@ -1,0 +1,114 @@
+"""Encoders from a checkpoint folder of this project, or from the files that their authors published.
+
+Everything is local unless the source says `hf:`. A published file decides the front-end too, so weights cannot meet a
+window or a scale that they were not trained with.
+"""
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from huggingface_hub import snapshot_download
+
+from voxcert.encoders.base import Encoder
+from voxcert.encoders.checkpoint import CheckpointError, load_checkpoint
+
+HUB = "hf:"
+PUBLISHED = {
+    "avg_model.pt": "wespeaker.load_wespeaker",
+    "embedding_model.ckpt": "ecapa.load_speechbrain",
+    "config.json": "wavlm.load_wavlm",
+    "pytorch_model.bin": "pyannote.load_pyannote",
+    "*.model": "fast_resnet.load_voxceleb_trainer",
+    "*.pkl": "sincnet.load_sincnet",
+    "*.h5": "deep_speaker.load_deep_speaker",
+}
+"""File that tells a published layout (the first that fits) -> the function of `voxcert.encoders` that reads it."""
+FETCHED = ["*.yaml", "*.safetensors", "preprocessor_config.json", *PUBLISHED]
+
+
+def load_encoder(source: str | Path) -> Encoder:
+    """Loads an encoder, in eval mode, on the CPU.
+
+    Args:
+        source: A checkpoint folder of this project; a local copy of what wespeaker, speechbrain, pyannote,
+            voxceleb_trainer, SincNet, Deep Speaker or Microsoft (WavLM) published, folder or file; or
+            `hf:OWNER/NAME` to fetch such a folder from the Hugging Face hub: the only form that uses the network.
+
+    Raises:
+        CheckpointError: If the source or a file is missing, the hub cannot be reached, a file is not plain data, or
+            weights do not fit; the message says which.
+    """
+    path = _fetch(str(source).removeprefix(HUB)) if str(source).startswith(HUB) else Path(source)
+    read, path = _published(path)
+    return read(path) if read else load_checkpoint(path)
+
+
+def load_weights(encoder: Encoder, source: str | Path) -> None:
+    """Loads weights into an existing encoder, which must be the very one that the source describes.
+
+    Args:
+        encoder: The encoder to fill.
+        source: As for `load_encoder`.
+
+    Raises:
+        CheckpointError: As `load_encoder`, or if the encoder differs from the source's in class or in any argument.
+    """
+    loaded = load_encoder(source)
+    wanted, got = loaded.config, encoder.config
+    if wanted["class_path"] != got["class_path"]:
+        raise CheckpointError(f"{source} holds a {wanted['class_path']}, got an encoder {got['class_path']}")
+    differences = [
+        f"{name} is {value!r} there, got {got['init_args'].get(name)!r}"
+        for name, value in wanted["init_args"].items()
+        if got["init_args"].get(name) != value
+    ]
+    if differences:
+        raise CheckpointError(f"{source} holds an encoder with other arguments: {'; '.join(differences)}")
+    encoder.load_state_dict(loaded.state_dict())
+
+
+def encoder_hash(encoder: Encoder) -> str:
+    """Identifies an encoder by config and weights: the first 16 hex digits of a SHA-256."""
+    digest = hashlib.sha256(json.dumps(encoder.config, sort_keys=True).encode())
+    for name, value in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def is_checkpoint(folder: str | Path) -> bool:
+    """Whether this is a checkpoint folder of this project, or at least nothing that anyone else published."""
+    return not str(folder).startswith(HUB) and _published(Path(folder))[0] is None
+
+
+def _published(path: Path) -> tuple[Callable[[Path], Encoder] | None, Path]:
+    """The function that reads a published folder or file, and what to hand it; None for a folder of this project."""
+    for pattern, name in {} if _is_own(path) else PUBLISHED.items():
+        files = [path] if path.match(pattern) else sorted(path.glob(pattern))
+        if len(files) > 1:
+            raise CheckpointError(f"{path} must hold one {pattern} file, got {', '.join(file.name for file in files)}")
+        if files:
+            module, _, function = name.partition(".")
+            reader = getattr(importlib.import_module(f"voxcert.encoders.{module}"), function)
+            return reader, files[0] if "*" in pattern else files[0].parent
+    return None, path
+
+
+def _is_own(folder: Path) -> bool:
+    config = folder / "config.yaml"
+    try:
+        return config.is_file() and "class_path" in (yaml.safe_load(config.read_text()) or {})
+    except yaml.YAMLError:
+        return False
+
+
+def _fetch(name: str) -> Path:
+    """Fetches a published folder from the Hugging Face hub into its cache."""
+    try:
+        return Path(snapshot_download(name, allow_patterns=FETCHED))
+    except Exception as error:  # the client raises many kinds: offline, unknown name, no such file
+        raise CheckpointError(f"{HUB}{name} cannot be fetched (a local folder needs no network): {error}") from error

@@ -1,0 +1,117 @@
+"""Loading from folders of this project and from published files; the readers of each layout have tests of their own."""
+
+import pickle
+import shutil
+
+import pytest
+import torch
+
+import voxcert
+from voxcert.encoders.checkpoint import CheckpointError, build_encoder, save_encoder
+from voxcert.encoders.ecapa import ECAPA
+from voxcert.encoders.loading import PUBLISHED, encoder_hash, is_checkpoint, load_weights
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    save_encoder(tiny, tmp_path / "tiny", {})
+    return tmp_path / "tiny"
+
+
+@pytest.fixture
+def published(tiny, tmp_path):
+    """A folder as speechbrain publishes it."""
+    (tmp_path / "published").mkdir()
+    torch.save(tiny.network.state_dict(), tmp_path / "published" / "embedding_model.ckpt")
+    return tmp_path / "published"
+
+
+@pytest.mark.parametrize("kind", ["folder", "published"])
+def test_weights_load_into_a_fresh_encoder(tiny, kind, waveform, request):
+    source = request.getfixturevalue(kind)
+    fresh = build_encoder(tiny.config).eval()
+    assert not torch.allclose(fresh(waveform), tiny(waveform), atol=1e-3)
+    load_weights(fresh, source)
+    torch.testing.assert_close(fresh(waveform), tiny(waveform), atol=1e-6, rtol=0)
+
+
+def test_a_published_folder_says_what_encoder_it_is(tiny, published, waveform):
+    loaded = voxcert.load_encoder(str(published))
+    assert not loaded.training
+    assert loaded.config == tiny.config
+    torch.testing.assert_close(loaded(waveform), tiny(waveform), atol=1e-6, rtol=0)
+    assert not is_checkpoint(published)
+    assert encoder_hash(loaded) == encoder_hash(tiny)
+
+
+def test_our_own_folder_is_known_by_its_config(folder, published, tiny):
+    """Whatever else lies in it."""
+    shutil.copy(published / "embedding_model.ckpt", folder)
+    (folder / "config.json").write_text("{}")
+    assert is_checkpoint(folder)
+    assert encoder_hash(voxcert.load_encoder(folder)) == encoder_hash(tiny)
+
+
+def test_another_encoder_is_refused_argument_by_argument(folder, tiny):
+    """The weights would fit: a front-end has none."""
+    other = ECAPA(**tiny.config["init_args"] | {"hop_ms": 20, "fft_size": 512})
+    with pytest.raises(CheckpointError, match="fft_size is 400 there, got 512; hop_ms is 10 there, got 20"):
+        load_weights(other, folder)
+
+
+def test_the_hash_depends_on_config_and_weights(tiny):
+    hop = ECAPA(**tiny.config["init_args"] | {"hop_ms": 20})
+    hop.load_state_dict(tiny.state_dict())
+    before = encoder_hash(tiny)
+    with torch.no_grad():
+        next(tiny.parameters()).view(-1)[0].add_(1)
+    assert len({before, encoder_hash(hop), encoder_hash(tiny)}) == 3
+
+
+def test_two_single_files_are_not_guessed_between(tmp_path):
+    for name in ("a.model", "b.model"):
+        (tmp_path / name).touch()
+    with pytest.raises(CheckpointError, match=r"must hold one \*\.model file, got a\.model, b\.model"):
+        voxcert.load_encoder(tmp_path)
+
+
+class Bomb:
+    def __reduce__(self):
+        return exec, ("raise AssertionError('a pickle was read')",)
+
+
+@pytest.mark.parametrize("name", [pattern.replace("*", "any") for pattern in PUBLISHED])
+def test_a_pickle_posing_as_published_weights_is_refused(name, tmp_path):
+    (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(CheckpointError):
+        voxcert.load_encoder(tmp_path)
+
+
+def test_weights_of_something_else_are_refused(tmp_path):
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "embedding_model.ckpt")
+    with pytest.raises(CheckpointError, match="does not hold the weights of an ECAPA-TDNN"):
+        voxcert.load_encoder(tmp_path)
+
+
+def test_the_hub_is_asked_only_when_told_to(tiny, published, monkeypatch, waveform):
+    """The client is real; the folder that it would bring is made here."""
+    asked = []
+
+    def download(name, allow_patterns):
+        asked.append((name, "embedding_model.ckpt" in allow_patterns))
+        return str(published)
+
+    monkeypatch.setattr("voxcert.encoders.loading.snapshot_download", download)
+    fresh = build_encoder(tiny.config).eval()
+    load_weights(fresh, "hf:speechbrain/spkrec-ecapa-voxceleb")
+    assert asked == [("speechbrain/spkrec-ecapa-voxceleb", True)]
+    torch.testing.assert_close(fresh(waveform), tiny(waveform), atol=1e-6, rtol=0)
+    load_weights(fresh, published)
+    assert len(asked) == 1
+
+
+def test_a_hub_that_cannot_be_reached_is_named(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="hf:nobody/nothing cannot be fetched"):
+        voxcert.load_encoder("hf:nobody/nothing")
