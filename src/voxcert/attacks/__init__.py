@@ -1,0 +1,51 @@
+"""Attacks on recognizers: `attack(recognizer, waveform, labels, *, targeted=False, ...) -> waveform`.
+
+A recognizer is any callable from waveforms (batch, time) to scores (batch, speakers). What is attacked
+(identification, open set, verification) is an objective; a defended system is a recognizer with the defence inside; an
+adaptive attack is the same attack on a wrapped recognizer:
+
+    pgd(recognizer, waveform, labels, epsilon=0.005)
+    pgd(recognizer, waveform, targets, epsilon=0.005, targeted=True, objective=Verification(threshold=0.3))
+
+Called with its settings alone, an attack waits for the rest: `attack = pgd(epsilon=0.005, steps=10)`, then
+`attack(recognizer, waveform, labels)`. So an attack has a name in YAML, wherever a parameter has the type `Attack`:
+
+    attack:
+      class_path: voxcert.attacks.pgd
+      init_args:
+        epsilon: 0.005
+        steps: 10
+        objective: {class_path: voxcert.attacks.Verification, init_args: {threshold: 0.3}}
+
+On the command line that is `--attack.class_path=voxcert.attacks.pgd --attack.epsilon=0.005`; flags also lay values over
+a file's. An attack of one's own is a function of this shape under the decorator `attack`.
+"""
+
+from voxcert.attacks.budgets import (
+    epsilon_at_snr,
+    from_int16,
+    norms,
+    project,
+    snr_at_epsilon,
+)
+from voxcert.attacks.call_shape import Attack, attack
+from voxcert.attacks.gradient import bim, fgsm, pgd
+from voxcert.attacks.objectives import REJECTED, CrossEntropy, Margin, Objective, Verification
+
+__all__ = [
+    "REJECTED",
+    "Attack",
+    "CrossEntropy",
+    "Margin",
+    "Objective",
+    "Verification",
+    "attack",
+    "bim",
+    "epsilon_at_snr",
+    "fgsm",
+    "from_int16",
+    "norms",
+    "pgd",
+    "project",
+    "snr_at_epsilon",
+]

@@ -1,0 +1,104 @@
+"""The call shape of all attacks: `attack(recognizer, waveform, labels, *, targeted=False, ...) -> waveform`.
+
+Called with its settings alone, an attack returns itself with these bound (`functools.partial`), which is what a YAML
+file with `class_path` and `init_args` does.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from voxcert.attacks.objectives import Margin, Objective
+
+Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""(recognizer, waveform, labels) -> adversarial waveform; the type to give a parameter that takes any attack."""
+
+
+def attack(function: Callable[..., Tensor]) -> Callable[..., Any]:
+    """Makes a function an attack: it can be configured first and called later, and it leaves no trace.
+
+    The function gets copies of its tensors, enabled gradients (also inside `no_grad` and `inference_mode`), an
+    objective (closed-set `Margin` if none is given) and a generator on the waveform's device (seeded 0 if none is
+    given); all its settings are keyword-only.
+
+    Args:
+        function: `(recognizer, waveform, labels, *, objective, targeted, generator, ...) -> waveform`.
+
+    Returns:
+        The attack. What `inspect.signature` shows of it are the settings: for configuration files, in which
+        recognizer, waveforms and generators have no place.
+    """
+
+    @functools.wraps(function)
+    def run(*args: Any, **settings: Any) -> Any:
+        if not args:
+            return functools.partial(run, **settings)
+        return _run(function, *args, **settings)
+
+    settings = inspect.signature(function).parameters.values()
+    shown = [setting for setting in settings if setting.kind is setting.KEYWORD_ONLY and setting.name != "generator"]
+    run.__signature__ = inspect.signature(function).replace(parameters=shown)
+    return run
+
+
+def _run(
+    function: Callable[..., Tensor],
+    recognizer: Callable[[Tensor], Tensor],
+    waveform: Tensor,
+    labels: Tensor,
+    *,
+    objective: Objective | None = None,
+    generator: torch.Generator | None = None,
+    **settings: Any,
+) -> Tensor:
+    check_batch(waveform, labels)
+    with torch.inference_mode(False), torch.enable_grad():
+        waveform, labels = waveform.detach().clone(), labels.clone()  # an inference tensor has no place in a graph
+        generator = generator or torch.Generator(waveform.device).manual_seed(0)
+        adversarial = function(
+            recognizer, waveform, labels, objective=objective or Margin(), generator=generator, **settings
+        )
+    return adversarial.detach()
+
+
+def loss_gradient(
+    recognizer: Callable[[Tensor], Tensor], waveform: Tensor, labels: Tensor, objective: Objective, targeted: bool
+) -> tuple[Tensor, Tensor]:
+    """Differentiates the objective's loss with respect to waveforms; parameters get no gradient.
+
+    Returns:
+        Gradient (batch, time) and scores (batch, speakers).
+
+    Raises:
+        ValueError: If the scores do not depend differentiably on the waveform.
+    """
+    waveform = waveform.detach().requires_grad_()
+    scores = recognizer(waveform)
+    if not scores.requires_grad:
+        raise ValueError(
+            "recognizer must be differentiable, got scores without a gradient; "
+            "a step that has none can be wrapped in voxcert.attacks.StraightThrough"
+        )
+    (gradient,) = torch.autograd.grad(objective.loss(scores, labels, targeted).sum(), waveform)
+    return gradient, scores.detach()
+
+
+def check_batch(waveform: Tensor, labels: Tensor) -> None:
+    """Raises ValueError unless waveform is (batch, time) in [-1, 1] and labels are (batch,) long, on one device."""
+    if waveform.ndim != 2 or not waveform.is_floating_point():
+        raise ValueError(
+            f"waveform must have shape (batch, time) and floating point samples, got {tuple(waveform.shape)} "
+            f"of {waveform.dtype}"
+        )
+    if labels.shape != waveform.shape[:1] or labels.dtype != torch.long or labels.device != waveform.device:
+        raise ValueError(
+            f"labels must have shape ({len(waveform)},), dtype torch.int64 and be on {waveform.device}, "
+            f"got {tuple(labels.shape)}, {labels.dtype} on {labels.device}"
+        )
+    peak = float(waveform.abs().max()) if waveform.numel() else 0.0
+    if not peak <= 1:
+        raise ValueError(f"waveform must lie in [-1, 1], got a peak of {peak:g}")
