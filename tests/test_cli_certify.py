@@ -154,6 +154,39 @@ def test_two_processes_give_the_rows_of_one(config, tmp_path):
     assert json.loads((two / "summary.json").read_text())["timing"]["processes"] == 2
 
 
+ENCODERS = sorted((ROOT / "configs" / "encoder").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("encoder", ENCODERS, ids=lambda path: path.stem)
+def test_runs_with_every_encoder(encoder, config, voices, tmp_path, capsys):
+    if encoder.stem == "pyannote":
+        pytest.importorskip("pyannote.audio")
+    settings = yaml.safe_load(config.read_text())
+    del settings["checkpoint"]
+    settings |= {"num_select": 2, "num_estimate": 2, "rules": ["vote"]}
+    settings["data"]["num_test_speakers"] = 2
+    config.write_text(yaml.safe_dump(settings))
+    for number in range(2):
+        for take in range(2):
+            target = tmp_path / "voices" / f"speaker{number}" / f"{take}.wav"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(voices / f"speaker{number}" / f"{take}.wav")
+    certify(["--config", str(config), "--encoder", str(encoder), "--data.corpus.root", str(tmp_path / "voices")])
+    rows = read_run(tmp_path / "run")
+    assert [row.num_forwards for row in rows] == [4, 4]
+    assert {row.prediction for row in rows} <= {"speaker0", "speaker1"}
+    assert "random weights" in capsys.readouterr().err
+
+
+def test_checkpoint_or_encoder_not_both_and_not_neither(config, capsys):
+    printed = message(capsys, "--config", config, "--encoder", ROOT / "configs" / "encoder" / "ecapa_mini.yaml")
+    assert "one of checkpoint and encoder must be given, got both" in printed
+    settings = yaml.safe_load(config.read_text())
+    del settings["checkpoint"]
+    config.write_text(yaml.safe_dump(settings))
+    assert "one of checkpoint and encoder must be given, got none" in message(capsys, "--config", config)
+
+
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
@@ -228,11 +261,11 @@ def test_voxcert_command_lists_what_it_can_do(capsys):
         main(["--help"])
     assert stop.value.code == 0
     printed = capsys.readouterr().out
-    for command in ("train", "certify", "export", "card", "report"):
+    for command in ("train", "certify", "encoders", "export", "card", "report"):
         assert f"  {command} " in printed
 
 
-@pytest.mark.parametrize("command", ["certify", "export", "card", "report"])
+@pytest.mark.parametrize("command", ["certify", "encoders", "export", "card", "report"])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -245,6 +278,7 @@ def test_every_command_has_help(command, capsys):
     [
         (["export", "none.ckpt", "here"], "error: checkpoint none.ckpt does not exist"),
         (["report", "none"], "error: none must be the folder of a certification run"),
+        (["encoders", "--folder", "none"], "error: folder must hold encoder configs (*.yaml), got none"),
         (["card", "none"], "error: checkpoint folder none does not exist"),
         (["purify"], "invalid choice: 'purify'"),
     ],

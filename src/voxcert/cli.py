@@ -20,12 +20,14 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from tqdm import tqdm
 
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import CheckpointError, checkpoint_hash
 from voxcert.encoders.loading import encoder_hash, is_checkpoint, load_encoder
 from voxcert.evaluation.card import add_metrics
+from voxcert.evaluation.catalogue import markdown, read_catalogue
 from voxcert.evaluation.certification import certify_speakers
 from voxcert.evaluation.plots import plot_certified_accuracy
 from voxcert.evaluation.report import TABLE_NOTE, default_radii, markdown_table, statement, summarize
@@ -188,9 +190,20 @@ def report(args: list[str], program: str = "voxcert report") -> None:
             _show(run, summarize(rows, radii), rows)
 
 
+def encoders(args: list[str], program: str = "voxcert encoders") -> None:
+    """Lists every encoder: parameters, embedding size, front-end, published weights with their licence and source."""
+    parser = ArgumentParser(prog=program, description=_first_line(encoders))
+    parser.add_argument("--folder", type=str, default="configs/encoder", help="Folder of encoder configs.")
+    config = parser.parse_args(args)
+    with _messages_for_errors():
+        entries = tqdm(read_catalogue(config.folder), desc="building", unit="encoder", leave=False)
+        print(markdown(list(entries)))
+
+
 COMMANDS = {
     "train": train,
     "certify": lambda args: certify(args, "voxcert certify"),
+    "encoders": encoders,
     "export": export,
     "card": card,
     "report": report,

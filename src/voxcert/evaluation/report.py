@@ -90,8 +90,13 @@ def markdown_table(rules: dict[str, dict[str, Any]]) -> str:
                 f"{entry['acr_point']:.3g}",
             ]
         )
+    return render_table(lines)
+
+
+def render_table(lines: Sequence[Sequence[str]]) -> str:
+    """Renders a heading and rows of cells as a Markdown table with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
+    lines = [lines[0], ["-" * width for width in widths], *lines[1:]]
     rendered = (" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
     return "\n".join(f"| {line} |" for line in rendered)
 
