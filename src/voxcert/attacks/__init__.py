@@ -21,6 +21,12 @@ On the command line that is `--attack.class_path=voxcert.attacks.pgd --attack.ep
 a file's. An attack of one's own is a function of this shape under the decorator `attack`.
 """
 
+from voxcert.attacks.adaptive import (
+    Checkpointed,
+    ExpectationOverNoise,
+    ExpectationOverTransformation,
+    StraightThrough,
+)
 from voxcert.attacks.budgets import (
     epsilon_at_snr,
     from_int16,
@@ -29,18 +35,25 @@ from voxcert.attacks.budgets import (
     snr_at_epsilon,
 )
 from voxcert.attacks.call_shape import Attack, attack
+from voxcert.attacks.checks import GradientWarning, check_gradients
 from voxcert.attacks.gradient import bim, fgsm, pgd
 from voxcert.attacks.objectives import REJECTED, CrossEntropy, Margin, Objective, Verification
 
 __all__ = [
     "REJECTED",
     "Attack",
+    "Checkpointed",
     "CrossEntropy",
+    "ExpectationOverNoise",
+    "ExpectationOverTransformation",
+    "GradientWarning",
     "Margin",
     "Objective",
+    "StraightThrough",
     "Verification",
     "attack",
     "bim",
+    "check_gradients",
     "epsilon_at_snr",
     "fgsm",
     "from_int16",

@@ -18,6 +18,10 @@ Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(recognizer, waveform, labels) -> adversarial waveform; the type to give a parameter that takes any attack."""
 
 
+class NoGradientError(ValueError):
+    """A recognizer whose scores do not depend differentiably on the waveform."""
+
+
 def attack(function: Callable[..., Tensor]) -> Callable[..., Any]:
     """Makes a function an attack: it can be configured first and called later, and it leaves no trace.
 
@@ -74,16 +78,18 @@ def loss_gradient(
         Gradient (batch, time) and scores (batch, speakers).
 
     Raises:
-        ValueError: If the scores do not depend differentiably on the waveform.
+        NoGradientError: If the scores do not depend differentiably on the waveform.
     """
     waveform = waveform.detach().requires_grad_()
-    scores = recognizer(waveform)
-    if not scores.requires_grad:
-        raise ValueError(
-            "recognizer must be differentiable, got scores without a gradient; "
+    scores, gradient = recognizer(waveform), None
+    if scores.requires_grad:  # parameters alone can make it so
+        loss = objective.loss(scores, labels, targeted).sum()
+        (gradient,) = torch.autograd.grad(loss, waveform, allow_unused=True)
+    if gradient is None:
+        raise NoGradientError(
+            "recognizer must be differentiable with respect to the waveform, got scores without a gradient; "
             "a step that has none can be wrapped in voxcert.attacks.StraightThrough"
         )
-    (gradient,) = torch.autograd.grad(objective.loss(scores, labels, targeted).sum(), waveform)
     return gradient, scores.detach()
 
 
