@@ -13,7 +13,7 @@ from torch import Tensor
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import CheckpointError, read_pickled
 from voxcert.encoders.frontends import SAMPLE_RATE
-from voxcert.encoders.sincnet_blocks import Classifier, Convolutions, Perceptron
+from voxcert.encoders.sincnet_network import Classifier, Convolutions, Perceptron
 
 UNUSED = {"cnn": ("bn.",), "dnn1": ("ln.",), "dnn2": ("bn.", "ln.")}
 """Normalisations that every published file holds and no published network uses, by block."""
@@ -83,9 +83,10 @@ class SincNet(Encoder):
 def load_sincnet(path: Path) -> SincNet:
     """Loads a `.pkl` file of SincNet's speaker recognition, such as model_raw.pkl of the TIMIT model.
 
-    Sizes follow from the weights. Files of the first release are read too: their filters' edges are fractions of the
-    sampling rate and under other names (converted: below the Nyquist frequency the filters differ by less than 1e-5),
-    and their torch did not count batches. What a file does not tell is taken from the published configuration: which normalisations are used.
+    Sizes follow from the weights; which normalisations are used is not in a file and is taken to be as published.
+    Files of the first release are read too: their filters' edges are fractions of the sampling rate and under other
+    names (converted: below the Nyquist frequency the filters differ by less than 1e-5), and their torch did not count
+    batches.
 
     Args:
         path: The file, `CNN_model_par`, `DNN1_model_par` and `DNN2_model_par` being state dicts.
