@@ -20,9 +20,8 @@ def test_projection_ends_on_the_ball(norm, epsilon):
     center = speech_like(3, 1000)
     outside = center + torch.randn(3, 1000, generator=torch.Generator().manual_seed(0))
     budget = torch.as_tensor(epsilon).expand(3)
-    torch.testing.assert_close(
-        norms(project(outside, center, epsilon, norm) - center, norm), budget, rtol=1e-3, atol=3e-7
-    )
+    found = norms(project(outside, center, epsilon, norm) - center, norm)
+    torch.testing.assert_close(found, budget, rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -45,7 +44,7 @@ def test_clipping_stays_in_the_ball(norm):
     projected = project(center + torch.tensor([[0.3, -0.3, 0.3, 0.3]]), center, 0.1, norm)
     assert projected.abs().max() <= 1
     assert norms(projected - center, norm) <= 0.1 * (1 + 1e-6)
-    assert projected[0, 3] > 0
+    assert projected[0, 3] == pytest.approx(0.1 if norm == "linf" else 0.1 * 0.3 / (0.3**2 + 0.01**2) ** 0.5)
 
 
 def test_steepest_direction_has_unit_norm_whatever_the_scale():

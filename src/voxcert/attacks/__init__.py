@@ -35,6 +35,7 @@ from voxcert.attacks.budgets import (
     snr_at_epsilon,
 )
 from voxcert.attacks.call_shape import Attack, attack
+from voxcert.attacks.carlini_wagner import carlini_wagner
 from voxcert.attacks.checks import GradientWarning, check_gradients
 from voxcert.attacks.gradient import bim, fgsm, pgd
 from voxcert.attacks.objectives import REJECTED, CrossEntropy, Margin, Objective, Verification
@@ -53,6 +54,7 @@ __all__ = [
     "Verification",
     "attack",
     "bim",
+    "carlini_wagner",
     "check_gradients",
     "epsilon_at_snr",
     "fgsm",

@@ -20,10 +20,10 @@ def norms(perturbation: Tensor, norm: Norm) -> Tensor:
 
 
 def project(waveform: Tensor, center: Tensor, epsilon: float | Tensor, norm: Norm) -> Tensor:
-    """Moves waveforms into the ball around `center`, then into [-1, 1].
+    """Clips waveforms to [-1, 1], then moves them into the ball around `center`.
 
-    Clipping moves towards a centre in [-1, 1], so the result is still in the ball: to the rounding of float32, about
-    6e-8 per sample.
+    In this order the budget is spent in full; moving towards a centre in [-1, 1] does not leave [-1, 1] again. The
+    result is in the ball to the rounding of float32, about 6e-8 per sample.
 
     Args:
         waveform: Shape (batch, time).
@@ -32,14 +32,14 @@ def project(waveform: Tensor, center: Tensor, epsilon: float | Tensor, norm: Nor
         norm: "linf" bounds each sample, "l2" the root of the sum of squares over all samples.
 
     Returns:
-        Shape (batch, time); the nearest point of the ball, clipped.
+        Shape (batch, time); the nearest point of the ball to the clipped waveform.
     """
-    delta, epsilon = waveform - center, column(epsilon, center)
+    delta, epsilon = waveform.clamp(-1, 1) - center, column(epsilon, center)
     if _order(norm) == math.inf:
         delta = delta.clamp(-epsilon, epsilon)
     else:
         delta = delta * (epsilon / norms(delta, "l2")[:, None].clamp(min=torch.finfo(delta.dtype).tiny)).clamp(max=1)
-    return (center + delta).clamp(-1, 1)
+    return (center + delta).clamp(-1, 1)  # once more, against rounding
 
 
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
