@@ -35,18 +35,15 @@ class Published:
 
 PUBLISHED = {
     "campplus": Published("CAM++, VoxCeleb2", WESPEAKER, "wespeaker's model list: VoxCeleb CAM++, CAM++_LM"),
-    "campplus_cn": Published(
-        "CAM++, 200,000 Mandarin speakers", MODELSCOPE, "wespeaker's hub name campplus; ModelScope campplus_sv_zh-cn"
-    ),
+    "campplus_cn": Published("CAM++, 200,000 Mandarin speakers", MODELSCOPE, "wespeaker's hub name campplus"),
     "deep_speaker": Published("ResCNN, triplet loss", CODE_ONLY, "github.com/philipperemy/deep-speaker (.h5)"),
     "ecapa": Published("spkrec-ecapa-voxceleb", "Apache-2.0", "hf:speechbrain/spkrec-ecapa-voxceleb"),
     "ecapa_c512": Published("ECAPA512_LM, VoxCeleb2", WESPEAKER, "wespeaker's model list: VoxCeleb ECAPA512_LM"),
     "ecapa_c1024": Published("ECAPA1024_LM, VoxCeleb2", WESPEAKER, "hf:Wespeaker/wespeaker-voxceleb-ecapa-tdnn1024-LM"),
     "ecapa_mini": Published("ecapa-mini, ecapa-mini-robust", "Apache-2.0", "checkpoints/ of this repository"),
-    "eres2net_base": Published("ERes2Net, VoxCeleb2", WESPEAKER, "wespeaker's model list: VoxCeleb ERes2Net"),
-    "eres2net_large": Published(
-        "ERes2Net, 200,000 Mandarin speakers", MODELSCOPE, "wespeaker's hub name eres2net; ModelScope eres2net_sv_zh-cn"
-    ),
+    "eres2net_base": Published("none; wespeaker's VoxCeleb recipe ERes2Net34_Base", "", ""),
+    "eres2net_cn": Published("ERes2Net34_aug, 200,000 Mandarin speakers", MODELSCOPE, "wespeaker's hub name eres2net"),
+    "eres2net_large": Published("none; wespeaker's VoxCeleb recipe ERes2Net34_Large", "", ""),
     "fast_resnet34_asp": Published("baseline_v2_ap.model", CODE_ONLY, "github.com/clovaai/voxceleb_trainer"),
     "fast_resnet34_sap": Published("baseline_lite_ap.model", CODE_ONLY, "github.com/clovaai/voxceleb_trainer"),
     "pyannote": Published("pyannote/embedding", "MIT (gated)", "hf:pyannote/embedding"),
