@@ -39,6 +39,8 @@ from voxcert.attacks.carlini_wagner import carlini_wagner
 from voxcert.attacks.checks import GradientWarning, check_gradients
 from voxcert.attacks.gradient import bim, fgsm, pgd
 from voxcert.attacks.objectives import REJECTED, CrossEntropy, Margin, Objective, Verification
+from voxcert.attacks.universal import fit_universal, load_universal, save_universal, universal
+from voxcert.attacks.universal_generator import PerturbationGenerator, fit_generator
 
 __all__ = [
     "REJECTED",
@@ -50,6 +52,7 @@ __all__ = [
     "GradientWarning",
     "Margin",
     "Objective",
+    "PerturbationGenerator",
     "StraightThrough",
     "Verification",
     "attack",
@@ -58,9 +61,14 @@ __all__ = [
     "check_gradients",
     "epsilon_at_snr",
     "fgsm",
+    "fit_generator",
+    "fit_universal",
     "from_int16",
+    "load_universal",
     "norms",
     "pgd",
     "project",
+    "save_universal",
     "snr_at_epsilon",
+    "universal",
 ]

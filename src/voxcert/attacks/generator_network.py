@@ -1,0 +1,135 @@
+"""The network of SSED, which forges an utterance in one forward pass: what to add, and where it matters.
+
+Yao et al. 2022, eq. (3) and section IV-A: delta = epsilon * (n * m). Widths, strides and output functions, which the
+paper leaves open, are by default those of the image generator it builds on (Lu et al. 2021, arXiv 2107.09225).
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+KERNELS = 7, 3, 3
+"""Of the encoder's convolutions; the decoders have them in reverse."""
+
+
+class SaliencyGenerator(nn.Module):
+    """Waveforms (batch, time) of any length -> noise and its saliency, both (batch, time).
+
+    An encoder of three convolutions and residual blocks feeds two decoders of three transposed convolutions each.
+
+    Args:
+        channels: Widths of the three convolutions; the residual blocks have the last.
+        strides: Steps of the three convolutions; waveforms are padded to a multiple of their product.
+        num_residual: Residual blocks.
+        saliency: Whether there is a saliency decoder; without one the saliency is 1.
+        epsilon: Bound on the amplitude of the perturbation, waveform amplitude; an attribute, to be changed at will.
+        target: The speaker it forges, once trained for one; None while untrained or for any speaker.
+        target_dim: Size of the target's embedding, for a generator that can be told to forge anyone; None is for one
+            target, as in the paper.
+
+    Raises:
+        ValueError: If there are not three channels and strides, or epsilon is not positive.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int, int] = (32, 64, 128),
+        strides: tuple[int, int, int] = (1, 2, 2),
+        num_residual: int = 6,
+        saliency: bool = True,
+        epsilon: float = 0.05,
+        target: str | None = None,
+        target_dim: int | None = None,
+    ):
+        super().__init__()
+        for name, values in (("channels", channels), ("strides", strides)):
+            if len(values) != len(KERNELS) or min(values) < 1:
+                raise ValueError(f"{name} must be three positive numbers, got {values}")
+        if not epsilon > 0:
+            raise ValueError(f"epsilon must be positive, got {epsilon}")
+        self.epsilon, self.target, self.target_dim = epsilon, target, target_dim
+        self._sizes = {"channels": list(channels), "strides": list(strides), "num_residual": num_residual}
+        widths = 1, *channels
+        self.encoder = nn.Sequential(*map(_convolution, widths[:-1], widths[1:], KERNELS, strides))
+        self.residual = nn.Sequential(*(Residual(channels[-1]) for _ in range(num_residual)))
+        self.condition = nn.Linear(target_dim, 2 * channels[-1]) if target_dim else None
+        self.noise = _decoder(channels, strides)
+        self.saliency = _decoder(channels, strides) if saliency else None
+        self.multiple = math.prod(strides)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """How to build it again: class_path and init_args."""
+        kept = {"saliency": self.saliency is not None, "epsilon": self.epsilon}
+        whose = {"target": self.target, "target_dim": self.target_dim}
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        return {"class_path": path, "init_args": self._sizes | kept | whose}
+
+    def forward(self, waveform: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Computes n in [-1, 1] and m in [0, 1] of eq. (3).
+
+        Args:
+            waveform: Shape (batch, time).
+            target: Embeddings to forge, shape (batch, target_dim); only with `target_dim`.
+
+        Raises:
+            ValueError: If a target is missing, or given to a generator that has one for good.
+        """
+        if (target is None) != (self.condition is None):
+            needed = "be None: the generator has one target" if self.condition is None else "have a row per waveform"
+            raise ValueError(f"target must {needed}, got {None if target is None else tuple(target.shape)}")
+        time = waveform.shape[-1]
+        code = self.encoder(F.pad(waveform, (0, -time % self.multiple))[:, None])  # (batch, channels, frames)
+        if self.condition is not None:
+            scale, shift = self.condition(target)[..., None].chunk(2, dim=1)
+            code = code * (1 + scale) + shift
+        code = self.residual(code)
+        noise = self.noise(code)[:, 0, :time].float().tanh()
+        if self.saliency is None:
+            return noise, torch.ones_like(noise)
+        return noise, self.saliency(code)[:, 0, :time].float().sigmoid()
+
+    def perturbation(self, waveform: Tensor, target: Tensor | None = None) -> Tensor:
+        """Perturbations (batch, time), at most `epsilon` in amplitude; arguments as of `forward`."""
+        noise, saliency = self(waveform, target)
+        return self.epsilon * noise * saliency
+
+
+class Residual(nn.Module):
+    """Two convolutions beside the identity: (batch, channels, frames) -> the same shape."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            _convolution(channels, channels, 3, 1),
+            nn.Conv1d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm1d(channels),
+        )
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Adds to the code what the layers make of it."""
+        return code + self.layers(code)
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+    """Frames -> frames / stride."""
+    convolution = nn.Conv1d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm1d(outputs), nn.ReLU())
+
+
+def _decoder(channels: tuple[int, int, int], strides: tuple[int, int, int]) -> nn.Sequential:
+    """Mirrors the convolutions: (batch, channels, frames) -> (batch, 1, frames * strides), of any amplitude."""
+    first, second, third = channels
+    layers: list[nn.Module] = []
+    for inputs, outputs, kernel, stride in zip(
+        (third, second, first), (second, first, 1), KERNELS[::-1], strides[::-1], strict=True
+    ):
+        is_last = outputs == 1
+        layers.append(
+            nn.ConvTranspose1d(inputs, outputs, kernel, stride, kernel // 2, output_padding=stride - 1, bias=is_last)
+        )
+        layers += [] if is_last else [nn.BatchNorm1d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers)
