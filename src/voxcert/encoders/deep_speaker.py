@@ -23,7 +23,7 @@ FFT_SIZE, WINDOW, HOP = 512, 400, 160  # samples
 class DeepSpeaker(FeatureEncoder):
     """Deep Speaker (ResCNN) on normalised mel energies.
 
-    The published program embeds 160 frames between the first and the last loud sample; here all frames are embedded.
+    The published program embeds 160 frames from between the first and the last loud sample; here all are embedded.
 
     Args:
         num_mels: Mel bands, a multiple of 16.
