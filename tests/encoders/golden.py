@@ -35,9 +35,9 @@ def entry(name, shape):
         r = r.abs() * 0.5 + 0.5
     elif name.endswith("running_mean"):
         r = 0.1 * r
-    elif len(shape) >= 2:
+    elif len(shape) >= 2 and not name.endswith("gamma"):
         r = r / r[0].numel() ** 0.5
-    elif len(shape) == 1 and name.endswith(("weight", "gamma")):
+    elif name.endswith("gamma") or (len(shape) == 1 and name.endswith("weight")):
         r = 1 + 0.1 * r
     else:
         r = 0.1 * r

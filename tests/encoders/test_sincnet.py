@@ -1,4 +1,3 @@
-import math
 import pickle
 
 import pytest
@@ -6,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import voxcert
-from golden import entry, golden_names, golden_tensors
+from golden import golden_names, golden_state, golden_tensors
 from voxcert.encoders.checkpoint import CheckpointError, save_encoder
 from voxcert.encoders.sincnet import SincNet, load_sincnet
 from voxcert.encoders.sincnet_network import SincConvolution
@@ -38,15 +37,8 @@ def published(encoder):
 
 
 def test_published_names_load_and_give_the_published_output(tmp_path):
-    """In this network gains are 1 + r / 10 in any number of dimensions."""
     edges = SincConvolution(80).state_dict()
-    content = {
-        block: {
-            name: entry(name, [math.prod(shape)]).reshape(shape) if name.endswith("gamma") else entry(name, shape)
-            for name, shape in golden_names("sincnet-timit")[block].items()
-        }
-        for block in BLOCKS
-    }
+    content = {block: golden_state(golden_names("sincnet-timit")[block]) for block in BLOCKS}
     content["CNN_model_par"] |= {f"conv.0.{name}": value for name, value in edges.items()}
     torch.save(content, tmp_path / "model_raw.pkl")
 
