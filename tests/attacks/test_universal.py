@@ -142,6 +142,12 @@ def test_settings_out_of_range_are_named(settings, message):
         fit_universal(Periodic(), utterances(), **settings)
 
 
+@pytest.mark.parametrize("shape", [(3, 7), (2, 2, 7), (0,), (2, 0), ()])
+def test_a_perturbation_of_another_shape_is_named(shape):
+    with pytest.raises(ValueError, match=r"perturbation must have shape \(samples,\) or \(2, samples\), got"):
+        universal(None, torch.zeros(2, 7), torch.tensor([0, 1]), perturbation=torch.zeros(shape))
+
+
 def test_batches_that_are_used_up_are_named():
     with pytest.raises(ValueError, match="at least one batch in every epoch, got none in epoch 1"):
         fit_universal(Periodic(), iter(utterances()), epsilon=0.1, num_samples=PERIOD)

@@ -45,6 +45,11 @@ def universal(
     Returns:
         Shape (batch, time), clipped to [-1, 1].
     """
+    fits = perturbation.ndim == 1 or (perturbation.ndim == 2 and len(perturbation) == len(waveform))
+    if not fits or perturbation.numel() == 0:
+        raise ValueError(
+            f"perturbation must have shape (samples,) or ({len(waveform)}, samples), got {tuple(perturbation.shape)}"
+        )
     return shift(waveform, perturbation.to(waveform))
 
 
