@@ -9,7 +9,7 @@ import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -22,13 +22,17 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from tqdm import tqdm
 
+from voxcert.attacks import Attack
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import CheckpointError, checkpoint_hash
 from voxcert.encoders.loading import encoder_hash, is_checkpoint, load_encoder
+from voxcert.evaluation.attack_settings import AttackSettings
+from voxcert.evaluation.attacking import attack_speakers
 from voxcert.evaluation.card import add_metrics
 from voxcert.evaluation.catalogue import markdown, read_catalogue
 from voxcert.evaluation.certification import certify_speakers
+from voxcert.evaluation.certified_empirical import JOINT_PLOT, ROBUST_PLOT, describe_attacks, is_attack_run, plot_runs
 from voxcert.evaluation.plots import plot_certified_accuracy
 from voxcert.evaluation.report import TABLE_NOTE, default_radii, markdown_table, statement, summarize
 from voxcert.evaluation.run_folder import PLOT, read_config, read_run
@@ -134,7 +138,51 @@ def _encoder(config: Any, untrained: Encoder | None) -> tuple[Encoder, str]:
 
 
 def _certify_parser(program: str) -> ArgumentParser:
-    parser = ArgumentParser(prog=program, description=_first_line(certify))
+    parser = _encoder_parser(program, certify)
+    parser.add_class_arguments(CertificationSettings, None)
+    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    return parser
+
+
+def attack(args: list[str], program: str = "voxcert attack") -> None:
+    """Attacks an encoder: enrols speakers, runs any attack on every test utterance, writes rows, table and plot."""
+    parser = _attack_parser(program)
+    config = parser.parse_args(args)
+    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    with _messages_for_errors():
+        torch.manual_seed(config.seed)  # of random weights
+        parts = parser.instantiate(config)
+        encoder, encoder_id = _encoder(config, parts.encoder)
+        attack_speakers(
+            encoder,
+            parts.data,
+            parts.attack,
+            AttackSettings(**{field.name: config[field.name] for field in fields(AttackSettings)}),
+            encoder_id=encoder_id,
+            origin={
+                name: plain[name] for name in ("checkpoint", "encoder", "attack", "data") if plain[name] is not None
+            },
+            command=f"{program} {shlex.join(args)}",
+        )
+        _show_attacks([config.output_dir], [config.certified] if config.certified else [], ROBUST_PLOT)
+
+
+def _attack_parser(program: str) -> ArgumentParser:
+    parser = _encoder_parser(program, attack)
+    parser.add_argument(
+        "--attack",
+        type=Attack,
+        required=True,
+        help="Such as voxcert.attacks.pgd, with settings such as --attack.epsilon; any function of its call shape.",
+    )
+    parser.add_class_arguments(AttackSettings, None)
+    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    return parser
+
+
+def _encoder_parser(program: str, command: Callable[..., None]) -> ArgumentParser:
+    """A parser with the options that name an encoder."""
+    parser = ArgumentParser(prog=program, description=_first_line(command))
     parser.add_argument("--config", action="config", help="YAML file with any of the options below; may be repeated.")
     parser.add_argument(
         "--checkpoint",
@@ -150,8 +198,6 @@ def _certify_parser(program: str) -> ArgumentParser:
     parser.add_argument(
         "--checkpoint_hash", type=str | None, help="Refuse other weights; the config.yaml of a run holds those it had."
     )
-    parser.add_class_arguments(CertificationSettings, None)
-    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
     return parser
 
 
@@ -177,17 +223,22 @@ def card(args: list[str], program: str = "voxcert card") -> None:
 
 
 def report(args: list[str], program: str = "voxcert report") -> None:
-    """Shows the tables of certification runs and draws their plots again, from their rows alone."""
+    """Shows the tables of runs and draws their plots again, from their rows alone; certificates beside attacks."""
     parser = ArgumentParser(prog=program, description=_first_line(report))
-    parser.add_argument("runs", type=str, nargs="+", help="Output folders of `certify`.")
+    parser.add_argument("runs", type=str, nargs="+", help="Output folders of `certify` and `voxcert attack`.")
     parser.add_argument("--radii", type=list[float] | None, help="Radii of the table; those of the run when null.")
     config = parser.parse_args(args)
     with _messages_for_errors():
-        for run in config.runs:
+        attacks = [run for run in config.runs if is_attack_run(run)]
+        certified = [run for run in config.runs if run not in attacks]
+        for run in certified:
             rows = read_run(run)
             plot_certified_accuracy(rows, Path(run) / PLOT)
             radii = config.radii or (read_config(run) or {}).get("radii") or default_radii(rows[0].sigma)
             _show(run, summarize(rows, radii), rows)
+        if attacks:
+            plot_runs(attacks, certified, Path(attacks[0]) / JOINT_PLOT)
+            _show_attacks(attacks, certified, JOINT_PLOT)
 
 
 def encoders(args: list[str], program: str = "voxcert encoders") -> None:
@@ -203,6 +254,7 @@ def encoders(args: list[str], program: str = "voxcert encoders") -> None:
 COMMANDS = {
     "train": train,
     "certify": lambda args: certify(args, "voxcert certify"),
+    "attack": attack,
     "encoders": encoders,
     "export": export,
     "card": card,
@@ -233,6 +285,10 @@ def main(args: list[str] | None = None) -> None:
 
 def _show(folder: str, rules: dict[str, Any], rows: list[Certificate]) -> None:
     print(f"\n{folder}\n\n{markdown_table(rules)}\n\n{TABLE_NOTE}\n\n{statement(rows)}\n\n{Path(folder) / PLOT}")
+
+
+def _show_attacks(attacks: list[str], certified: list[str], plot: str) -> None:
+    print(f"\n{describe_attacks(attacks, certified)}\n\n{Path(attacks[0]) / plot}")
 
 
 @contextmanager

@@ -1,0 +1,100 @@
+"""The settings of an attack run, checked before anything slow happens.
+
+Scenarios are those of Yao et al. 2022 (SSED, section II) and verification: who may be taken for whom.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Scenario = Literal["csi", "osi", "sv"]
+Decision = Literal["mean", "vote"]
+
+
+@dataclass(frozen=True)
+class AttackSettings:
+    """Who is attacked how, and where the results go.
+
+    Args:
+        output_dir: Folder for rows.jsonl, summary.json, robust_accuracy.png and config.yaml. A run that was killed
+            continues here when it is started again.
+        scenario: `csi` names the best of the enrolled speakers and is attacked with their own utterances. `osi` may
+            name nobody, and is attacked by impostors: test utterances of speakers who are not enrolled. `sv` verifies
+            a claim, of the target if `targeted` (by anybody else) and otherwise of the true speaker.
+        targeted: Attack towards a speaker: another one for each utterance, drawn by the seed. Otherwise away from the
+            right decision: to be named wrongly (csi), to be named at all (osi), to be rejected (sv).
+        target: The same target for all utterances; its own are left out.
+        enrolled: Enrol these speakers only (names), or this many of those that have test utterances, drawn by the
+            seed; all that the data enrols when null. The test utterances of the others are the impostors.
+        threshold: Least score that is accepted in osi and sv; where the equal error rate of the test utterances is when
+            null (osi: best scores of enrolled speakers against those of impostors; sv: all claims).
+        radii: Attack at each of these l2 budgets, in place of the attack's own epsilon and norm, for the curve of
+            empirical robust accuracy.
+        sigma: Attack the classifier that is smoothed with this noise, by its expectation over `num_noise` draws, new
+            ones in every step; null attacks the recognizer itself.
+        decision: How a smoothed classifier decides: by the `mean` embedding, or by the `vote` of the noisy copies
+            (csi only).
+        num_noise: Noise draws for each gradient, when there is a sigma.
+        num_eval: Noise draws for each decision, when there is a sigma: never those of the attack, and the same for an
+            utterance and all attacks on it.
+        certified: Folder of a `certify` run: attack the speakers as they were enrolled there, and draw its curves too.
+        keep: Write adversarial waveforms as 16-bit files, and measure what was written: rounding is then part of the
+            attack.
+        utterances_per_batch: Utterances that are attacked together and share a random generator; with 1, an attack
+            depends on the seed and the utterance alone.
+        batch_size: Noisy copies per forward.
+        seed: Seed of targets, attacks and noise.
+        accelerator: Where to compute; auto takes CUDA where it is at hand.
+
+    Raises:
+        ValueError: If a setting is out of range or has no meaning beside the others; says which, what is allowed and
+            what was given.
+    """
+
+    output_dir: str
+    scenario: Scenario = "csi"
+    targeted: bool = True
+    target: str | None = None
+    enrolled: int | list[str] | None = None
+    threshold: float | None = None
+    radii: list[float] | None = None
+    sigma: float | None = None
+    decision: Decision = "mean"
+    num_noise: int = 16
+    num_eval: int = 200
+    certified: str | None = None
+    keep: Literal["flac", "wav"] | None = None
+    utterances_per_batch: int = 8
+    batch_size: int = 64
+    seed: int = 0
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name, allowed in {"scenario": get_args(Scenario), "decision": get_args(Decision)}.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        for name in ("num_noise", "num_eval", "utterances_per_batch", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.sigma is not None and not 0 < self.sigma < math.inf:
+            raise ValueError(f"sigma must be finite and above 0, or null, got {self.sigma}")
+        if self.radii is not None and not (self.radii and all(0 < radius < math.inf for radius in self.radii)):
+            raise ValueError(f"radii must be one or more finite numbers above 0, got {self.radii}")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.target is not None and not self.targeted:
+            raise ValueError(f"target must be null when targeted is false, got {self.target!r}")
+        if self.threshold is not None and self.scenario == "csi":
+            raise ValueError(f"threshold must be null in the scenario csi, got {self.threshold}")
+        if self.decision == "vote" and (self.sigma is None or self.scenario != "csi"):
+            raise ValueError(
+                f"decision must be mean without a sigma or outside csi, got vote with sigma {self.sigma} "
+                f"in the scenario {self.scenario}"
+            )
+        if self.certified is not None and (self.scenario != "csi" or self.enrolled is not None):
+            raise ValueError(
+                "certified must be null outside csi (which is what certificates are about) or with enrolled "
+                f"(who is enrolled, that run decides), got {self.certified!r} with scenario {self.scenario} "
+                f"and enrolled {self.enrolled}"
+            )
