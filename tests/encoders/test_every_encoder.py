@@ -65,6 +65,7 @@ def test_autocast_changes_little(encoder, waveform, embedding):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")  # inside transformers
 def test_compiles_to_one_graph_with_the_same_result(encoder, waveform, embedding):
     """Captured whole and run as captured; generating code for every network would take half an hour."""
     torch._dynamo.reset()
