@@ -27,6 +27,7 @@ from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import CheckpointError, checkpoint_hash
 from voxcert.encoders.loading import encoder_hash, is_checkpoint, load_encoder
+from voxcert.evaluation.attack_description import attack_names
 from voxcert.evaluation.attack_settings import AttackSettings
 from voxcert.evaluation.attacking import attack_speakers
 from voxcert.evaluation.card import add_metrics
@@ -169,12 +170,16 @@ def attack(args: list[str], program: str = "voxcert attack") -> None:
 
 def _attack_parser(program: str) -> ArgumentParser:
     parser = _encoder_parser(program, attack)
-    parser.add_argument(
+    chosen = parser.add_argument(
         "--attack",
         type=Attack,
         required=True,
-        help="Such as voxcert.attacks.pgd, with settings such as --attack.epsilon; any function of its call shape.",
+        help=f"One of voxcert.attacks ({', '.join(attack_names())}), such as voxcert.attacks.pgd, and its settings, such "
+        "as --attack.epsilon 0.002; or a function of one's own, of the same call shape.",
     )
+    # An attack is a function that returns a tensor, which jsonargparse takes for a choice among classes of tensors.
+    chosen.extra_help = lambda: ""
+    parser._option_string_actions["--attack.help"].help = argparse.SUPPRESS
     parser.add_class_arguments(AttackSettings, None)
     parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
     return parser
@@ -229,16 +234,16 @@ def report(args: list[str], program: str = "voxcert report") -> None:
     parser.add_argument("--radii", type=list[float] | None, help="Radii of the table; those of the run when null.")
     config = parser.parse_args(args)
     with _messages_for_errors():
-        attacks = [run for run in config.runs if is_attack_run(run)]
-        certified = [run for run in config.runs if run not in attacks]
+        attacked = [run for run in config.runs if is_attack_run(run)]
+        certified = [run for run in config.runs if run not in attacked]
         for run in certified:
             rows = read_run(run)
             plot_certified_accuracy(rows, Path(run) / PLOT)
             radii = config.radii or (read_config(run) or {}).get("radii") or default_radii(rows[0].sigma)
             _show(run, summarize(rows, radii), rows)
-        if attacks:
-            plot_runs(attacks, certified, Path(attacks[0]) / JOINT_PLOT)
-            _show_attacks(attacks, certified, JOINT_PLOT)
+        if attacked:
+            plot_runs(attacked, certified, Path(attacked[0]) / JOINT_PLOT)
+            _show_attacks(attacked, certified, JOINT_PLOT)
 
 
 def encoders(args: list[str], program: str = "voxcert encoders") -> None:
@@ -287,8 +292,8 @@ def _show(folder: str, rules: dict[str, Any], rows: list[Certificate]) -> None:
     print(f"\n{folder}\n\n{markdown_table(rules)}\n\n{TABLE_NOTE}\n\n{statement(rows)}\n\n{Path(folder) / PLOT}")
 
 
-def _show_attacks(attacks: list[str], certified: list[str], plot: str) -> None:
-    print(f"\n{describe_attacks(attacks, certified)}\n\n{Path(attacks[0]) / plot}")
+def _show_attacks(attacked: list[str], certified: list[str], plot: str) -> None:
+    print(f"\n{describe_attacks(attacked, certified)}\n\n{Path(attacked[0]) / plot}")
 
 
 @contextmanager

@@ -11,11 +11,22 @@ from typing import Any
 
 from torch import Tensor
 
+from voxcert import attacks
 from voxcert.attacks import Attack
 from voxcert.evaluation.attack_settings import AttackSettings
 
 OF_THE_RUN = ("targeted", "generator")
 """Settings of an attack that the run decides."""
+
+
+def attack_names() -> list[str]:
+    """Names of the attacks of `voxcert.attacks` whose settings can be written down: all but those that need a tensor."""
+    found = []
+    for name in attacks.__all__:
+        parameters = inspect.signature(getattr(attacks, name)).parameters if name.islower() else {}
+        plain = all(one.kind is one.KEYWORD_ONLY and one.annotation is not Tensor for one in parameters.values())
+        found += [name] if plain and "targeted" in parameters else []
+    return found
 
 
 def attack_path(attack: Attack) -> str:
