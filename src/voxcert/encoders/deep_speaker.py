@@ -62,6 +62,7 @@ class MelEnergies(Frontend):
     def __init__(self, num_mels: int):
         super().__init__()
         self.num_bins, self.num_features = FFT_SIZE // 2 + 1, num_mels
+        self.description = f"{num_mels} mel energies (not log), 25/10 ms, each frame standardised"
         self.register_buffer("mel_banks", _mel_banks(num_mels), persistent=False)
 
     def _magnitude(self, waveform: Tensor) -> Tensor:

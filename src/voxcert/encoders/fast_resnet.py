@@ -81,6 +81,7 @@ class StandardizedLogMel(Frontend):
     def __init__(self, num_mels: int, preemphasis: bool):
         super().__init__()
         self.num_bins, self.num_features = FFT_SIZE // 2 + 1, num_mels
+        self.description = f"{num_mels} log-mel, hamming 25/10 ms, each band standardised over time"
         self.register_buffer("window", torch.hamming_window(WINDOW))
         self.register_buffer("mel_banks", melscale_fbanks(self.num_bins, 0, SAMPLE_RATE / 2, num_mels, SAMPLE_RATE))
         self.register_buffer("flipped_filter", torch.tensor([[[-0.97, 1.0]]]) if preemphasis else None)

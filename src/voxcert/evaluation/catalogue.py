@@ -13,7 +13,7 @@ from voxcert.encoders.base import FeatureEncoder
 from voxcert.encoders.checkpoint import build_encoder
 from voxcert.evaluation.report import render_table
 
-WESPEAKER = "CC BY 4.0 (that of VoxCeleb, says wespeaker's docs/pretrained.md)"
+WESPEAKER = "CC BY 4.0, as VoxCeleb"  # wespeaker's docs/pretrained.md: the licence of the training data
 MODELSCOPE = "Apache-2.0"
 CODE_ONLY = "none of their own; the code's is MIT"
 
@@ -51,7 +51,7 @@ PUBLISHED = {
     "resnet221": Published("ResNet221_LM, VoxCeleb2", WESPEAKER, "hf:Wespeaker/wespeaker-voxceleb-resnet221-LM"),
     "resnet293": Published("ResNet293_LM, VoxCeleb2", WESPEAKER, "hf:Wespeaker/wespeaker-voxceleb-resnet293-LM"),
     "sincnet": Published("SincNet, TIMIT", CODE_ONLY, "github.com/mravanelli/SincNet (.pkl)"),
-    "wavlm": Published("wavlm-base-plus-sv", "CC BY-SA 3.0 (that of UniSpeech)", "hf:microsoft/wavlm-base-plus-sv"),
+    "wavlm": Published("wavlm-base-plus-sv", "CC BY-SA 3.0, as UniSpeech", "hf:microsoft/wavlm-base-plus-sv"),
 }
 
 
