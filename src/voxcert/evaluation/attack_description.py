@@ -20,7 +20,7 @@ OF_THE_RUN = ("targeted", "generator")
 
 
 def attack_names() -> list[str]:
-    """Names of the attacks of `voxcert.attacks` whose settings can be written down: all but those that need a tensor."""
+    """Names of the attacks of `voxcert.attacks` that can be configured by text: all but those that need a tensor."""
     found = []
     for name in attacks.__all__:
         parameters = inspect.signature(getattr(attacks, name)).parameters if name.islower() else {}

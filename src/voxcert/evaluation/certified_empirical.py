@@ -57,7 +57,7 @@ def plot_runs(attacks: Sequence[Folder], certified: Sequence[Folder], path: Fold
         ValueError: If a certified encoder is not the one that was attacked, or noise did not enter at the waveform.
             Other speakers or utterances are a warning.
     """
-    attacked = [read_attacks(folder) for folder in attacks]
+    attacked = [_rows(folder) for folder in attacks]
     proved = [read_run(folder) for folder in certified]
     for folder, certificates in zip(certified, proved, strict=True):
         for other, rows in zip(attacks, attacked, strict=True):
@@ -81,7 +81,7 @@ def describe_attacks(attacks: Sequence[Folder], certified: Sequence[Folder]) -> 
         attacks: Folders of attack runs.
         certified: Folders of certification runs.
     """
-    runs = {folder: read_attacks(folder) for folder in attacks}
+    runs = {folder: _rows(folder) for folder in attacks}
     lines = [attack_table(runs.values()), ATTACK_NOTE]
     for (folder, rows), run in ((pair, run) for pair in runs.items() for run in certified):
         for rule, own in by_rule(read_run(run)).items():
@@ -91,6 +91,13 @@ def describe_attacks(attacks: Sequence[Folder], certified: Sequence[Folder]) -> 
                 names = f": {', '.join(one.utterance for one in broken)}" if broken else ""
                 lines.append(f"{folder} broke {len(broken)} of {len(both)} certificates of {run} ({rule}){names}.")
     return "\n\n".join(lines)
+
+
+def _rows(folder: Folder) -> list[AttackRow]:
+    rows = read_attacks(folder)
+    if not rows:
+        raise ValueError(f"runs must be folders with rows, got the attack run {folder} without any")
+    return rows
 
 
 def _check_certificates(folder: Folder, rows: Sequence[Certificate], encoder_id: str) -> None:

@@ -14,7 +14,7 @@ from voxcert.evaluation.attack_rows import AttackRow
 from voxcert.smoothing.certificate import Certificate
 
 ROUNDING = 1e-4
-"""A perturbation may exceed its budget by this share: projections are exact to the rounding of float32 only."""
+"""A perturbation may exceed its budget by this share and counts as within: float32 projects no more exactly."""
 
 
 def breaking_norms(rows: Sequence[AttackRow]) -> dict[str, float]:
@@ -34,7 +34,7 @@ def breaking_norms(rows: Sequence[AttackRow]) -> dict[str, float]:
         if not row.correct_before:
             norm = 0.0
         else:
-            norm = math.inf if row.correct else row.l2
+            norm = math.inf if row.correct else _norm(row)
         norms[row.utterance] = min(norm, norms.get(row.utterance, math.inf))
     return norms
 
@@ -55,7 +55,7 @@ def robust_accuracy(rows: Sequence[AttackRow], radii: ArrayLike) -> np.ndarray:
     if not rows:
         raise ValueError("rows must hold at least one attacked utterance, got none")
     norms = np.sort(list(breaking_norms(rows).values()))
-    broken = np.searchsorted(norms, np.asarray(radii, dtype=np.float64) * (1 + ROUNDING), side="right")
+    broken = np.searchsorted(norms, np.asarray(radii, dtype=np.float64), side="right")
     return 1 - broken / len(norms)
 
 
@@ -72,3 +72,8 @@ def broken_certificates(rows: Sequence[AttackRow], certificates: Sequence[Certif
         for one in certificates
         if one.correct and one.abstained is None and norms.get(one.utterance, math.inf) < one.radius
     ]
+
+
+def _norm(row: AttackRow) -> float:
+    within = row.radius is not None and row.l2 <= row.radius * (1 + ROUNDING)
+    return min(row.l2, row.radius) if within else row.l2

@@ -1,8 +1,10 @@
 """Certified and empirical robust accuracy on one axis: what is proved from below, what attacks leave from above.
 
-The curves of Korzh et al. 2024 (Fig. 9) on the axis of their certified accuracy, with 95 % Wilson bands.
+The curves of Korzh et al. 2024 (Fig. 9) on the axis of their certified accuracy, with 95 % Wilson bands. The axis is
+logarithmic, because the smallest proofs and the largest attacks may be 60 dB apart.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import cycle
 
@@ -20,12 +22,16 @@ from voxcert.smoothing.curves import wilson_interval
 
 ATTACK_COLORS = ["#000000", "#e69f00", "#56b4e9", "#999999", "#f0e442"]
 """Those of Okabe and Ito that no certification rule has."""
+DECADES = 2.5
+"""Most of the axis; below is what nobody hears or proves."""
 
 
 def robust_figure(
     attacks: Sequence[tuple[str, Sequence[AttackRow]]], certificates: Sequence[tuple[str, Sequence[Certificate]]] = ()
 ) -> Figure:
     """Draws a step curve for each attack and for each sound rule of each certification run.
+
+    Dots are the radii that an attack was run at: between two of them, nobody looked.
 
     Args:
         attacks: A name, and the rows of an attack run.
@@ -39,38 +45,55 @@ def robust_figure(
     """
     if not any(rows for _, rows in attacks):
         raise ValueError("attacks must hold rows, got none")
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(10, 5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    axes = figure.add_subplot(xscale="log")
     ends = []
-    for color, (name, rows) in zip(cycle(ATTACK_COLORS), attacks, strict=False):
-        norms = list(breaking_norms(rows).values())
-        ends += [norm for norm in norms if np.isfinite(norm)] + [row.radius for row in rows if row.radius]
-        budgets = sorted({row.radius for row in rows if row.radius is not None})
-        _draw(axes, norms, label=f"{name}, empirical", color=color, marks=budgets)
     for name, rows in certificates:
         for rule, own in by_rule(rows).items():
             if is_guarantee(rule):
-                radii = [row.radius if row.correct and row.abstained is None else 0.0 for row in own]
-                ends += radii
-                _draw(axes, radii, label=f"{name}, certified ({rule})", color=COLORS[rule], style=STYLES.get(rule, "-"))
-    limit = 1.06 * max(ends, default=0.0) or 1.0
-    axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel="l2 norm of the perturbation (waveform in [-1, 1])")
-    axes.set_ylabel("accuracy under perturbation")
+                norms = [row.radius if row.correct and row.abstained is None else 0.0 for row in own]
+                style = {"color": COLORS[rule], "linestyle": STYLES.get(rule, "-")}
+                ends += _draw(axes, norms, label=f"certified: {name}, {rule}", **style)
+    for color, (name, rows) in zip(cycle(ATTACK_COLORS), attacks, strict=False):
+        radii = sorted({row.radius for row in rows if row.radius is not None})
+        ends += _draw(axes, list(breaking_norms(rows).values()), radii, label=f"empirical: {name}", color=color)
+    limit = 1.15 * max(ends, default=1.0)
+    least = max(0.7 * min(ends, default=0.1), limit / 10**DECADES)
+    axes.set(xlim=(least, limit), ylim=(0, 1.02), xlabel="l2 norm of the perturbation (waveform in [-1, 1])")
+    axes.set_ylabel("robust accuracy")
     axes.grid(color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["right"]].set_visible(False)
-    axes.legend(frameon=False, title="95 % Wilson bands", alignment="left")
+    figure.legend(loc="outside right upper", frameon=False, title="95 % Wilson bands", alignment="left")
+    _add_loudness_axis(axes, [row for _, rows in attacks for row in rows])
     return figure
 
 
-def _draw(
-    axes: Axes, norms: Sequence[float], *, label: str, color: str, style: str = "-", marks: Sequence[float] = ()
-) -> None:
-    """Draws the share of utterances whose norm is above x, down to the largest finite one."""
+def _draw(axes: Axes, norms: Sequence[float], marks: Sequence[float] = (), **style: str) -> list[float]:
+    """Draws the share of utterances whose norm is above x, up to the last known; returns where it steps."""
     norms = np.sort(norms)
-    x = np.unique([0.0, *norms[np.isfinite(norms)], *marks])
-    count = len(norms) - np.searchsorted(norms, x, side="right")
-    bands = np.array([wilson_interval(int(one), len(norms)) for one in count])
-    axes.step(x, count / len(norms), where="post", label=label, color=color, linestyle=style, linewidth=1.8)
-    axes.fill_between(x, *bands.T, step="post", color=color, alpha=0.12, linewidth=0)
+    x = np.unique([1e-9, *norms[np.isfinite(norms) & (norms > 0)], *marks])
+    counts = len(norms) - np.searchsorted(norms, x, side="right")
+    bands = np.array([wilson_interval(int(count), len(norms)) for count in counts])
+    axes.step(x, counts / len(norms), where="post", linewidth=1.8, **style)
+    axes.fill_between(x, *bands.T, step="post", color=style["color"], alpha=0.12, linewidth=0)
+    shares = (len(norms) - np.searchsorted(norms, marks, side="right")) / len(norms)
+    axes.plot(marks, shares, "o", color=style["color"], markersize=4)
+    return x[1:].tolist()
+
+
+def _add_loudness_axis(axes: Axes, rows: Sequence[AttackRow]) -> None:
+    """Marks on top how far the perturbation lies below an utterance of median norm, every 10 dB."""
+    norms = [row.l2 * 10 ** (row.snr_db / 20) for row in rows if row.snr_db is not None]
+    if not norms:
+        return
+    low, high = axes.get_xlim()
+    norm = float(np.median(norms))
+    first, last = (20 * math.log10(norm / end) for end in (high, low))
+    levels = range(10 * math.ceil(first / 10), math.floor(last) + 1, 10)
+    top = axes.secondary_xaxis("top")
+    top.set_xticks([norm * 10 ** (-level / 20) for level in levels], [str(level) for level in levels])
+    top.set_xticks([], minor=True)
+    top.tick_params(labelsize=9, colors="0.35")
+    top.set_xlabel("SNR of the perturbation in dB (utterance of median norm)", fontsize=9, color="0.35")
