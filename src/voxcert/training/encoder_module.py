@@ -61,11 +61,12 @@ class EncoderModule(L.LightningModule):
         init_from: str | None = None,
     ):
         super().__init__()
-        self.save_hyperparameters(ignore=["encoder", "noise", "regularizer"])
+        # Not what has a class, nor a subclass's attack: a checkpoint holds plain values alone.
+        self.save_hyperparameters(ignore=["encoder", "noise", "regularizer", "attack"])
         if num_noise < 1:
             raise ValueError(f"num_noise must be at least 1, got {num_noise}")
-        if regularizer is not None and (noise is None or num_noise + regularizer.needs_clean_view < 2):
-            raise ValueError("regularizer compares noisy views: set noise, and num_noise to at least 2 (consistency)")
+        if regularizer is not None:
+            self._check_views(regularizer, noise, num_noise)
         for name, share in (("margin_warmup", margin_warmup), ("lr_warmup", lr_warmup)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must be a share of the steps in [0, 1], got {share}")
@@ -107,9 +108,9 @@ class EncoderModule(L.LightningModule):
     def training_step(self, batch: dict, batch_idx: int) -> Tensor:
         """Returns the loss of a batch with `waveform` (batch, time) and `label` (batch,)."""
         self.criterion.margin = self._current_margin()
-        views = self._views(batch["waveform"])
+        views = self._perturb(self._views(batch["waveform"]), batch)
         logits = self.criterion.logits(self.encoder(views.flatten(0, 1))).unflatten(0, views.shape[:2])
-        classified = logits[:1] if self.regularizer is not None and self.regularizer.needs_clean_view else logits
+        classified = logits[:1] if self._needs_clean_view else logits
         label = batch["label"].expand(len(classified), -1).flatten()
         loss = self.criterion(classified.flatten(0, 1), label)
         accuracy = (classified.flatten(0, 1).argmax(dim=-1) == label).float().mean()
@@ -164,10 +165,23 @@ class EncoderModule(L.LightningModule):
 
     def _views(self, waveform: Tensor) -> Tensor:
         """Stacks the views of a batch: (views, batch, time)."""
+        clean = [waveform] if self._needs_clean_view else []
         if self.noise is None:
-            return waveform[None]
-        clean = [waveform] if self.regularizer is not None and self.regularizer.needs_clean_view else []
+            return torch.stack([*clean, waveform])
         return torch.stack(clean + [self.noise.add_noise(waveform) for _ in range(self.hparams.num_noise)])
+
+    def _perturb(self, views: Tensor, batch: dict) -> Tensor:
+        """The views (views, batch, time) to train on: as they are; a subclass may attack them."""
+        return views
+
+    def _check_views(self, regularizer: Regularizer, noise: NoiseDistribution | None, num_noise: int) -> None:
+        """Raises ValueError unless there are two views to compare."""
+        if noise is None or num_noise + regularizer.needs_clean_view < 2:
+            raise ValueError("regularizer compares noisy views: set noise, and num_noise to at least 2 (consistency)")
+
+    @property
+    def _needs_clean_view(self) -> bool:
+        return self.regularizer is not None and self.regularizer.needs_clean_view
 
     def _current_margin(self) -> float:
         warmup = self.hparams.margin_warmup * self._total_steps()

@@ -1,0 +1,135 @@
+"""Adversarial training of a speaker encoder: a training step sees what an attack makes of its examples.
+
+Madry et al. 2018 (arXiv 1706.06083, eq. 2.1); under noise the attack is on the smoothed classifier, SmoothAdv (Salman
+et al. 2019, 1906.04584, eqs. 5 and 6), and with a clean view to agree with, TRADES (Zhang et al. 2019, 1901.08573).
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from voxcert.attacks import Attack, CrossEntropy, Margin
+from voxcert.encoders.base import Encoder
+from voxcert.training.encoder_module import EncoderModule
+from voxcert.training.losses import Regularizer
+from voxcert.training.noise import NoiseDistribution
+
+
+class AdversarialEncoderModule(EncoderModule):
+    """Trains a speaker encoder on adversarial examples for its classifier of training speakers.
+
+    A batch's noise is drawn first. The attack sees the logarithm of the mean probability over exactly these noisy views
+    (one view without noise), and what it adds to the waveform is added to every view that the loss then sees. Its
+    passes are made in eval mode, as the encoder will be attacked: running statistics are used and not changed.
+
+    Noise and regularisers make the known variants:
+
+    - no noise: Madry et al. 2018; `pgd` with `steps: 1` and a step of 1.25 epsilon is the fast one (Wong et al. 2020);
+    - noise and an l2 ball: SmoothAdv, with `num_noise` noise vectors (Salman et al. 2019);
+    - `Stability`, with or without noise: TRADES. The classification loss sees the clean waveform alone, and the attack
+      maximises the divergence that the regulariser weighs (Zhang et al. 2019, eq. 5; start `pgd` at random, the
+      divergence has no gradient at the clean waveform);
+    - `Consistency`, with noise: its views are noisy and adversarial.
+
+    Args:
+        encoder: The network.
+        num_classes: Training classes; the command line takes it from the data.
+        attack: Untargeted, without an objective: the module sets it (cross entropy, or the divergence of TRADES).
+        clean_share: Share of the examples of a batch that is not attacked.
+        epsilon_warmup: Share of all steps over which perturbations grow from 0 to what the attack returns. They are
+            scaled, and so stay in the scaled ball whatever the attack's norm.
+        **settings: Those of `EncoderModule`.
+
+    Raises:
+        ValueError: If a share is not in [0, 1], if the attack brings an objective, or as `EncoderModule`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_classes: int,
+        attack: Attack,
+        clean_share: float = 0.0,
+        epsilon_warmup: float = 0.0,
+        **settings: Any,
+    ):
+        super().__init__(encoder, num_classes, **settings)
+        for name, share in (("clean_share", clean_share), ("epsilon_warmup", epsilon_warmup)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} must be a share in [0, 1], got {share}")
+        brought = getattr(attack, "keywords", {})
+        if brought.get("objective") is not None or brought.get("targeted"):
+            raise ValueError(f"attack must be untargeted and leave its objective to the training, got {brought}")
+        self.attack = attack
+
+    def _perturb(self, views: Tensor, batch: dict) -> Tensor:
+        """Adds one perturbation per example to its views (views, batch, time), but for a view that stays clean."""
+        first = int(self._needs_clean_view)
+        start = round(self.hparams.clean_share * views.shape[1])  # batches come shuffled
+        perturbation, share = torch.zeros_like(views[0]), self._epsilon_share()
+        if share > 0 and start < len(perturbation):
+            waveform, label = batch["waveform"][start:], batch["label"][start:]
+            perturbation[start:] = share * self._attack(waveform, label, views[first:, start:])
+        self.log("train/perturbation", perturbation.norm(dim=-1).mean())
+        return torch.cat([views[:first], views[first:] + perturbation])
+
+    def _attack(self, waveform: Tensor, label: Tensor, views: Tensor) -> Tensor:
+        """Attacks waveforms (batch, time) as they are heard in their views (views, batch, time); the perturbation."""
+        waveform = waveform.clamp(-1, 1)  # where attacks live; a change of speed may overshoot
+
+        def recognizer(moved: Tensor) -> Tensor:
+            return self._log_probability(views + (moved - waveform))
+
+        generator = torch.Generator(waveform.device).manual_seed(int(torch.randint(2**31, ())))
+        with _evaluating(self.encoder):
+            objective = CrossEntropy(scale=1)
+            if self._needs_clean_view:
+                objective = Divergence(clean=self._log_probability(waveform[None]).detach())
+            return self.attack(recognizer, waveform, label, objective=objective, generator=generator) - waveform
+
+    def _log_probability(self, views: Tensor) -> Tensor:
+        """Logarithm of the mean over views (views, batch, time) of the softmax: (batch, classes)."""
+        logits = self.criterion.logits(self.encoder(views.flatten(0, 1))).unflatten(0, views.shape[:2])
+        return logits.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(views))
+
+    def _epsilon_share(self) -> float:
+        warmup = self.hparams.epsilon_warmup
+        return min(1.0, self.global_step / (warmup * self._total_steps())) if warmup else 1.0
+
+    def _check_views(self, regularizer: Regularizer, noise: NoiseDistribution | None, num_noise: int) -> None:
+        """As in `EncoderModule`, but an adversarial view can be compared with a clean one without noise."""
+        if not regularizer.needs_clean_view:
+            super()._check_views(regularizer, noise, num_noise)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Divergence(Margin):
+    """Attacks log-probabilities through KL(clean prediction || prediction) (Zhang et al. 2019, eq. 5).
+
+    Args:
+        clean: Logarithms of the clean prediction, shape (batch, classes).
+    """
+
+    clean: Tensor
+
+    def loss(self, scores: Tensor, labels: Tensor, targeted: bool) -> Tensor:
+        """The negative divergence of log-probabilities (batch, classes), whatever the labels; shape (batch,)."""
+        return -(self.clean.exp() * (self.clean - scores)).sum(dim=-1)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Puts a module into eval mode, and afterwards every part of it back into the mode that it had."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+        torch.clear_autocast_cache()  # weights that were cast without gradients would be used by the training pass
