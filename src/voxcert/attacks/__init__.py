@@ -27,6 +27,8 @@ from voxcert.attacks.adaptive import (
     ExpectationOverTransformation,
     StraightThrough,
 )
+from voxcert.attacks.audibility import Audibility
+from voxcert.attacks.black_box import Counted
 from voxcert.attacks.budgets import (
     epsilon_at_snr,
     from_int16,
@@ -37,15 +39,21 @@ from voxcert.attacks.budgets import (
 from voxcert.attacks.call_shape import Attack, attack
 from voxcert.attacks.carlini_wagner import carlini_wagner
 from voxcert.attacks.checks import GradientWarning, check_gradients
+from voxcert.attacks.decision_based import hop_skip_jump
 from voxcert.attacks.gradient import bim, fgsm, pgd
+from voxcert.attacks.imperceptible import imperceptible
 from voxcert.attacks.objectives import REJECTED, CrossEntropy, Margin, Objective, Verification
+from voxcert.attacks.open_set_threshold import estimate_threshold
+from voxcert.attacks.score_based import nes
 from voxcert.attacks.universal import fit_universal, load_universal, save_universal, universal
 from voxcert.attacks.universal_generator import PerturbationGenerator, fit_generator
 
 __all__ = [
     "REJECTED",
     "Attack",
+    "Audibility",
     "Checkpointed",
+    "Counted",
     "CrossEntropy",
     "ExpectationOverNoise",
     "ExpectationOverTransformation",
@@ -60,11 +68,15 @@ __all__ = [
     "carlini_wagner",
     "check_gradients",
     "epsilon_at_snr",
+    "estimate_threshold",
     "fgsm",
     "fit_generator",
     "fit_universal",
     "from_int16",
+    "hop_skip_jump",
+    "imperceptible",
     "load_universal",
+    "nes",
     "norms",
     "pgd",
     "project",

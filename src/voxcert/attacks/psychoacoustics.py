@@ -101,7 +101,10 @@ def bark(hertz: Tensor) -> Tensor:
 
 
 def threshold_in_quiet(hertz: Tensor) -> Tensor:
-    """Absolute threshold of hearing in dB (Terhardt 1979); -inf below 20 Hz, where it is not defined."""
+    """Absolute threshold of hearing in dB (Terhardt 1979), 12 dB lower: MPEG-1 keeps on the safe side.
+
+    Below 20 Hz it is not defined, and -inf here.
+    """
     kilohertz = hertz / 1000
     threshold = 3.64 * kilohertz**-0.8 - 6.5 * torch.exp(-0.6 * (kilohertz - 3.3) ** 2) + 0.001 * kilohertz**4 - 12
     return torch.where(hertz >= 20, threshold, -torch.inf)

@@ -1,0 +1,54 @@
+"""How much of a perturbation can be heard beside the speech that it was added to.
+
+The masking loss of Qin et al. 2019 (eqs. (6) and (7), as powers, which is how their code computes them) and two
+shares that measure any attack.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from voxcert.attacks.psychoacoustics import PEAK_DB, MaskingThreshold
+
+
+class Audibility:
+    """Holds perturbations of given waveforms against the masking thresholds of these.
+
+    Silence is put around the waveforms, so that their first and last samples count as much as any other. Bins below 20
+    Hz do not count: nobody hears them.
+
+        Audibility(clean).energy(adversarial - clean)
+
+    Args:
+        waveform: The clean waveforms, shape (batch, time); the loudest bin of each is taken to be played at 96 dB.
+        model: Gives the thresholds; None has the windows of `MaskingThreshold`.
+    """
+
+    def __init__(self, waveform: Tensor, model: MaskingThreshold | None = None):
+        self._model = (model or MaskingThreshold()).to(waveform)
+        self._heard = self._model.quiet.isfinite()
+        level, peak = self._model.level(self._surrounded(waveform))
+        threshold = self._model.combine(level, self._model.maskers(level))
+        self._threshold = 10 ** (threshold[..., self._heard] / 10)
+        self._scale = 10 ** ((PEAK_DB - peak) / 10)[:, None, None]
+
+    def loss(self, perturbation: Tensor) -> Tensor:
+        """Mean power above the threshold over times and frequencies, (batch,); differentiable, 0 if all is hidden."""
+        return F.relu(self._power(perturbation) - self._threshold).mean(dim=(1, 2))
+
+    def energy(self, perturbation: Tensor) -> Tensor:
+        """Share of a perturbation's energy that is in bins where it is above the threshold, (batch,) in [0, 1]."""
+        power = self._power(perturbation)
+        total = power.sum(dim=(1, 2)).clamp(min=torch.finfo(power.dtype).tiny)
+        return torch.where(power > self._threshold, power, 0).sum(dim=(1, 2)) / total
+
+    def bins(self, perturbation: Tensor) -> Tensor:
+        """Share of times and frequencies at which a perturbation is above the threshold, (batch,) in [0, 1]."""
+        return (self._power(perturbation) > self._threshold).to(perturbation).mean(dim=(1, 2))
+
+    def _power(self, perturbation: Tensor) -> Tensor:
+        """Powers on the scale of the threshold, audible frequencies alone: (batch, frames, bins)."""
+        return self._scale * self._model.power(self._surrounded(perturbation))[..., self._heard]
+
+    def _surrounded(self, waveform: Tensor) -> Tensor:
+        return F.pad(waveform, (len(self._model.window),) * 2)
