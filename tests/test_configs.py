@@ -65,6 +65,7 @@ def overrides(noise_corpus, tmp_path, monkeypatch):
 @files("train")
 def test_training_experiments(path, overrides, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints").symlink_to(CONFIGS.parent / "checkpoints")  # some start from one
     arguments = ["--config", str(path), *overrides(path), "--trainer.accelerator", "cpu"]
     if path.stem == "noise_finetune":  # has to be told where the published weights are
         torch.save(ECAPA().network.state_dict(), tmp_path / "embedding_model.ckpt")

@@ -121,7 +121,9 @@ def test_waveforms_that_overshoot_are_attacked_too():
 
 
 def test_trades_keeps_a_clean_view_and_maximises_the_divergence():
-    module = plane_module(attack=pgd(epsilon=0.02, norm="l2", steps=20), regularizer=Stability(weight=6.0))
+    module = plane_module(
+        attack=pgd(epsilon=0.02, norm="l2", steps=20, step_size=0.02), regularizer=Stability(weight=6.0)
+    )
     data = batch()
     views = module._perturb(module._views(data["waveform"]), data)
     assert torch.equal(views[0], data["waveform"])
@@ -131,14 +133,14 @@ def test_trades_keeps_a_clean_view_and_maximises_the_divergence():
     weight = module.encoder.weight.detach()
     points = (views[1] - views[0]).detach() @ weight.T
     radius, angle = points.norm(dim=1), torch.atan2(points[:, 1], points[:, 0])
-    assert radius.min() > 0.95 * 0.02  # the rest is what the random start had in other directions
-    for index in range(4):  # no neighbour on the circle around the example is much better
+    torch.testing.assert_close(radius, torch.full((4,), 0.02))
+    for index in range(4):  # no neighbour on the circle around the example is better
         angles = angle[index] + torch.linspace(-0.5, 0.5, 101)
         circle = radius[index] * torch.stack([angles.cos(), angles.sin()], dim=1) @ weight
         around = module._log_probability((data["waveform"][index] + circle)[None]).detach()
         divergence = -Divergence(clean=log_probability[0][index]).loss(around, torch.zeros(101), targeted=False)
         assert divergence.min() < 0.9 * reached[index]
-        assert reached[index] > 0.99 * divergence.max()
+        assert divergence.max() < 1.001 * reached[index]
 
 
 def test_trades_loss_is_that_of_the_paper():
@@ -196,7 +198,7 @@ def fit(module, trainer, steps=4, **options):
 
 @attack
 def looks_first(recognizer, waveform, labels, *, objective, generator, targeted=False):
-    """An attack that begins without gradients: autocast then casts weights that are not attached to anything."""
+    """An attack that begins without gradients, with which autocast must not keep the weights that it casts."""
     with torch.no_grad():
         recognizer(waveform)
     return fgsm(recognizer, waveform, labels, epsilon=0.01, objective=objective)

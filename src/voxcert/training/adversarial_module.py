@@ -132,4 +132,3 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
-        torch.clear_autocast_cache()  # weights that were cast without gradients would be used by the training pass
