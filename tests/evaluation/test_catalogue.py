@@ -38,7 +38,10 @@ def test_the_docs_hold_what_the_command_prints(entries):
 
 
 def test_a_config_without_published_weights_is_listed_too(tmp_path):
-    config = {"class_path": "voxcert.encoders.ecapa.ECAPA", "init_args": {"channels": 16, "mfa_channels": 48, "dim": 24}}
+    config = {
+        "class_path": "voxcert.encoders.ecapa.ECAPA",
+        "init_args": {"channels": 16, "mfa_channels": 48, "dim": 24},
+    }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
     (entry,) = read_catalogue(tmp_path)
     assert (entry.config, entry.encoder, entry.dim, entry.weights) == ("mine", "ECAPA", 24, "none")
