@@ -5,6 +5,7 @@ Attacks are functions whose settings are bound (see `voxcert.attacks`), so both 
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from typing import Any
@@ -71,4 +72,6 @@ def _plain(value: Any) -> Any:
         return {"class": type(value).__name__, **{name: _plain(item) for name, item in asdict(value).items()}}
     if isinstance(value, Tensor):
         return "sha256:" + hashlib.sha256(value.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)  # JSON has no infinity
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

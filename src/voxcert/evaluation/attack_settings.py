@@ -80,6 +80,8 @@ class AttackSettings:
             raise ValueError(f"sigma must be finite and above 0, or null, got {self.sigma}")
         if self.radii is not None and not (self.radii and all(0 < radius < math.inf for radius in self.radii)):
             raise ValueError(f"radii must be one or more finite numbers above 0, got {self.radii}")
+        if self.radii is not None and len(set(self.radii)) < len(self.radii):
+            raise ValueError(f"radii must differ, got {self.radii}")
         self._check_together()
 
     def _check_together(self) -> None:

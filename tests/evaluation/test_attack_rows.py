@@ -1,0 +1,40 @@
+import math
+
+import pytest
+from attacked import attack_row
+
+from voxcert.evaluation.attack_rows import AttackRow, read_attacks, rewrite_attacks
+from voxcert.evaluation.run_folder import ROWS
+
+
+def test_rows_survive_the_file(tmp_path):
+    rows = [attack_row("ü/0", target="b"), attack_row("1", snr_db=None, radius=0.1, failed="bad")]
+    rewrite_attacks(tmp_path, rows)
+    with (tmp_path / ROWS).open("a") as file:
+        file.write('{"utterance": "torn')
+    assert read_attacks(tmp_path) == rows
+    assert read_attacks(tmp_path / "none") == []
+
+
+def test_right_decisions():
+    assert attack_row().correct_before
+    assert not attack_row().correct
+    assert attack_row(expected=None, clean=None).correct_before, "nobody may be the right decision"
+    assert not attack_row(expected=None, clean=None, failed="bad").correct_before
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "no", '{"utterance": "a"}'])
+def test_other_lines_are_named(tmp_path, line):
+    (tmp_path / ROWS).write_text(attack_row().to_json() + "\n" + line + "\n")
+    with pytest.raises(ValueError, match=f"{ROWS}, line 2: not a row of an attack"):
+        read_attacks(tmp_path)
+
+
+def test_numbers_that_json_lacks_are_refused():
+    with pytest.raises(ValueError, match="JSON"):
+        attack_row(l2=math.nan).to_json()
+
+
+def test_a_row_is_one_line():
+    assert "\n" not in attack_row("two\nlines").to_json()
+    assert AttackRow.from_json(attack_row("two\nlines").to_json()).utterance == "two\nlines"
