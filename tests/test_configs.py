@@ -1,5 +1,6 @@
 """Every YAML file in configs/ is parsed and instantiated by the program that would read it."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,13 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 
-from voxcert.cli import _certify_parser, train
+from voxcert.attacks import save_universal
+from voxcert.cli import _attack_parser, _certify_parser, train
 from voxcert.data import SpeakerDataModule
 from voxcert.encoders.checkpoint import build_encoder
 from voxcert.encoders.ecapa import ECAPA
+from voxcert.evaluation.attack_description import check_attack
+from voxcert.evaluation.attack_settings import AttackSettings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -31,7 +35,7 @@ def files(*groups):
 
 def test_no_group_is_forgotten():
     groups = {path.parent.name for path in CONFIGS.rglob("*.yaml")}
-    assert groups == {"train", "certify", "data", "encoder", "trainer", "logger"}
+    assert groups == {"train", "certify", "attack", "data", "encoder", "trainer", "logger"}
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +87,25 @@ def test_certification_experiments(path, overrides, tmp_path):
     config = parser.parse_args([*arguments, "--checkpoint", "any", "--output_dir", str(tmp_path)])
     data = parser.instantiate(config).data
     assert len(data.items("test")) > 0
+
+
+@files("attack")
+def test_attack_experiments(path, overrides, tmp_path):
+    arguments = ["--config", str(path), *overrides(path), "--data.crop_seconds", "0.1"]
+    if path.stem == "uap":  # has to be told where the perturbation is
+        save_universal(tmp_path / "sound.safetensors", 0.01 * torch.ones(3200))
+        arguments += ["--attack.path", str(tmp_path / "sound.safetensors")]
+    parser = _attack_parser("voxcert attack")
+    config = parser.parse_args([*arguments, "--checkpoint", "any", "--output_dir", str(tmp_path)])
+    parts = parser.instantiate(config)
+    settings = AttackSettings(**{field.name: config[field.name] for field in fields(AttackSettings)})
+    check_attack(parts.attack, settings)
+    items = parts.data.items("test")
+    waveform = torch.stack([items[0]["waveform"], items[1]["waveform"]])
+    weight = torch.randn(waveform.shape[1], 4, generator=torch.Generator().manual_seed(0)) / 40
+    labels = torch.tensor([0, 1])
+    adversarial = parts.attack(lambda waveform: waveform @ weight, waveform, labels, targeted=settings.targeted)
+    assert 0 < (adversarial - waveform).abs().max() < 0.1
 
 
 @files("data")

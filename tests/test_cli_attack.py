@@ -1,0 +1,180 @@
+"""What a user types: `voxcert attack`, and `voxcert report` on what it wrote; cut short, mistyped."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import soundfile
+import torch
+import yaml
+
+from voxcert.cli import certify, main
+from voxcert.encoders.checkpoint import save_encoder
+from voxcert.encoders.ecapa import ECAPA
+from voxcert.evaluation.attack_rows import read_attacks
+
+TINY = {"channels": 16, "mfa_channels": 48, "dim": 24, "attention_channels": 8, "se_channels": 8, "res2net_scale": 4}
+SPEAKERS = [f"speaker{number}" for number in range(4)]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    card = {"license": "apache-2.0", "parameters": 1, "training": {}, "attribution": None, "metrics": []}
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    save_encoder(ECAPA(**TINY), folder, card)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory):
+    """Four speakers with two recordings each: harmonics of a pitch of their own, in noise."""
+    folder = tmp_path_factory.mktemp("voices")
+    generator = torch.Generator().manual_seed(0)
+    seconds = torch.arange(4000) / 16_000
+    for number, speaker in enumerate(SPEAKERS):
+        (folder / speaker).mkdir()
+        tone = sum(torch.sin(2 * torch.pi * (90 + 60 * number) * k * seconds) / k for k in range(1, 20))
+        for take in range(2):
+            waveform = 0.05 * tone + 0.005 * torch.randn(4000, generator=generator)
+            soundfile.write(folder / speaker / f"{take}.wav", waveform.numpy(), 16_000)
+    return folder
+
+
+@pytest.fixture
+def config(checkpoint, voices, tmp_path):
+    """A whole experiment as a YAML file; a test changes what it is about by flags."""
+    corpus = {"class_path": "voxcert.data.SpeakerFolders", "init_args": {"root": str(voices)}}
+    settings = {
+        "checkpoint": str(checkpoint),
+        "output_dir": str(tmp_path / "run"),
+        "attack": {"class_path": "voxcert.attacks.bim", "init_args": {"epsilon": 0.01, "steps": 2}},
+        "accelerator": "cpu",
+        "data": {"corpus": corpus, "num_test_speakers": 4, "num_enroll": 1, "crop_seconds": 0.2},
+    }
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def attack(config, *args):
+    main(["attack", "--config", str(config), *map(str, args)])
+
+
+def message(capsys, *args):
+    """The error that a user sees; the exit status must be 2."""
+    with pytest.raises(SystemExit) as stop:
+        main(list(map(str, args)))
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    return printed
+
+
+def timeless(folder):
+    return [replace(row, seconds=0.0) for row in read_attacks(folder)]
+
+
+def test_prints_the_table_and_its_config_repeats_the_run(config, tmp_path, capsys):
+    attack(config, "--attack.epsilon", 0.02)
+    printed, folder = capsys.readouterr().out, tmp_path / "run"
+    assert "| bim, targeted | 0.02 linf | csi " in printed
+    assert f"{folder}/robust_accuracy.png" in printed
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["command"].startswith(f"voxcert attack --config {config} --attack.epsilon 0.02")
+    rows = timeless(folder)
+    assert len(rows) == 4
+    assert {row.attack_settings["epsilon"] for row in rows} == {0.02}
+    assert all(row.target in SPEAKERS and row.target != row.speaker for row in rows)
+    attack(folder / "config.yaml", "--output_dir", tmp_path / "again")
+    assert timeless(tmp_path / "again") == rows
+
+
+def test_a_run_that_was_cut_continues_and_other_settings_are_refused(config, tmp_path, capsys):
+    changes = ["--utterances_per_batch", 1, "--targeted", "false", "--attack.class_path", "voxcert.attacks.pgd"]
+    attack(config, *changes)
+    rows, path = timeless(tmp_path / "run"), tmp_path / "run" / "rows.jsonl"
+    content = path.read_bytes()
+    path.write_bytes(content[: 3 * len(content) // 4])
+    attack(config, *changes)
+    assert timeless(tmp_path / "run") == rows
+    printed = message(capsys, "attack", "--config", config, *changes, "--attack.epsilon", 0.02)
+    assert "holds a run with other settings: attack.init_args.epsilon is 0.01 there, got 0.02" in printed
+
+
+def test_certified_and_attacked_stand_on_one_picture(config, checkpoint, voices, tmp_path, capsys):
+    settings = yaml.safe_load(config.read_text())
+    del settings["attack"]
+    settings |= {"sigma": 0.01, "num_select": 4, "num_estimate": 16, "batch_size": 8, "rules": ["vote", "distribution"]}
+    settings["output_dir"] = str(tmp_path / "certified")
+    (tmp_path / "certify.yaml").write_text(yaml.safe_dump(settings))
+    certify(["--config", str(tmp_path / "certify.yaml")])
+    smoothed = ["--sigma", 0.01, "--decision", "vote", "--num_noise", 2, "--num_eval", 8]
+    smoothed += ["--radii", "[0.001,0.1]", "--targeted", "false", "--certified", tmp_path / "certified"]
+    capsys.readouterr()
+    attack(config, *smoothed)
+    printed = capsys.readouterr().out
+    assert "| bim, untargeted | 0.001 l2 | csi " in printed
+    assert f"{tmp_path}/run broke 0 of 4 certificates of {tmp_path}/certified (vote)." in printed
+    main(["report", str(tmp_path / "certified"), str(tmp_path / "run")])
+    printed = capsys.readouterr().out
+    assert "| vote " in printed
+    assert "| bim, untargeted | 0.1 l2 " in printed
+    assert f"{tmp_path}/run/certified_empirical.png" in printed
+    assert (tmp_path / "run" / "certified_empirical.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_any_encoder_with_random_weights(config, tmp_path, capsys):
+    settings = yaml.safe_load(config.read_text())
+    del settings["checkpoint"]
+    settings["encoder"] = {"class_path": "voxcert.encoders.ecapa.ECAPA", "init_args": TINY}
+    config.write_text(yaml.safe_dump(settings))
+    attack(config, "--keep", "wav", "--data.max_test_utterances", 2)
+    assert "random weights" in capsys.readouterr().err
+    rows = read_attacks(tmp_path / "run")
+    assert [(tmp_path / "run" / row.file).is_file() for row in rows] == [True, True]
+
+
+def test_an_open_set(config, tmp_path, capsys):
+    attack(config, "--scenario", "osi", "--enrolled", "[speaker0,speaker1,speaker2]")
+    assert "| osi " in capsys.readouterr().out
+    (row,) = read_attacks(tmp_path / "run")
+    assert (row.speaker, row.expected) == ("speaker3", None)
+    assert row.target in SPEAKERS[:3]
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--attack.epsilon", 0], "error: attack.epsilon must be above 0, got 0"),
+        (["--attack.epsilon", -1], "error: attack.epsilon must be above 0, got -1"),
+        (["--target", "nobody"], "error: target must be one of the enrolled speakers 'speaker0', 'speaker1', "),
+        (["--enrolled", "[speaker0,nobody]"], "error: enrolled must name 2 or more of the speakers 'speaker0', "),
+        (["--enrolled", 9], "error: enrolled must be in [2, 4], the speakers to test, got 9"),
+        (["--scenario", "osi"], "error: scenario osi needs test utterances of speakers who are not enrolled"),
+        (["--scenario", "open"], "scenario"),
+        (["--sigma", 0], "error: sigma must be finite and above 0, or null, got 0"),
+        (["--radii", "[0]"], "error: radii must be one or more finite numbers above 0, got [0"),
+        (
+            ["--attack", "voxcert.attacks.carlini_wagner", "--radii", "[0.1]"],
+            "radii must be null for an attack without",
+        ),
+        (["--attack.epsilonn", 1], "epsilonn"),
+        (["--attack", "voxcert.attacks.none"], "voxcert.attacks.none"),
+        (["--certified", "none"], "error: none must be the folder of a certification run"),
+        (["--checkpoint_hash", "0123"], "error: checkpoint_hash must be 0123, got "),
+    ],
+)
+def test_bad_values_are_messages(config, capsys, args, expected):
+    assert expected in message(capsys, "attack", "--config", config, *args)
+
+
+def test_help_names_attacks_and_scenarios(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["attack", "--help"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert "voxcert attack" in printed
+    for word in ("carlini_wagner", "pgd", "--attack.epsilon", "--radii", "--certified", "{csi,osi,sv}"):
+        assert word in printed
+    assert "torch.Tensor" not in printed
