@@ -33,7 +33,7 @@ from voxcert.evaluation.attacking import attack_speakers
 from voxcert.evaluation.card import add_metrics
 from voxcert.evaluation.catalogue import markdown, read_catalogue
 from voxcert.evaluation.certification import certify_speakers
-from voxcert.evaluation.certified_empirical import JOINT_PLOT, ROBUST_PLOT, describe_attacks, is_attack_run, plot_runs
+from voxcert.evaluation.certified_empirical import ROBUST_PLOT, describe_attacks, is_attack_run, redraw
 from voxcert.evaluation.plots import plot_certified_accuracy
 from voxcert.evaluation.report import TABLE_NOTE, default_radii, markdown_table, statement, summarize
 from voxcert.evaluation.run_folder import PLOT, read_config, read_run
@@ -165,7 +165,8 @@ def attack(args: list[str], program: str = "voxcert attack") -> None:
             },
             command=f"{program} {shlex.join(args)}",
         )
-        _show_attacks([config.output_dir], [config.certified] if config.certified else [], ROBUST_PLOT)
+        certified = [config.certified] if config.certified else []
+        print(f"\n{describe_attacks([config.output_dir], certified)}\n\n{Path(config.output_dir) / ROBUST_PLOT}")
 
 
 def _attack_parser(program: str) -> ArgumentParser:
@@ -242,8 +243,7 @@ def report(args: list[str], program: str = "voxcert report") -> None:
             radii = config.radii or (read_config(run) or {}).get("radii") or default_radii(rows[0].sigma)
             _show(run, summarize(rows, radii), rows)
         if attacked:
-            plot_runs(attacked, certified, Path(attacked[0]) / JOINT_PLOT)
-            _show_attacks(attacked, certified, JOINT_PLOT)
+            print(f"\n{describe_attacks(attacked, certified)}\n\n{redraw(attacked, certified)}")
 
 
 def encoders(args: list[str], program: str = "voxcert encoders") -> None:
@@ -290,10 +290,6 @@ def main(args: list[str] | None = None) -> None:
 
 def _show(folder: str, rules: dict[str, Any], rows: list[Certificate]) -> None:
     print(f"\n{folder}\n\n{markdown_table(rules)}\n\n{TABLE_NOTE}\n\n{statement(rows)}\n\n{Path(folder) / PLOT}")
-
-
-def _show_attacks(attacked: list[str], certified: list[str], plot: str) -> None:
-    print(f"\n{describe_attacks(attacked, certified)}\n\n{Path(attacked[0]) / plot}")
 
 
 @contextmanager

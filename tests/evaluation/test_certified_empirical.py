@@ -4,8 +4,15 @@ import pytest
 import torch
 from attacked import attack_row
 
+from voxcert.evaluation import certified_empirical
 from voxcert.evaluation.attack_rows import rewrite_attacks
-from voxcert.evaluation.certified_empirical import certified_speakers, describe_attacks, is_attack_run, plot_runs
+from voxcert.evaluation.certified_empirical import (
+    certified_speakers,
+    describe_attacks,
+    is_attack_run,
+    plot_runs,
+    redraw,
+)
 from voxcert.evaluation.run_folder import ROWS, write_config, write_prototypes
 from voxcert.smoothing import RowWriter
 
@@ -44,6 +51,24 @@ def test_one_picture_for_one_model(runs, tmp_path):
     certified, attacked = runs
     plot_runs([attacked(), attacked("other", sigma=None)], [certified], tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_is_redrawn_alone_or_beside_others(runs):
+    certified, attacked = runs
+    folder = attacked()
+    assert redraw([folder], []) == folder / "robust_accuracy.png"
+    assert redraw([folder, attacked("other")], [certified]) == folder / "certified_empirical.png"
+    assert (folder / "certified_empirical.png").is_file()
+
+
+def test_a_run_on_certified_speakers_is_redrawn_with_its_certificates(runs, monkeypatch):
+    certified, attacked = runs
+    folder = attacked()
+    write_config(folder, {"attack": {}, "certified": str(certified)})
+    drawn = []
+    monkeypatch.setattr(certified_empirical, "plot_runs", lambda *arguments: drawn.append(arguments))
+    redraw([folder], [])
+    assert drawn == [([folder], [str(certified)], folder / "robust_accuracy.png")]
 
 
 def test_another_encoder_is_refused_beside_certificates_only(runs, tmp_path):

@@ -74,6 +74,26 @@ def plot_runs(attacks: Sequence[Folder], certified: Sequence[Folder], path: Fold
     figure.savefig(path, dpi=150)
 
 
+def redraw(attacks: Sequence[Folder], certified: Sequence[Folder]) -> Path:
+    """Draws runs again: one attack run alone as it was drawn first, or all of them on one picture.
+
+    Args:
+        attacks: Folders of attack runs, at least one.
+        certified: Folders of certification runs.
+
+    Returns:
+        The picture, in the folder of the first attack.
+    """
+    folder = Path(attacks[0])
+    if len(attacks) + len(certified) > 1:
+        path = folder / JOINT_PLOT
+    else:
+        path, beside = folder / ROBUST_PLOT, read_config(folder).get("certified")
+        certified = [beside] if beside and Path(beside).is_dir() else []
+    plot_runs(attacks, certified, path)
+    return path
+
+
 def describe_attacks(attacks: Sequence[Folder], certified: Sequence[Folder]) -> str:
     """The table of attack runs, and what they mean for the certificates of the same systems.
 

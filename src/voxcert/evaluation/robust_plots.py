@@ -65,7 +65,10 @@ def robust_figure(
     axes.grid(color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False, title="95 % Wilson bands", alignment="left")
+    count = len({row.utterance for row in attacks[0][1]})
+    figure.legend(
+        loc="outside right upper", frameon=False, title=f"{count} utterances, 95 % Wilson bands", alignment="left"
+    )
     _add_loudness_axis(axes, [row for _, rows in attacks for row in rows])
     return figure
 
