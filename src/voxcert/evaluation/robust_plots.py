@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from voxcert.evaluation.attack_rows import AttackRow
 from voxcert.evaluation.plots import COLORS, STYLES
@@ -62,6 +63,9 @@ def robust_figure(
     least = max(0.7 * min(ends, default=0.1), limit / 10**DECADES)
     axes.set(xlim=(least, limit), ylim=(0, 1.02), xlabel="l2 norm of the perturbation (waveform in [-1, 1])")
     axes.set_ylabel("robust accuracy")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["right"]].set_visible(False)
@@ -87,14 +91,15 @@ def _draw(axes: Axes, norms: Sequence[float], marks: Sequence[float] = (), **sty
 
 
 def _add_loudness_axis(axes: Axes, rows: Sequence[AttackRow]) -> None:
-    """Marks on top how far the perturbation lies below an utterance of median norm, every 10 dB."""
+    """Marks on top how far the perturbation lies below an utterance of median norm."""
     norms = [row.l2 * 10 ** (row.snr_db / 20) for row in rows if row.snr_db is not None]
     if not norms:
         return
     low, high = axes.get_xlim()
     norm = float(np.median(norms))
     first, last = (20 * math.log10(norm / end) for end in (high, low))
-    levels = range(10 * math.ceil(first / 10), math.floor(last) + 1, 10)
+    step = 10 if last - first > 30 else 2
+    levels = range(step * math.ceil(first / step), math.floor(last) + 1, step)
     top = axes.secondary_xaxis("top")
     top.set_xticks([norm * 10 ** (-level / 20) for level in levels], [str(level) for level in levels])
     top.set_xticks([], minor=True)
