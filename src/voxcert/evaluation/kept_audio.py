@@ -19,7 +19,7 @@ LOWEST, HIGHEST = -32768, 32767
 
 def kept_path(utterance: str, radius: float | None, kind: str) -> str:
     """Where an utterance is kept, relative to the run's folder; any id makes a file name of its own."""
-    folder = "audio" if radius is None else f"audio/{radius:g}"
+    folder = "audio" if radius is None else f"audio/{radius}"
     return f"{folder}/{quote(utterance, safe='')}.{kind}"
 
 
