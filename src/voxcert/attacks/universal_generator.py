@@ -23,14 +23,16 @@ class PerturbationGenerator(nn.Module):
         num_blocks: Blocks of upsampling by 2; 7 make 3200 samples.
         noise_dim: Size of the noise.
         channels: Channels of every block.
+        amplitude: Factor of the output. The published network has none, and learns slowly: a step of Adam then changes
+            the output by more than the amplitudes looked for.
 
     Attributes:
         num_samples: Length of a perturbation, 25 * 2 ** num_blocks.
     """
 
-    def __init__(self, num_blocks: int = 7, noise_dim: int = 100, channels: int = 64):
+    def __init__(self, num_blocks: int = 7, noise_dim: int = 100, channels: int = 64, amplitude: float = 0.01):
         super().__init__()
-        self.noise_dim, self.num_samples = noise_dim, BASE_SAMPLES * 2**num_blocks
+        self.noise_dim, self.num_samples, self.amplitude = noise_dim, BASE_SAMPLES * 2**num_blocks, amplitude
         self.expand = nn.Sequential(
             nn.Linear(noise_dim, channels * BASE_SAMPLES), nn.Unflatten(1, (channels, BASE_SAMPLES))
         )
@@ -40,7 +42,7 @@ class PerturbationGenerator(nn.Module):
 
     def forward(self, noise: Tensor) -> Tensor:
         """Maps noise (batch, noise_dim) to perturbations (batch, num_samples), of any amplitude."""
-        return self.output(self.blocks(self.expand(noise))).squeeze(1)
+        return self.amplitude * self.output(self.blocks(self.expand(noise))).squeeze(1)
 
     @torch.no_grad()
     def draw(self, num: int, epsilon: float, *, generator: torch.Generator | None = None) -> Tensor:
