@@ -14,8 +14,10 @@ from voxcert.attacks.call_shape import attack
 from voxcert.attacks.gradient import pgd
 from voxcert.attacks.objectives import Objective
 
-RISE, FALL = 1.02, 0.95
-"""Factors of alpha after a step at which an example succeeds, and at which it does not."""
+RISE, FALL = 1.05, 0.95
+"""Factors of an example's weight after a step at which it succeeds, and at which it does not."""
+LIMIT = 1e6
+"""Most and, inverted, least weight: an example that succeeds for good would make it infinite."""
 
 
 @attack
@@ -29,15 +31,16 @@ def imperceptible(
     steps: int = 40,
     hiding_steps: int = 500,
     lr: float = 1e-4,
-    alpha: float = 1e-2,
+    alpha: float = 1.0,
     objective: Objective | None = None,
     targeted: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Finds a perturbation that succeeds and is heard as little as possible.
 
-    The first stage is PGD that stops at success. The second stage starts from it and leaves its ball where that is not
-    heard; what is past success by `kappa` is not pushed further. The rows of a batch do not influence each other.
+    The first stage is PGD from the clean waveform that stops at success. The second stage starts from it and leaves its
+    ball where that is not heard; what is past success by `kappa` is not pushed further. The rows of a batch do not
+    influence each other.
 
     Args:
         recognizer: Waveform (batch, time) -> scores (batch, speakers).
@@ -48,11 +51,11 @@ def imperceptible(
         steps: Gradient steps of the first stage.
         hiding_steps: Gradient steps of the second stage.
         lr: Learning rate of Adam in the second stage, waveform amplitude.
-        alpha: First weight of the masking loss, scores per unit of power at 0 dB.
+        alpha: First weight of the masking loss, in scores for as much of it as the first stage leaves.
         objective: What is attacked; None is closed-set identification, `Margin()`. Its margin is used in the second
             stage, its loss in the first.
         targeted: Whether `labels` are targets.
-        generator: Of the first stage's random start, on the waveform's device; None is seeded 0 on every call.
+        generator: Not used; the attack is deterministic.
 
     Returns:
         Shape (batch, time), in [-1, 1]: the successful example with the smallest masking loss, or the waveform itself
@@ -68,6 +71,7 @@ def imperceptible(
         labels,
         epsilon=epsilon,
         steps=steps,
+        random_start=False,
         early_stop=True,
         objective=objective,
         targeted=targeted,
@@ -76,7 +80,7 @@ def imperceptible(
     audibility = Audibility(waveform)
     change = (start - waveform).requires_grad_()
     adam = torch.optim.Adam([change], lr=lr)
-    weight = torch.full_like(waveform[:, 0], alpha)
+    weight = alpha / audibility.loss(change).detach().clamp(min=1)  # 1 is 0 dB
     best, best_heard = waveform, torch.full_like(weight, torch.inf)
     for step in range(hiding_steps + 1):  # the last pass only judges
         candidate = (waveform + change).clamp(-1, 1)
@@ -91,5 +95,5 @@ def imperceptible(
             break
         (change.grad,) = torch.autograd.grad((short.clamp(min=0) + weight * heard).sum(), change)
         adam.step()
-        weight = weight * torch.where(success, RISE, FALL)
+        weight = (weight * torch.where(success, RISE, FALL)).clamp(1 / LIMIT, LIMIT)
     return best
