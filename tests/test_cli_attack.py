@@ -157,7 +157,7 @@ def test_an_open_set(config, tmp_path, capsys):
         (["--radii", "[0]"], "error: radii must be one or more finite numbers above 0, got [0"),
         (
             ["--attack", "voxcert.attacks.carlini_wagner", "--radii", "[0.1]"],
-            "radii must be null for an attack without",
+            "radii and within must be null for an attack without",
         ),
         (["--attack.epsilonn", 1], "epsilonn"),
         (["--attack", "voxcert.attacks.none"], "voxcert.attacks.none"),

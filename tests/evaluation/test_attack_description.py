@@ -46,7 +46,7 @@ def test_names_are_attacks_that_text_can_configure():
         (
             carlini_wagner(),
             {"radii": [0.1]},
-            r"radii must be null for an attack without epsilon .* for .*carlini_wagner ",
+            r"radii and within must be null for an attack without epsilon .* for .*carlini_wagner ",
         ),
         (pgd(epsilon=1, targeted=True), {"targeted": False}, "attack.targeted must be left to the option targeted"),
     ],

@@ -19,6 +19,12 @@ from voxcert.evaluation.attack_settings import AttackSettings
         ({"decision": "vote"}, "decision must be mean without a sigma or outside csi, got vote with sigma None"),
         ({"decision": "vote", "sigma": 0.1, "scenario": "sv"}, "got vote with sigma 0.1 in the scenario sv"),
         ({"certified": "run", "scenario": "osi"}, "certified must be null outside csi"),
+        (
+            {"within": 0.99},
+            "within must be in .* beside certified and sigma and without radii, got 0.99",
+        ),
+        ({"within": 1.5, "certified": "run", "sigma": 0.1}, r"within must be in \(0, 1\].* got 1.5"),
+        ({"within": 0.5, "certified": "run", "sigma": 0.1, "radii": [0.1]}, r"and radii \[0.1\]"),
         ({"certified": "run", "enrolled": 3}, "certified must be null .* and enrolled 3"),
     ],
 )

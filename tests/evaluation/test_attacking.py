@@ -14,7 +14,7 @@ from voxcert.evaluation.attack_settings import AttackSettings
 from voxcert.evaluation.attacking import attack_speakers
 from voxcert.evaluation.certification import certify_speakers
 from voxcert.evaluation.robust_accuracy import breaking_norms, robust_accuracy
-from voxcert.evaluation.run_folder import ROWS, read_prototypes, read_summary
+from voxcert.evaluation.run_folder import ROWS, read_prototypes, read_run, read_summary
 from voxcert.evaluation.settings import CertificationSettings
 from voxcert.evaluation.trials import enrolled_only
 
@@ -201,6 +201,31 @@ def test_certified_speakers_are_those_attacked(toy, run, tmp_path):
             AttackSettings(str(tmp_path / "other"), certified=str(tmp_path / "certified"), accelerator="cpu"),
             encoder_id="other",
         )
+
+
+@pytest.mark.parametrize(("decision", "rule"), [("vote", "vote"), ("mean", "distribution")])
+def test_attacks_within_certified_radii_have_these_as_budgets(toy, run, tmp_path, decision, rule):
+    encoder, data = toy
+    folder = tmp_path / "certified"
+    certify_speakers(encoder, data, CertificationSettings(str(folder), 0.05, accelerator="cpu"), encoder_id="toy")
+    certified = {row.utterance: row.radius for row in read_run(folder) if row.rule == rule and row.radius > 0}
+    settings = {"certified": str(folder), "within": 0.9, "sigma": 0.05, "decision": decision, "targeted": False}
+    rows = run(attack=pgd(epsilon=1.0, steps=10), num_noise=8, **settings)
+    assert {row.utterance: row.radius for row in rows} == {u: 0.9 * radius for u, radius in certified.items()}
+    for row in rows:
+        assert row.l2 == pytest.approx(row.radius, rel=1e-3)  # the whole budget is spent
+        assert row.correct_before
+        assert not row.success
+    (entry,) = read_summary(tmp_path / "run")["attacks"]
+    assert (entry["within"], entry["num_utterances"]) == (0.9, len(certified))
+
+
+def test_radii_of_a_rule_that_was_not_certified_are_missed(toy, run, tmp_path):
+    encoder, data = toy
+    settings = CertificationSettings(str(tmp_path / "votes"), 0.05, rules=["vote"], accelerator="cpu")
+    certify_speakers(encoder, data, settings, encoder_id="toy")
+    with pytest.raises(ValueError, match="certified must have a sound rule for the decision mean"):
+        run(certified=settings.output_dir, within=0.5, sigma=0.05)
 
 
 def test_a_waveform_out_of_range_is_named(toy, run):

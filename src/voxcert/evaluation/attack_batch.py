@@ -138,6 +138,7 @@ class Attacker:
             attack=self.name,
             attack_settings=self.settings | _budget(radius),
             radius=radius,
+            within=settings.within,
             threshold=self.victim.threshold,
             sigma=settings.sigma,
             decision=settings.decision if smoothed else None,

@@ -58,10 +58,10 @@ def check_attack(attack: Callable[..., Tensor], settings: AttackSettings) -> Non
     epsilon = own["epsilon"].default if "epsilon" in own else None
     if isinstance(epsilon, int | float) and not epsilon > 0:
         raise ValueError(f"attack.epsilon must be above 0, got {epsilon}")
-    if settings.radii is not None and not {"epsilon", "norm"} <= own.keys():
+    if (settings.radii or settings.within) and not {"epsilon", "norm"} <= own.keys():
         raise ValueError(
-            f"radii must be null for an attack without epsilon and norm, got {settings.radii} for {attack_path(attack)}"
-            " (its curve follows from the norms that it needed)"
+            f"radii and within must be null for an attack without epsilon and norm, got {settings.radii} and "
+            f"{settings.within} for {attack_path(attack)} (its curve follows from the norms that it needed)"
         )
     if "targeted" in own and own["targeted"].default is True and not settings.targeted:
         raise ValueError("attack.targeted must be left to the option targeted, got true there and false here")

@@ -21,10 +21,10 @@ ATTACK_NOTE = (
 
 
 def by_budget(rows: Sequence[AttackRow]) -> dict[float | None, list[AttackRow]]:
-    """Groups rows by the radius that the attack was given, in order of appearance; one group without radii."""
+    """Groups rows by the radius that a whole run over radii was given, in order of appearance; otherwise one group."""
     groups: dict[float | None, list[AttackRow]] = {}
     for row in rows:
-        groups.setdefault(row.radius, []).append(row)
+        groups.setdefault(row.radius if row.within is None else None, []).append(row)
     return groups
 
 
@@ -35,7 +35,7 @@ def summarize_attack(rows: Sequence[AttackRow]) -> dict[str, Any]:
         rows: At least one.
 
     Returns:
-        `radius`, `num_utterances`, `num_failed`, `success_rate` with its Wilson interval `low`, `high`,
+        `radius`, `within`, `num_utterances`, `num_failed`, `success_rate` with its Wilson interval `low`, `high`,
         `success_rate_before`, `success_rate_of_rest` (None if all succeeded before), `accuracy_before`, `accuracy`,
         `snr_db` and `snr_db_of_successes` (None without any), mean `l2` and `linf`.
     """
@@ -43,7 +43,8 @@ def summarize_attack(rows: Sequence[AttackRow]) -> dict[str, Any]:
     low, high = wilson_interval(successes, len(rows))
     measured = [row for row in rows if row.failed is None]
     return {
-        "radius": rows[0].radius,
+        "radius": rows[0].radius if rows[0].within is None else None,
+        "within": rows[0].within,
         "num_utterances": len(rows),
         "num_failed": len(rows) - len(measured),
         "success_rate": successes / len(rows),
@@ -93,10 +94,9 @@ def smoothing_name(row: AttackRow) -> str:
 def _line(rows: Sequence[AttackRow]) -> list[str]:
     entry, first = summarize_attack(rows), rows[0]
     direction = "targeted" if first.target is not None else "untargeted"
-    epsilon, norm = first.attack_settings.get("epsilon"), first.attack_settings.get("norm", "")
     return [
         f"{first.attack}, {direction}",
-        f"{epsilon:g} {norm}".strip() if isinstance(epsilon, int | float) else "-",
+        _budget(first),
         first.scenario,
         first.encoder[:8],
         smoothing_name(first),
@@ -108,6 +108,13 @@ def _line(rows: Sequence[AttackRow]) -> list[str]:
         _number(entry["snr_db_of_successes"]),
         f"{fmean(row.seconds for row in rows):.3g}",
     ]
+
+
+def _budget(row: AttackRow) -> str:
+    if row.within is not None:
+        return f"{row.within:g} of the certified radius"
+    epsilon, norm = row.attack_settings.get("epsilon"), row.attack_settings.get("norm", "")
+    return f"{epsilon:g} {norm}".strip() if isinstance(epsilon, int | float) else "-"
 
 
 def _percent(share: float | None) -> str:

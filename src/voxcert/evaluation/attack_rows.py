@@ -30,7 +30,8 @@ class AttackRow:
         attack_settings: Its settings.
         seed: Seed of target, attack and noise.
         encoder: Hash of the encoder.
-        radius: l2 budget of the attack in a run over radii; otherwise None.
+        radius: l2 budget of the attack in a run over radii or within certified ones; otherwise None.
+        within: Share of the certified radius that this is; None in other runs.
         threshold: Least accepted score; None in a closed set.
         sigma: Smoothing noise of the system; None where it is not smoothed.
         decision: How a smoothed system decides, `mean` or `vote`.
@@ -58,6 +59,7 @@ class AttackRow:
     seed: int
     encoder: str = ""
     radius: float | None = None
+    within: float | None = None
     threshold: float | None = None
     sigma: float | None = None
     decision: str | None = None

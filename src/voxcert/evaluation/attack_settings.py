@@ -38,6 +38,9 @@ class AttackSettings:
         num_eval: Noise draws for each decision, when there is a sigma: never those of the attack, and the same for an
             utterance and all attacks on it.
         certified: Folder of a `certify` run: attack the speakers as they were enrolled there, and draw its curves too.
+        within: Attack each utterance of `certified` that is certified for its speaker at this share of its certified
+            radius, in place of the attack's own epsilon and norm: no decision can turn there but by the error that
+            alpha allows. By the rule `vote` if that is how decisions are made, else by the run's first embedding rule.
         keep: Write adversarial waveforms as 16-bit files, and measure what was written: rounding is then part of the
             attack.
         utterances_per_batch: Utterances that are attacked together and share a random generator; with 1, an attack
@@ -63,6 +66,7 @@ class AttackSettings:
     num_noise: int = 16
     num_eval: int = 200
     certified: str | None = None
+    within: float | None = None
     keep: Literal["flac", "wav"] | None = None
     utterances_per_batch: int = 8
     batch_size: int = 64
@@ -93,6 +97,13 @@ class AttackSettings:
             raise ValueError(
                 f"decision must be mean without a sigma or outside csi, got vote with sigma {self.sigma} "
                 f"in the scenario {self.scenario}"
+            )
+        if self.within is not None and (
+            not 0 < self.within <= 1 or self.certified is None or self.sigma is None or self.radii is not None
+        ):
+            raise ValueError(
+                f"within must be in (0, 1], beside certified and sigma and without radii, got {self.within} with "
+                f"certified {self.certified!r}, sigma {self.sigma} and radii {self.radii}"
             )
         if self.certified is not None and (self.scenario != "csi" or self.enrolled is not None):
             raise ValueError(

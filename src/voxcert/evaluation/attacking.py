@@ -25,7 +25,7 @@ from voxcert.evaluation.attack_report import by_budget, summarize_attack, summar
 from voxcert.evaluation.attack_rows import AttackRow, read_attacks, rewrite_attacks
 from voxcert.evaluation.attack_settings import AttackSettings
 from voxcert.evaluation.certification import SpeakerData
-from voxcert.evaluation.certified_empirical import ROBUST_PLOT, certified_speakers, plot_runs
+from voxcert.evaluation.certified_empirical import ROBUST_PLOT, certified_radii, certified_speakers, plot_runs
 from voxcert.evaluation.devices import device_name, launch
 from voxcert.evaluation.run_folder import (
     check_settings,
@@ -141,9 +141,7 @@ def _victim(
 
 def _attack_all(attacker: Attacker, items: Any, trials: list[Trial], settings: AttackSettings) -> list[AttackRow]:
     """Attacks all batches that are not done yet, and writes their rows at once; returns all rows."""
-    size = settings.utterances_per_batch
-    batches = [trials[start : start + size] for start in range(0, len(trials), size)]
-    jobs = list(product(settings.radii or [None], batches))
+    jobs = _jobs(trials, settings)
     rows, num_done = _finished(settings.output_dir, jobs)
     progress = tqdm(jobs[num_done:], "attacking", initial=num_done, total=len(jobs), unit="batch")
     with closing(open_rows(settings.output_dir, rank=0)) as writer:
@@ -151,9 +149,25 @@ def _attack_all(attacker: Attacker, items: Any, trials: list[Trial], settings: A
             new = attacker.rows([items[trial.index] for trial in batch], batch, radius)
             writer.write(new)
             rows += new
-            rate = fmean(row.success for row in by_budget(rows)[radius])
-            progress.set_postfix_str(f"{'' if radius is None else f'radius {radius:g}: '}success {rate:.2f}")
+            shown = None if settings.radii is None else radius
+            rate = fmean(row.success for row in by_budget(rows)[shown])
+            progress.set_postfix_str(f"{'' if shown is None else f'radius {shown:g}: '}success {rate:.2f}")
     return rows
+
+
+def _jobs(trials: list[Trial], settings: AttackSettings) -> list[tuple[float | None, list[Trial]]]:
+    """What is attacked together, with its radius: every batch at every radius, or each trial within its certificate."""
+    if settings.within is not None:
+        certified = certified_radii(settings.certified, settings.decision)
+        jobs = [
+            (settings.within * certified[trial.utterance], [trial]) for trial in trials if trial.utterance in certified
+        ]
+        if not jobs:
+            raise ValueError(f"within needs utterances that {settings.certified} certifies for their speaker, got none")
+        return jobs
+    size = settings.utterances_per_batch
+    batches = [trials[start : start + size] for start in range(0, len(trials), size)]
+    return list(product(settings.radii or [None], batches))
 
 
 def _finished(folder: str | Path, jobs: Sequence[tuple[float | None, list[Trial]]]) -> tuple[list[AttackRow], int]:

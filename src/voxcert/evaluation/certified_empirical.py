@@ -45,6 +45,24 @@ def certified_speakers(folder: Folder, encoder_id: str) -> tuple[Tensor, list[st
     return found
 
 
+def certified_radii(folder: Folder, decision: str) -> dict[str, float]:
+    """Radius of every utterance that a run certified for its speaker.
+
+    Args:
+        folder: Of the run.
+        decision: `vote` takes the rule of that name, `mean` the run's first sound rule for embeddings.
+
+    Raises:
+        ValueError: If the run has no such rule.
+    """
+    rules = by_rule(read_run(folder))
+    fitting = [rule for rule in rules if is_guarantee(rule) and (rule == "vote") == (decision == "vote")]
+    if not fitting:
+        have = ", ".join(rules)
+        raise ValueError(f"certified must have a sound rule for the decision {decision}, got {folder} with {have}")
+    return {row.utterance: row.radius for row in rules[fitting[0]] if row.correct and row.abstained is None}
+
+
 def plot_runs(attacks: Sequence[Folder], certified: Sequence[Folder], path: Folder) -> None:
     """Draws the curves of any number of runs into a PNG file.
 
@@ -139,7 +157,7 @@ def _warn_of_differences(
     ours, theirs = read_prototypes(folder), read_prototypes(certified)
     if theirs is None or ours[1] != theirs[1] or not torch.equal(ours[0], theirs[0]):
         differ = "enrolled speakers (the option certified of voxcert attack takes those that were certified)"
-    elif _utterances(rows) != _utterances(certificates):
+    elif rows[0].within is None and _utterances(rows) != _utterances(certificates):
         differ = "utterances"
     else:
         return
