@@ -79,3 +79,10 @@ def test_labels_without_a_score_are_named(objective, label):
 def test_a_scale_that_turns_the_attack_around_is_refused():
     with pytest.raises(ValueError, match="scale must be positive, got -1"):
         CrossEntropy(scale=-1)
+
+
+def test_identification_among_one_is_refused_and_open_set_is_not():
+    scores, labels = torch.tensor([[0.5]]), torch.tensor([0])
+    with pytest.raises(ValueError, match="scores must be of at least 2 speakers"):
+        Margin().loss(scores, labels, targeted=True)
+    torch.testing.assert_close(Margin(threshold=0.6).loss(scores, labels, targeted=True), torch.tensor([0.1]))

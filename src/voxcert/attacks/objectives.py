@@ -67,6 +67,10 @@ class Margin(Objective):
         if self.threshold is not None:
             scores = torch.cat([scores, torch.full_like(scores[:, :1], self.threshold)], dim=1)
             labels = torch.where(labels == REJECTED, scores.shape[1] - 1, labels)
+        if scores.shape[1] < 2:
+            raise ValueError(
+                "scores must be of at least 2 speakers to identify one, got 1; one claim is `Verification`"
+            )
         check_labels(labels, scores.shape[1])
         return scores, labels[:, None]
 
