@@ -1,7 +1,7 @@
 """How much of a perturbation can be heard beside the speech that it was added to.
 
-The masking loss of Qin et al. 2019 (eqs. (6) and (7), as powers, which is how their code computes them) and two
-shares that measure any attack.
+The masking loss of Qin et al. 2019, the hinge on the threshold, between powers as in their code; and two shares that
+measure any attack.
 """
 
 import torch

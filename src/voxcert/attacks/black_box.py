@@ -1,6 +1,6 @@
 """What an attacker sees who can only ask: scores or decisions, without gradients, and how often was asked.
 
-A query is one waveform, as in Ilyas et al. 2018 (section 2); attacks spend at most `max_queries` per utterance.
+A query is one waveform, as in Ilyas et al. 2018; attacks spend at most `max_queries` per utterance.
 """
 
 from collections.abc import Callable

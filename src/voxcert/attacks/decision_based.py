@@ -101,7 +101,7 @@ class _Walk:
         time = waveform.shape[1]
         tolerance = max(time ** (-1.5 if norm == "l2" else -2.0), FINEST)
         self.bisections = math.ceil(-math.log2(tolerance))
-        # A probe must be wider than what the bisection leaves between its result and the boundary (section IV-C).
+        # A probe must be wider than what the bisection leaves between its result and the boundary.
         self.probe_ratio = tolerance * (time**0.5 if norm == "l2" else time)
 
     def run(self, start: Tensor, max_queries: int, initial_probes: int) -> Tensor:
@@ -145,7 +145,7 @@ class _Walk:
         return torch.where(share < 1, self.waveform + change.clamp(-limit, limit), outer)
 
     def direction(self, current: Tensor, width: Tensor, probes: int) -> Tensor:
-        """Estimates the inward normal of the region of success at its boundary (eq. (16)), (batch, time)."""
+        """Estimates the inward normal of the region of success at its boundary, (batch, time)."""
         signed, plain, balance = torch.zeros_like(current), torch.zeros_like(current), 0.0
         for count in draws(probes, len(current), self.box.batch_size):
             unit = torch.nn.functional.normalize(noise(current, count, self.generator), dim=-1)
@@ -155,7 +155,7 @@ class _Walk:
             signed += torch.einsum("bk,bkt->bt", sign, unit)
             plain += unit.sum(dim=1)
             balance = balance + sign.sum(dim=1, keepdim=True) / probes
-        return torch.where(balance.abs() == 1, signed, signed - balance * plain)  # less variance (section III-C)
+        return torch.where(balance.abs() == 1, signed, signed - balance * plain)  # less variance
 
     def step(self, current: Tensor, direction: Tensor, length: Tensor) -> Tensor:
         """Moves inwards by the longest of several steps that still succeeds; stays where none does."""

@@ -1,6 +1,6 @@
 """A targeted or untargeted attack whose perturbation hides below the masking threshold of the speech.
 
-Qin et al. 2019 (section 3.2): first success inside an l-infinity ball, then less and less audible at success, by
+The two stages of Qin et al. 2019: first success inside an l-infinity ball, then less and less audible at success, by
 minimising margin + alpha * masking loss with an alpha that adapts to each example.
 """
 

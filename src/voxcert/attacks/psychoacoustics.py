@@ -1,7 +1,7 @@
 """The global masking threshold of speech: how loud a sound can be, at each time and frequency, and stay unheard.
 
-The first psychoacoustic model of MPEG-1 audio as in Lin and Abdulla 2015 (chapter 3), with the simplification of Qin et
-al. 2019 (section 3.1 and appendix A) that every masker is a tone.
+The first psychoacoustic model of MPEG-1 audio as in Lin and Abdulla 2015, with the simplification of Qin et al. 2019
+that every masker is a tone.
 """
 
 import math
@@ -96,7 +96,7 @@ class MaskingThreshold(nn.Module):
 
 
 def bark(hertz: Tensor) -> Tensor:
-    """Critical-band rate in Bark of frequencies in Hz (Zwicker and Terhardt 1980, eq. (1))."""
+    """Critical-band rate in Bark of frequencies in Hz (Zwicker and Terhardt 1980)."""
     return 13 * torch.atan(0.00076 * hertz) + 3.5 * torch.atan((hertz / 7500) ** 2)
 
 

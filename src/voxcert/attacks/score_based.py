@@ -1,7 +1,7 @@
 """A black-box attack that sees scores: projected descent along gradients estimated from pairs of queries.
 
 The estimate is the natural evolution strategy of Ilyas et al. 2018 (algorithm 1); the attack with momentum is FAKEBOB's
-(Chen et al. 2021, section IV-B), whose loss against an open set is `Margin(threshold)`.
+(Chen et al. 2021), whose loss against an open set is `Margin(threshold)`.
 """
 
 from collections.abc import Callable
