@@ -92,11 +92,6 @@ class SaliencyGenerator(nn.Module):
             return noise, torch.ones_like(noise)
         return noise, self.saliency(code)[:, 0, :time].float().sigmoid()
 
-    def perturbation(self, waveform: Tensor, target: Tensor | None = None) -> Tensor:
-        """Perturbations (batch, time), at most `epsilon` in amplitude; arguments as of `forward`."""
-        noise, saliency = self(waveform, target)
-        return self.epsilon * noise * saliency
-
 
 class Residual(nn.Module):
     """Two convolutions beside the identity: (batch, channels, frames) -> the same shape."""

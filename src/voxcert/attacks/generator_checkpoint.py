@@ -1,0 +1,58 @@
+"""Checkpoint folders of generators: `model.safetensors`, `config.yaml` and `card.json`, as those of encoders.
+
+Nothing in them is run or unpickled, and they need neither Lightning nor the run they came from.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from voxcert.attacks.generator_network import SaliencyGenerator
+from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError, write_card
+
+CLASS_PATH = f"{SaliencyGenerator.__module__}.{SaliencyGenerator.__qualname__}"
+
+
+def build_generator(config: dict[str, Any]) -> SaliencyGenerator:
+    """Builds a generator with fresh weights from its `config`; CheckpointError if that is of anything else."""
+    if not isinstance(config, dict) or config.get("class_path") != CLASS_PATH:
+        given = config.get("class_path") if isinstance(config, dict) else config
+        raise CheckpointError(f"class_path of a generator must be {CLASS_PATH}, got {given!r}")
+    try:
+        return SaliencyGenerator(**config.get("init_args") or {})
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"init_args of {CLASS_PATH} do not fit: {error}") from error
+
+
+def save_generator(generator: SaliencyGenerator, folder: str | Path, card: dict[str, Any]) -> None:
+    """Writes a checkpoint folder.
+
+    Args:
+        generator: The trained generator; its epsilon and target are kept.
+        folder: Created if missing.
+        card: What it was trained on and what was measured; JSON.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    (folder / CONFIG).write_text(yaml.safe_dump(generator.config, sort_keys=False))
+    write_card(folder, card)
+
+
+def load_generator(folder: str | Path) -> SaliencyGenerator:
+    """Loads a generator from a folder that `save_generator` wrote, in eval mode, on the CPU.
+
+    Raises:
+        CheckpointError: If the folder or a file is missing or of another kind, or if the weights do not fit.
+    """
+    folder = Path(folder)
+    try:
+        generator = build_generator(yaml.safe_load((folder / CONFIG).read_text()))
+        generator.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, yaml.YAMLError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} is not the checkpoint folder of a generator: {error}") from error
+    return generator.eval()

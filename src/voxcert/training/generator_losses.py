@@ -1,0 +1,48 @@
+"""The terms of SSED's training: how loud a perturbation is, how spread its saliency, and how like the source it sounds.
+
+Yao et al. 2022, eqs. (5) to (8); the speaker loss, eqs. (9) and (10), is the margin of `voxcert.attacks.Margin`.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+NormLoss = Literal["hinge", "literal"]
+
+
+def saliency_loss(saliency: Tensor) -> Tensor:
+    """L_f, eqs. (5) and (6): the l2 norm of each saliency, stretched to [0, 1] over its utterance.
+
+    Args:
+        saliency: Shape (batch, time).
+
+    Returns:
+        Mean over the batch. A constant saliency counts 0, and has no gradient.
+    """
+    low, high = saliency.amin(dim=-1, keepdim=True), saliency.amax(dim=-1, keepdim=True)
+    stretched = (saliency - low) / (high - low).clamp(min=torch.finfo(saliency.dtype).tiny)
+    # The norm's gradient at exactly 0 is 0 here; a plain square root's would be infinite.
+    return torch.linalg.vector_norm(stretched, dim=-1).mean()
+
+
+def norm_loss(perturbation: Tensor, kind: NormLoss, threshold: float = 0.0) -> Tensor:
+    """L_norm, in the two readings that the paper allows; means over samples and batch.
+
+    As printed, max(x - x', 0)^2 sees only what is subtracted from the waveform ("literal"). The code of the generator
+    that the paper compares with has max(|x' - x| - threshold, 0)^2 ("hinge").
+
+    Args:
+        perturbation: x' - x, shape (batch, time).
+        kind: "hinge" or "literal".
+        threshold: Amplitude that costs nothing; "hinge" alone has it.
+    """
+    if kind == "literal":
+        return (-perturbation).clamp(min=0).square().mean()
+    return (perturbation.abs() - threshold).clamp(min=0).square().mean()
+
+
+def angular_loss(embedding: Tensor, source: Tensor) -> Tensor:
+    """L_angular, eq. (8): the cosine between embeddings (batch, dim) of forged and source waveforms, batch mean."""
+    product = torch.linalg.vector_norm(embedding, dim=-1) * torch.linalg.vector_norm(source, dim=-1)
+    return ((embedding * source).sum(dim=-1) / product.clamp(min=1e-12)).mean()

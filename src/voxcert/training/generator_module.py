@@ -1,0 +1,204 @@
+"""Training of SSED's generator against a frozen recognizer: forged speech that is taken for a target, and stays quiet.
+
+Yao et al. 2022, eq. (4): L = lambda_f L_f + lambda_n L_norm + lambda_s L_speaker + lambda_a L_angular.
+"""
+
+import zlib
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from voxcert.attacks.budgets import norms, snr_at_epsilon
+from voxcert.attacks.generator_network import SaliencyGenerator
+from voxcert.attacks.objectives import Objective
+from voxcert.encoders.base import Recognizer, enroll
+from voxcert.encoders.loading import load_encoder
+from voxcert.training.distributed import gather_dict
+from voxcert.training.generator_losses import NormLoss, angular_loss, norm_loss, saliency_loss
+
+ANY, RANDOM = "any", "random"
+
+
+class GeneratorModule(L.LightningModule):
+    """Trains a generator on the training speakers' speech; whose voice it forges is one of the victim's enrolled.
+
+    The victim enrols those whom the data module enrols for its test. Validation and test forge the utterances of held
+    out speakers, except the target's own, and log under `val/` and `test/`: `tasr`, the share that is taken for the
+    target, `tasr_unattacked`, the same without attack, and `snr`, the mean of 10 log10(P_x / P_delta) in dB.
+
+    Args:
+        generator: The network; `saliency: false` there is the ablation without saliency.
+        victim: The encoder under attack, as `voxcert.load_encoder` takes it; frozen, in eval mode.
+        objective: What is attacked, such as `voxcert.attacks.Margin`: closed set, or open set with a threshold.
+        target: Name of the enrolled speaker to forge, "random" for one drawn with `seed`, or, beyond the paper, "any"
+            for a generator that is told whom: it needs `target_dim`, the size of the victim's embeddings.
+        num_enrolled: Speakers to enrol, drawn with `seed`; all when null.
+        norm: Reading of L_norm, "hinge" or "literal".
+        norm_threshold: Amplitude that costs nothing under "hinge".
+        saliency_weight: Lambda_f.
+        norm_weight: Lambda_n.
+        speaker_weight: Lambda_s.
+        angular_weight: Lambda_a; 0 is the ablation without the angular loss.
+        lr: Learning rate of Adam.
+        seed: Of the choice of enrolled speakers and target.
+
+    Raises:
+        ValueError: If a weight is negative.
+    """
+
+    def __init__(
+        self,
+        generator: SaliencyGenerator,
+        victim: str,
+        objective: Objective,
+        target: str = RANDOM,
+        num_enrolled: int | None = None,
+        norm: NormLoss = "hinge",
+        norm_threshold: float = 0.0,
+        saliency_weight: float = 1e-4,
+        norm_weight: float = 1e4,
+        speaker_weight: float = 1.0,
+        angular_weight: float = 0.1,
+        lr: float = 1e-3,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.save_hyperparameters(ignore=["generator", "objective"])
+        for name in ("saliency_weight", "norm_weight", "speaker_weight", "angular_weight"):
+            if not self.hparams[name] >= 0:
+                raise ValueError(f"{name} must be at least 0, got {self.hparams[name]}")
+        self.generator, self.objective = generator, objective
+        # In a list: as a submodule the victim would be trained, set to train mode and added to every checkpoint.
+        self._victims: list[Recognizer] = []
+
+    @property
+    def victim(self) -> Recognizer:
+        """The recognizer under attack, with frozen weights; enrolled when first asked for."""
+        if not self._victims:
+            encoder = load_encoder(self.hparams.victim).to(self.device).requires_grad_(False)
+            batches = self.trainer.datamodule.enrollment_dataloader("test")
+            self._victims.append(self._choose(enroll(encoder, batches, device=self.device)))
+        return self._victims[0]
+
+    def on_fit_start(self) -> None:
+        """Settles whom the generator forges."""
+        self.generator.target = self._target_name()
+
+    def on_test_start(self) -> None:
+        """Settles whom the generator forges."""
+        self.generator.target = self._target_name()
+
+    def forward(self, waveform: Tensor, target: Tensor) -> Tensor:
+        """Forges waveforms (batch, time) as the speakers of index `target` (batch,)."""
+        return self._forge(waveform, target)[0]
+
+    def training_step(self, batch: dict, batch_idx: int) -> Tensor:
+        """Returns the loss of a batch with `waveform` (batch, time)."""
+        waveform, weight = batch["waveform"], self.hparams
+        target = self._training_targets(len(waveform))
+        forged, saliency = self._forge(waveform, target)
+        embedding = self.victim.encoder(forged)
+        with torch.no_grad():
+            source = self.victim.encoder(waveform)
+        scores = embedding @ self.victim.prototypes.T
+        terms = {
+            "saliency": weight.saliency_weight * saliency_loss(saliency),
+            "norm": weight.norm_weight * norm_loss(forged - waveform, weight.norm, weight.norm_threshold),
+            "speaker": weight.speaker_weight * self.objective.loss(scores, target, True).mean(),
+            "angular": weight.angular_weight * angular_loss(embedding, source),
+        }
+        loss = sum(terms.values())
+        self.log_dict({f"train/{name}": term for name, term in terms.items()} | {"train/loss": loss})
+        self.log("train/tasr", self.objective.succeeded(scores, target, True).float().mean(), prog_bar=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forgets the last epoch's results."""
+        self._results: dict[str, tuple[float, float, float]] = {}
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def validation_step(self, batch: dict, batch_idx: int) -> None:
+        """Forges a batch with `utterance` and `speaker` (names) and `waveform` (batch, time)."""
+        waveform, speakers = batch["waveform"], self.victim.speakers
+        chosen = [self._tested_target(utterance) for utterance in batch["utterance"]]
+        target = torch.tensor(chosen, device=self.device)
+        forged = self(waveform, target)
+        hit, before = (self.objective.succeeded(self.victim(x), target, True) for x in (forged, waveform))
+        snr = snr_at_epsilon(waveform, norms(forged - waveform, "l2"))
+        rows = torch.stack([hit.float(), before.float(), snr], dim=1).tolist()
+        for utterance, speaker, index, row in zip(batch["utterance"], batch["speaker"], chosen, rows, strict=True):
+            if speaker != speakers[index]:  # nobody forges their own voice
+                self._results[utterance] = tuple(row)
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs means over utterances; those that a distributed sampler repeated count once."""
+        self._log_results("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs means over utterances; those that a distributed sampler repeated count once."""
+        self._log_results("test")
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Keeps how the generator was built and whom it forges, so that a checkpoint can be exported by itself."""
+        checkpoint["generator_config"] = self.generator.config
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam, as in the paper."""
+        return torch.optim.Adam(self.generator.parameters(), lr=self.hparams.lr)
+
+    def _forge(self, waveform: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Forged waveforms and the saliency, both (batch, time)."""
+        told = self.victim.prototypes[target] if self.hparams.target == ANY else None
+        noise, saliency = self.generator(waveform, told)
+        return (waveform + self.generator.epsilon * noise * saliency).clamp(-1, 1), saliency
+
+    def _choose(self, recognizer: Recognizer) -> Recognizer:
+        """The recognizer with `num_enrolled` of its speakers, the named target among them."""
+        speakers, count, name = recognizer.speakers, self.hparams.num_enrolled, self.hparams.target
+        if count is None:
+            return recognizer
+        if not 2 <= count <= len(speakers):
+            raise ValueError(f"num_enrolled must be between 2 and the {len(speakers)} speakers there are, got {count}")
+        order = torch.randperm(len(speakers), generator=torch.Generator().manual_seed(self.hparams.seed)).tolist()
+        first = [speakers.index(name)] if name in speakers else []
+        kept = sorted((first + [index for index in order if index not in first])[:count])
+        return Recognizer(recognizer.encoder, recognizer.prototypes[kept], [speakers[index] for index in kept])
+
+    def _target_name(self) -> str | None:
+        """The speaker to forge; None for any."""
+        speakers, name, dim = self.victim.speakers, self.hparams.target, self.victim.prototypes.shape[1]
+        wanted = dim if name == ANY else None
+        if self.generator.target_dim != wanted:
+            given = self.generator.target_dim
+            raise ValueError(f"generator.target_dim must be {wanted} where target is {name!r}, got {given}")
+        if name == ANY:
+            return None
+        if name == RANDOM:
+            generator = torch.Generator().manual_seed(self.hparams.seed)
+            return speakers[int(torch.randint(len(speakers), (), generator=generator))]
+        if name not in speakers:
+            raise ValueError(f"target must be {RANDOM!r}, {ANY!r} or an enrolled speaker ({speakers}), got {name!r}")
+        return name
+
+    def _training_targets(self, num: int) -> Tensor:
+        """One target per example: always the same, or drawn from all that are enrolled."""
+        speakers = self.victim.speakers
+        if self.generator.target is None:
+            return torch.randint(len(speakers), (num,), device=self.device)
+        return torch.full((num,), speakers.index(self.generator.target), device=self.device)
+
+    def _tested_target(self, utterance: str) -> int:
+        """The target of an utterance, the same in every epoch and on every process."""
+        speakers = self.victim.speakers
+        if self.generator.target is None:
+            return zlib.crc32(utterance.encode()) % len(speakers)
+        return speakers.index(self.generator.target)
+
+    def _log_results(self, stage: str) -> None:
+        rows = torch.tensor(list(gather_dict(self._results).values())).mean(dim=0)
+        names = f"{stage}/tasr", f"{stage}/tasr_unattacked", f"{stage}/snr"
+        self.log_dict(dict(zip(names, rows, strict=True)), prog_bar=True, sync_dist=True)
