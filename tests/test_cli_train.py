@@ -108,3 +108,16 @@ def test_bad_values_end_with_a_message_and_exit_2(config, capsys):
         train(["fit", "--config", str(config), "--data.num_enroll", "0"])
     assert error.value.code == 2
     assert "num_enroll" in capsys.readouterr().err
+
+
+def test_flags_reach_a_model_that_is_handed_an_attack(config):
+    settings = yaml.safe_load(config.read_text())
+    settings["model"]["class_path"] = "voxcert.training.adversarial_module.AdversarialEncoderModule"
+    attack = {"class_path": "voxcert.attacks.pgd", "init_args": {"epsilon": 0.1, "steps": 2}}
+    settings["model"]["init_args"]["attack"] = attack
+    config.write_text(yaml.safe_dump(settings))
+    flags = ["--model.init_args.lr", "0.5", "--model.init_args.attack.init_args.epsilon", "0.2"]
+    cli = train(["--config", str(config), *flags], run=False)
+    assert cli.model.hparams.lr == 0.5
+    assert cli.model.attack.keywords["epsilon"] == 0.2
+    assert cli.model.attack.keywords["steps"] == 2

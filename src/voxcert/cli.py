@@ -56,6 +56,17 @@ class LoggedConfig(SaveConfigCallback):
             trainer.logger.log_hyperparams({"config": text})
 
 
+class TrainParser(LightningArgumentParser):
+    """Lets flags reach a model whose arguments name a function, such as an attack.
+
+    jsonargparse 4.53 hands `linked_targets`, which is about classes, on to functions too.
+    """
+
+    def add_function_arguments(self, function: Any, *args: Any, linked_targets: Any = None, **settings: Any) -> Any:
+        """Adds the arguments of a function."""
+        return super().add_function_arguments(function, *args, **settings)
+
+
 class TrainCLI(LightningCLI):
     """LightningCLI with the model's number of classes taken from the data, and flags that win over checkpoints."""
 
@@ -87,6 +98,7 @@ def train(args: Any = None, run: bool = True) -> TrainCLI:
             subclass_mode_model=True,
             save_config_callback=LoggedConfig,
             save_config_kwargs={"save_to_log_dir": False},
+            parser_class=TrainParser,
             auto_configure_optimizers=False,  # the modules bring their own
             seed_everything_default=0,
             args=args,

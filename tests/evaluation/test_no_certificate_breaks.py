@@ -26,8 +26,8 @@ def test_no_attack_succeeds_inside_a_certified_radius(librispeech, tmp_path, dec
         test_parts=["test-other"],
         train_parts=["train-clean-100"],
         num_enroll=5,
-        crop_seconds=0.5,
-        max_test_utterances=4,
+        crop_seconds=1.0,
+        max_test_utterances=3,
     )
     encoder, encoder_id = voxcert.load_encoder(CHECKPOINT), checkpoint_hash(CHECKPOINT)
     rule = "vote" if decision == "vote" else "distribution"
