@@ -4,8 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
+from tiny import TINY
 from voxcert.data import EspeakVoices
+from voxcert.encoders.checkpoint import save_encoder
+from voxcert.encoders.ecapa import ECAPA
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +27,13 @@ def espeak(tmp_path_factory: pytest.TempPathFactory) -> EspeakVoices:
     """Six synthetic speakers with four utterances each, kept for the session."""
     pytest.importorskip("espeakng_loader", reason='needs espeak voices: pip install "voxcert[espeak]"')
     return EspeakVoices(num_speakers=6, utterances_per_speaker=4, cache_dir=str(tmp_path_factory.mktemp("espeak")))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint folder of a tiny encoder with random weights."""
+    torch.manual_seed(0)
+    card = {"license": "apache-2.0", "parameters": 1, "training": {}, "attribution": None, "metrics": []}
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    save_encoder(ECAPA(**TINY), folder, card)
+    return folder

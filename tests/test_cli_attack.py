@@ -8,22 +8,11 @@ import soundfile
 import torch
 import yaml
 
+from tiny import TINY
 from voxcert.cli import certify, main
-from voxcert.encoders.checkpoint import save_encoder
-from voxcert.encoders.ecapa import ECAPA
 from voxcert.evaluation.attack_rows import read_attacks
 
-TINY = {"channels": 16, "mfa_channels": 48, "dim": 24, "attention_channels": 8, "se_channels": 8, "res2net_scale": 4}
 SPEAKERS = [f"speaker{number}" for number in range(4)]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    torch.manual_seed(0)
-    card = {"license": "apache-2.0", "parameters": 1, "training": {}, "attribution": None, "metrics": []}
-    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    save_encoder(ECAPA(**TINY), folder, card)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -16,21 +16,9 @@ import torch
 import yaml
 
 from voxcert.cli import certify, main
-from voxcert.encoders.checkpoint import save_encoder
-from voxcert.encoders.ecapa import ECAPA
 from voxcert.evaluation.run_folder import read_run
 
 ROOT = Path(__file__).parents[1]
-TINY = {"channels": 16, "mfa_channels": 48, "dim": 24, "attention_channels": 8, "se_channels": 8, "res2net_scale": 4}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    torch.manual_seed(0)
-    card = {"license": "apache-2.0", "parameters": 1, "training": {}, "attribution": None, "metrics": []}
-    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    save_encoder(ECAPA(**TINY), folder, card)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
+from tiny import TINY
 from voxcert.encoders.ecapa import ECAPA
-
-TINY = {"channels": 16, "mfa_channels": 48, "dim": 24, "attention_channels": 8, "se_channels": 8, "res2net_scale": 4}
 
 
 @pytest.fixture

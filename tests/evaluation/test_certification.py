@@ -8,14 +8,13 @@ import pytest
 import torch
 import yaml
 
+from tiny import TINY
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.evaluation.certification import certify_speakers
 from voxcert.evaluation.devices import FilledBatches
 from voxcert.evaluation.run_folder import ROWS, open_rows, read_run
 from voxcert.evaluation.settings import CertificationSettings
 from voxcert.smoothing import Certifier
-
-TINY = {"channels": 16, "mfa_channels": 48, "dim": 24, "attention_channels": 8, "se_channels": 8, "res2net_scale": 4}
 
 
 @pytest.fixture

@@ -12,12 +12,11 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from torch.utils.data import DataLoader
 
 import voxcert
+from tiny import TINY
 from voxcert.encoders.checkpoint import CheckpointError, read_card
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.export import export
-
-TINY = {"channels": 16, "mfa_channels": 48, "dim": 24, "attention_channels": 8, "se_channels": 8, "res2net_scale": 4}
 
 
 def train(folder, callbacks=()):
