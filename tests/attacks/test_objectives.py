@@ -86,3 +86,9 @@ def test_identification_among_one_is_refused_and_open_set_is_not():
     with pytest.raises(ValueError, match="scores must be of at least 2 speakers"):
         Margin().loss(scores, labels, targeted=True)
     torch.testing.assert_close(Margin(threshold=0.6).loss(scores, labels, targeted=True), torch.tensor([0.1]))
+
+
+@pytest.mark.parametrize("threshold", [float("inf"), float("nan")])
+def test_a_threshold_that_is_no_number_is_refused(threshold):
+    with pytest.raises(ValueError, match="threshold must be finite or None, got"):
+        Margin(threshold)

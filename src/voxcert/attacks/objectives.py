@@ -4,6 +4,7 @@ Margins follow the speaker loss of Yao et al. 2022 (SSED, eqs. (1), (2), (9), (1
 attacks; every margin is negative exactly when the attack has succeeded, up to ties.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -50,6 +51,10 @@ class Margin(Objective):
 
     threshold: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise ValueError(f"threshold must be finite or None, got {self.threshold}")
+
     def margin(self, scores: Tensor, labels: Tensor, targeted: bool) -> Tensor:
         """Best other score minus the label's if targeted; otherwise the label's minus the best other."""
         candidates, index = self._candidates(scores, labels)
@@ -88,6 +93,7 @@ class CrossEntropy(Margin):
     scale: float = 30.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.scale > 0:
             raise ValueError(f"scale must be positive, got {self.scale}")
 
