@@ -142,10 +142,14 @@ def test_two_processes_give_the_rows_of_one(config, tmp_path):
     assert json.loads((two / "summary.json").read_text())["timing"]["processes"] == 2
 
 
-ENCODERS = sorted((ROOT / "configs" / "encoder").glob("*.yaml"))
+LARGE = {"eres2net_cn", "eres2net_large", "resnet221", "resnet293", "sincnet", "wavlm"}
+ENCODERS = [
+    pytest.param(path, marks=[pytest.mark.slow] if path.stem in LARGE else [], id=path.stem)
+    for path in sorted((ROOT / "configs" / "encoder").glob("*.yaml"))
+]
 
 
-@pytest.mark.parametrize("encoder", ENCODERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_runs_with_every_encoder(encoder, config, voices, tmp_path, capsys):
     if encoder.stem == "pyannote":
         pytest.importorskip("pyannote.audio")
