@@ -11,6 +11,8 @@ pytest.importorskip("pyannote.audio")
 
 from pyannote.audio.core.task import Problem, Resolution, Specifications
 from pyannote.audio.models.embedding.xvector import XVectorSincNet
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from torch.torch_version import TorchVersion
 
 from voxcert.encoders.pyannote import PyannoteXVector
 
@@ -24,14 +26,15 @@ def package():
 
 @pytest.fixture
 def folder(package, tmp_path):
-    """A folder as the hub has it: a Lightning checkpoint with pyannote's own records."""
+    """A folder as the hub has it: a Lightning checkpoint that names classes of pyannote's and Lightning's."""
     specifications = Specifications(
         problem=Problem.REPRESENTATION, resolution=Resolution.CHUNK, duration=5.0, classes=["a", "b"]
     )
     content = {
         "state_dict": package.state_dict() | {"loss_func.W": torch.zeros(24, 2)},
         "hyper_parameters": dict(package.hparams),
-        "pyannote.audio": {"specifications": specifications, "versions": {"pyannote.audio": "2.1"}},
+        "pyannote.audio": {"specifications": specifications, "versions": {"torch": TorchVersion("1.8.1")}},
+        "callbacks": {EarlyStopping: {"patience": 20}, ModelCheckpoint: {"best_model_score": torch.tensor(0.03)}},
     }
     (tmp_path / "embedding").mkdir()
     torch.save(content, tmp_path / "embedding" / "pytorch_model.bin")
@@ -43,6 +46,21 @@ def test_agrees_with_the_package(package, folder, waveform):
     encoder = voxcert.load_encoder(folder)
     assert encoder.config["init_args"] == {"dim": 24, "stride": 10}
     torch.testing.assert_close(encoder(waveform), F.normalize(package(waveform[:, None])), atol=1e-6, rtol=0)
+
+
+def test_records_of_training_stay_husks(folder, monkeypatch):
+    """Nothing of the file's classes comes to life, and none of them is trusted afterwards."""
+    trusted = torch.serialization.get_safe_globals()
+    monkeypatch.setattr(Specifications, "__setstate__", None, raising=False)  # cannot be restored any more
+    voxcert.load_encoder(folder)
+    assert set(torch.serialization.get_safe_globals()) == set(trusted)
+
+
+@torch.no_grad()
+def test_a_row_is_the_single_call(package, folder, waveform):
+    encoder = voxcert.load_encoder(folder)
+    single = torch.cat([encoder(row[None]) for row in waveform])
+    torch.testing.assert_close(single, encoder(waveform), atol=1e-5, rtol=0)
 
 
 @torch.no_grad()

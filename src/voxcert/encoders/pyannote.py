@@ -5,12 +5,16 @@ Coria et al. 2020, "A comparison of metric learning loss functions for end-to-en
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import CheckpointError, read_pickled
+
+RECORDS = ("pyannote.", "pytorch_lightning.", "lightning.", "torch.torch_version.TorchVersion")
 
 
 class PyannoteXVector(Encoder):
@@ -48,13 +52,12 @@ def load_pyannote(folder: Path) -> PyannoteXVector:
         folder: Folder with `pytorch_model.bin`, a Lightning checkpoint.
 
     Raises:
-        CheckpointError: If the file holds anything but tensors, plain values and pyannote's own records, or is the
-            checkpoint of another network.
+        CheckpointError: If the file holds anything but tensors, plain values and records of pyannote's and Lightning's,
+            or is the checkpoint of another network.
         ValueError: If the package is not installed.
     """
     path = folder / "pytorch_model.bin"
-    with torch.serialization.safe_globals(_records()):
-        checkpoint = read_pickled(path)
+    checkpoint = _read(path)
     try:
         settings = checkpoint["hyper_parameters"]
         state = {name: value for name, value in checkpoint["state_dict"].items() if not name.startswith("loss_func.")}
@@ -76,9 +79,24 @@ def _package():
     return xvector
 
 
-def _records() -> list[type]:
-    """Classes of pyannote without behaviour that its checkpoints hold beside the weights."""
-    _package()
-    from pyannote.audio.core.task import Problem, Resolution, Specifications
+class _Husk:
+    """Stands in for a class that a checkpoint names beside the weights: takes anything and does nothing."""
 
-    return [Problem, Resolution, Specifications]
+    def __init__(self, *args: object):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def _read(path: Path) -> Any:
+    """Reads a checkpoint with husks in place of training's records, so that no class of another package comes to life.
+
+    The published file names classes of callbacks, versions and task descriptions, which need not be installed today.
+    """
+    try:
+        names = get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # missing, or no file of torch: `read_pickled` says so
+        names = []
+    with safe_globals([(_Husk, name) for name in names if name.startswith(RECORDS)]):
+        return read_pickled(path)

@@ -15,13 +15,15 @@ from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import CheckpointError
 
 NORMALISATION_FLOOR = 1e-7  # under the variance, as transformers' feature extractor has it
+OFF = {"apply_spec_augment": False, "mask_time_prob": 0.0, "mask_feature_prob": 0.0, "layerdrop": 0.0}
+TRAINING_HEAD = ("classifier.", "objective.", "wavlm.masked_spec_embed")  # weights that no embedding depends on
 
 
 class WavLM(Encoder):
     """WavLM x-vectors; an empty `architecture` is WavLM Base.
 
-    Training does not mask the input (SpecAugment): speaker training has its own noise, and short crops have too few
-    frames for masks of the default length.
+    Training neither masks frames (SpecAugment) nor drops layers: short crops have too few frames for the published
+    masks, the weighted sum of layers needs all of them, and every weight gets a gradient in every step.
 
     Args:
         architecture: What differs from the defaults of `transformers.WavLMConfig`.
@@ -29,7 +31,7 @@ class WavLM(Encoder):
             preprocessor_config.json).
 
     Raises:
-        ValueError: If `architecture` has a key that WavLMConfig does not take, or if a waveform is too short to pool.
+        ValueError: If `architecture` has a key that is not WavLMConfig's own, or if a waveform is too short to pool.
     """
 
     def __init__(self, architecture: dict[str, Any] | None = None, normalize: bool = True):
@@ -37,7 +39,7 @@ class WavLM(Encoder):
         architecture = architecture or {}
         if unknown := sorted(architecture.keys() - _known()):
             raise ValueError(f"architecture must have keys of transformers.WavLMConfig, got {', '.join(unknown)}")
-        config = WavLMConfig(**architecture | {"apply_spec_augment": False})
+        config = WavLMConfig(**architecture | OFF)
         self.dim, self.normalize = config.xvector_output_dim, normalize
         self.network = WavLMForXVector(config)
         self.network.classifier = self.network.objective = nn.Identity()  # the head of another training
@@ -78,21 +80,29 @@ def load_wavlm(folder: Path) -> WavLM:
     preprocessor = folder / "preprocessor_config.json"
     normalize = _read_json(preprocessor).get("do_normalize", True) if preprocessor.is_file() else True
     try:
-        published, report = WavLMForXVector.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        published, report = WavLMForXVector.from_pretrained(
+            folder, local_files_only=True, weights_only=True, output_loading_info=True
+        )
     except Exception as error:  # transformers and torch raise many kinds for files that are torn, foreign or pickles
         raise CheckpointError(f"the weights in {folder} cannot be read: {str(error).splitlines()[0]}") from error
-    missing = [name for name in report["missing_keys"] if not name.startswith(("classifier.", "objective."))]
+    missing = [name for name in report["missing_keys"] if not name.startswith(TRAINING_HEAD)]
     if missing or report["mismatched_keys"]:
         raise CheckpointError(f"{folder} lacks weights of a WavLM x-vector: {', '.join(sorted(missing)[:3])}")
-    architecture = {name: value for name, value in published.config.to_diff_dict().items() if name in _known()}
-    encoder = WavLM(architecture, normalize)
+    encoder = WavLM(_architecture(published.config), normalize)
     state = published.state_dict()
     encoder.network.load_state_dict({name: state[name] for name in encoder.network.state_dict()})
     return encoder.eval()
 
 
+def _architecture(config: WavLMConfig) -> dict[str, Any]:
+    """What differs from the defaults, so that encoders built by hand from the same numbers have the same config."""
+    given, default = config.to_dict(), WavLMConfig().to_dict()
+    names = _known() - OFF.keys() - {"output_hidden_size"}  # which follows from hidden_size
+    return {name: given[name] for name in sorted(names) if given[name] != default[name]}
+
+
 def _known() -> set[str]:
-    return set(inspect.signature(WavLMConfig).parameters) - {"kwargs"}
+    return set(inspect.get_annotations(WavLMConfig))  # its own: what it inherits is about files and labels
 
 
 def _read_json(path: Path) -> dict[str, Any]:
