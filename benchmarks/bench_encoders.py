@@ -157,7 +157,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     with torch.inference_mode():
-        filterbank = measure_filterbank(max(options.repeats, 10), device)
+        filterbank = measure_filterbank(max(options.repeats, 25), device)
     paths = [path for path in sorted(options.folder.glob("*.yaml")) if not options.only or path.stem in options.only]
     results = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
