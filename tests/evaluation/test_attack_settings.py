@@ -9,6 +9,7 @@ from voxcert.evaluation.attack_settings import AttackSettings
         ({"scenario": "open"}, "scenario must be one of csi, osi, sv, got 'open'"),
         ({"decision": "max"}, "decision must be one of mean, vote, got 'max'"),
         ({"num_eval": 0}, "num_eval must be at least 1, got 0"),
+        ({"enroll_noise": -1}, "enroll_noise must be at least 0, got -1"),
         ({"utterances_per_batch": 0}, "utterances_per_batch must be at least 1, got 0"),
         ({"sigma": 0.0}, "sigma must be finite and above 0, or null, got 0.0"),
         ({"radii": []}, r"radii must be one or more finite numbers above 0, got \[\]"),

@@ -185,6 +185,16 @@ def test_the_smoothed_system_is_attacked_and_measured_under_noise(run):
         assert all(row.success for row in far)
 
 
+def test_a_smoothed_system_is_enrolled_under_its_noise(toy, run, tmp_path):
+    smoothed = {"sigma": 0.05, "num_noise": 2, "num_eval": 8, "attack": fgsm(epsilon=0.01)}
+    run("noisy", **smoothed, enroll_noise=3)
+    run("clean", **smoothed, enroll_noise=0)
+    encoder, data = toy
+    for name, noise in (("noisy", {"sigma": 0.05, "num_noise": 3}), ("clean", {})):
+        expected = enroll(encoder, data.enrollment_dataloader("test"), **noise).prototypes
+        assert torch.equal(read_prototypes(tmp_path / name)[0], expected)
+
+
 def test_certified_speakers_are_those_attacked(toy, run, tmp_path):
     encoder, data = toy
     settings = CertificationSettings(

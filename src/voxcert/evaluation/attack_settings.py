@@ -34,6 +34,8 @@ class AttackSettings:
             ones in every step; null attacks the recognizer itself.
         decision: How a smoothed classifier decides: by the `mean` embedding, or by the `vote` of the noisy copies
             (csi only).
+        enroll_noise: Noise draws for every enrolment segment, when there is a sigma; 0 enrols on clean speech, where the
+            smoothed embeddings are not.
         num_noise: Noise draws for each gradient, when there is a sigma.
         num_eval: Noise draws for each decision, when there is a sigma: never those of the attack, and the same for an
             utterance and all attacks on it.
@@ -63,6 +65,7 @@ class AttackSettings:
     radii: list[float] | None = None
     sigma: float | None = None
     decision: Decision = "mean"
+    enroll_noise: int = 2
     num_noise: int = 16
     num_eval: int = 200
     certified: str | None = None
@@ -80,6 +83,8 @@ class AttackSettings:
         for name in ("num_noise", "num_eval", "utterances_per_batch", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.enroll_noise < 0:
+            raise ValueError(f"enroll_noise must be at least 0, got {self.enroll_noise}")
         if self.sigma is not None and not 0 < self.sigma < math.inf:
             raise ValueError(f"sigma must be finite and above 0, or null, got {self.sigma}")
         if self.radii is not None and not (self.radii and all(0 < radius < math.inf for radius in self.radii)):

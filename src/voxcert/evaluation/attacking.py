@@ -123,7 +123,9 @@ def _enrolled(
     if found is not None:
         prototypes, speakers = found
         return Recognizer(encoder, prototypes.to(device), speakers)
-    recognizer = enroll(encoder, data.enrollment_dataloader("test"), device=device)
+    noisy = settings.sigma is not None and settings.enroll_noise > 0
+    noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise, "seed": settings.seed} if noisy else {}
+    recognizer = enroll(encoder, data.enrollment_dataloader("test"), device=device, **noise)
     return enrolled_only(recognizer, [speaker for _, speaker in named], settings)
 
 
