@@ -34,8 +34,8 @@ class AttackSettings:
             ones in every step; null attacks the recognizer itself.
         decision: How a smoothed classifier decides: by the `mean` embedding, or by the `vote` of the noisy copies
             (csi only).
-        enroll_noise: Noise draws for every enrolment segment, when there is a sigma; 0 enrols on clean speech, where the
-            smoothed embeddings are not.
+        enroll_noise: Noise draws for every enrolment segment, when there is a sigma; 0 enrols on clean speech, where
+            the smoothed embeddings are not.
         num_noise: Noise draws for each gradient, when there is a sigma.
         num_eval: Noise draws for each decision, when there is a sigma: never those of the attack, and the same for an
             utterance and all attacks on it.
