@@ -86,8 +86,8 @@ def matrix_peak(dtype: torch.dtype, tf32: bool, device: torch.device, size: int 
 
 def measure_precisions(encoder: nn.Module, num_estimate: int, repeats: int, device: torch.device) -> dict:
     """Forwards per second, share of the matrix peak and seconds per certificate, in every precision."""
-    with FlopCounterMode(display=False) as counter:
-        encoder(torch.zeros(1, TIME, device=device))
+    with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        encoder(torch.zeros(1, TIME, device=device))  # in inference mode the counter fails on parametrised weights
     flops, results = counter.get_total_flops(), {"flops": counter.get_total_flops()}
     compiled = torch.compile(encoder, dynamic=False)
     modes = {

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 SAMPLE_RATE = 16_000
 WINDOWS = ("hamming", "povey", "hanning", "rectangular", "blackman")
-BLOCK_FRAMES = 600  # per thread: 1.2 MB of a spectrum of 512 points, about a core's second cache
+BLOCK_FRAMES = 600  # 1.2 MB of a spectrum of 512 points: about a core's second cache
 
 
 class Frontend(nn.Module, ABC):
@@ -146,10 +146,10 @@ class KaldiFbank(Frontend):
             return torch.cat([self._log_mel(spectrum.real.square() + spectrum.imag.square()) for spectrum in spectra])
 
     def _rows_per_block(self, waveform: Tensor) -> int:
-        """On the CPU, as many rows as the caches hold: tens of megabytes for each step would be fetched every time."""
+        """On the CPU, as many rows as a cache holds: memory of larger steps is fetched from the system every time."""
         if waveform.device.type != "cpu" or torch.compiler.is_compiling():
             return max(1, len(waveform))
-        return max(1, BLOCK_FRAMES * torch.get_num_threads() * self.hop // waveform.shape[-1])
+        return max(1, BLOCK_FRAMES * self.hop // waveform.shape[-1])
 
     def _magnitude(self, waveform: Tensor) -> Tensor:
         return self._spectrum(waveform).abs()
