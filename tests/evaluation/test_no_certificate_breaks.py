@@ -27,12 +27,12 @@ def test_no_attack_succeeds_inside_a_certified_radius(librispeech, tmp_path, dec
         train_parts=["train-clean-100"],
         num_enroll=5,
         crop_seconds=1.0,
-        max_test_utterances=2,
+        max_test_utterances=4,
     )
     encoder, encoder_id = voxcert.load_encoder(CHECKPOINT), checkpoint_hash(CHECKPOINT)
     rule = "vote" if decision == "vote" else "distribution"
     certified = CertificationSettings(
-        str(tmp_path / "certified"), 0.01, num_estimate=500, rules=[rule], accelerator="cpu"
+        str(tmp_path / "certified"), 0.01, num_estimate=500, enroll_noise=4, rules=[rule], accelerator="cpu"
     )
     certify_speakers(encoder, data, certified, encoder_id=encoder_id)
     settings = AttackSettings(
@@ -48,5 +48,5 @@ def test_no_attack_succeeds_inside_a_certified_radius(librispeech, tmp_path, dec
     rows = read_attacks(settings.output_dir)
     flipped = sum(row.success for row in rows)
     print(f"{decision}: {flipped} of {len(rows)} certified decisions turned")
-    assert len(rows) == 2
+    assert len(rows) >= 2
     assert flipped == 0
