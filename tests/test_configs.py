@@ -17,6 +17,7 @@ from voxcert.encoders.checkpoint import build_encoder
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.evaluation.attack_description import check_attack
 from voxcert.evaluation.attack_settings import AttackSettings
+from voxcert.training.generator_module import GeneratorModule
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -75,8 +76,11 @@ def test_training_experiments(path, overrides, tmp_path, monkeypatch):
         torch.save(ECAPA().network.state_dict(), tmp_path / "embedding_model.ckpt")
         arguments += ["--model.init_args.init_from", str(tmp_path)]
     cli = train(arguments, run=False)
-    assert cli.model.criterion.weight.shape[0] == cli.datamodule.num_classes
     waveform = next(iter(cli.datamodule.enrollment_dataloader("val")))["waveform"][:2]
+    if isinstance(cli.model, GeneratorModule):
+        assert all(part.shape == waveform.shape for part in cli.model.generator.eval()(waveform))
+        return
+    assert cli.model.criterion.weight.shape[0] == cli.datamodule.num_classes
     assert cli.model.eval()(waveform).shape == (2, cli.model.encoder.dim)
 
 

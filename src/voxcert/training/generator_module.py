@@ -95,19 +95,8 @@ class GeneratorModule(L.LightningModule):
 
     def training_step(self, batch: dict, batch_idx: int) -> Tensor:
         """Returns the loss of a batch with `waveform` (batch, time)."""
-        waveform, weight = batch["waveform"], self.hparams
-        target = self._training_targets(len(waveform))
-        forged, saliency = self._forge(waveform, target)
-        embedding = self.victim.encoder(forged)
-        with torch.no_grad():
-            source = self.victim.encoder(waveform)
-        scores = embedding @ self.victim.prototypes.T
-        terms = {
-            "saliency": weight.saliency_weight * saliency_loss(saliency),
-            "norm": weight.norm_weight * norm_loss(forged - waveform, weight.norm, weight.norm_threshold),
-            "speaker": weight.speaker_weight * self.objective.loss(scores, target, True).mean(),
-            "angular": weight.angular_weight * angular_loss(embedding, source),
-        }
+        target = self._training_targets(len(batch["waveform"]))
+        terms, scores = self._terms(batch["waveform"], target)
         loss = sum(terms.values())
         self.log_dict({f"train/{name}": term for name, term in terms.items()} | {"train/loss": loss})
         self.log("train/tasr", self.objective.succeeded(scores, target, True).float().mean(), prog_bar=True)
@@ -149,6 +138,22 @@ class GeneratorModule(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, as in the paper."""
         return torch.optim.Adam(self.generator.parameters(), lr=self.hparams.lr)
+
+    def _terms(self, waveform: Tensor, target: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The weighted terms of eq. (4), and the scores of the forged waveforms (batch, speakers)."""
+        weight = self.hparams
+        forged, saliency = self._forge(waveform, target)
+        embedding = self.victim.encoder(forged)
+        with torch.no_grad():
+            source = self.victim.encoder(waveform)
+        scores = embedding @ self.victim.prototypes.T
+        terms = {
+            "saliency": weight.saliency_weight * saliency_loss(saliency),
+            "norm": weight.norm_weight * norm_loss(forged - waveform, weight.norm, weight.norm_threshold),
+            "speaker": weight.speaker_weight * self.objective.loss(scores, target, True).mean(),
+            "angular": weight.angular_weight * angular_loss(embedding, source),
+        }
+        return terms, scores
 
     def _forge(self, waveform: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Forged waveforms and the saliency, both (batch, time)."""

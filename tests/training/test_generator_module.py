@@ -1,0 +1,252 @@
+import copy
+import math
+
+import pytest
+import torch
+import yaml
+
+from voxcert.attacks import Margin
+from voxcert.attacks.generator import ssed
+from voxcert.attacks.generator_checkpoint import load_generator
+from voxcert.attacks.generator_network import SaliencyGenerator
+from voxcert.cli import train
+from voxcert.data import write_manifest
+from voxcert.encoders.base import enroll
+from voxcert.encoders.checkpoint import CheckpointError, load_checkpoint, read_card, save_encoder
+from voxcert.training.generator_export import export_generator
+from voxcert.training.generator_losses import angular_loss, norm_loss, saliency_loss
+from voxcert.training.generator_module import GeneratorModule
+
+SIZES = {"channels": [4, 6, 8], "strides": [4, 2, 2], "num_residual": 1}
+
+
+@pytest.fixture
+def victim(encoder, tmp_path):
+    """Folder of a tiny encoder with random weights."""
+    save_encoder(encoder, tmp_path / "victim", {})
+    return str(tmp_path / "victim")
+
+
+@pytest.fixture
+def data(data):
+    """The espeak voices, two of them held out for the test."""
+    data.num_test_speakers = 2
+    return data
+
+
+@pytest.fixture
+def make(victim):
+    def make(objective=None, generator=(), **settings):
+        torch.manual_seed(1)
+        network = SaliencyGenerator(**SIZES, **dict(generator))
+        return GeneratorModule(network, victim, objective or Margin(), **settings)
+
+    return make
+
+
+def test_saliency_loss_by_hand():
+    # Rows stretch to (0, 1, 0.5) and (1, 0, 0): norms sqrt(1.25) and 1.
+    saliency = torch.tensor([[0.2, 0.6, 0.4], [0.9, 0.1, 0.1]])
+    assert saliency_loss(saliency) == pytest.approx((math.sqrt(1.25) + 1) / 2)
+    constant = torch.ones(2, 3, requires_grad=True)
+    loss = saliency_loss(constant)
+    loss.backward()
+    assert loss == 0
+    assert torch.isfinite(constant.grad).all()
+
+
+def test_norm_losses_by_hand():
+    perturbation = torch.tensor([[0.5, -0.25, 0.1, 0.0]])
+    assert norm_loss(perturbation, "literal") == pytest.approx(0.25**2 / 4)
+    assert norm_loss(perturbation, "hinge") == pytest.approx((0.25 + 0.0625 + 0.01) / 4)
+    assert norm_loss(perturbation, "hinge", 0.2) == pytest.approx((0.3**2 + 0.05**2) / 4)
+
+
+def test_angular_loss_by_hand():
+    embedding, source = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    assert angular_loss(embedding, source) == pytest.approx((0.6 + 0) / 2)
+    assert angular_loss(torch.zeros(1, 2), source[:1]) == 0
+
+
+@pytest.mark.parametrize("threshold", [None, 2.0])
+def test_training_loss_by_hand(make, data, trainer, threshold):
+    weights = {"saliency_weight": 0.1, "norm_weight": 20.0, "speaker_weight": 3.0, "angular_weight": 0.5}
+    module = make(Margin(threshold), num_enrolled=3, **weights)
+    fitted = trainer(max_steps=1)
+    fitted.fit(module, datamodule=data)
+    module.eval()  # so that both passes use the same statistics
+    waveform = 0.1 * torch.randn(4, 5000)
+    terms, _ = module._terms(waveform, module._training_targets(4))
+    noise, saliency = module.generator(waveform)
+    forged = waveform + 0.05 * noise * saliency
+    z, source = module.victim.encoder(forged), module.victim.encoder(waveform)
+    scores, index = z @ module.victim.prototypes.T, module.victim.speakers.index(module.generator.target)
+    others = scores[:, [i for i in range(3) if i != index]].amax(dim=1)
+    others = others if threshold is None else others.clamp(min=threshold)
+    stretched = (saliency - saliency.amin(1, True)) / (saliency.amax(1, True) - saliency.amin(1, True))
+    expected = 0.1 * stretched.square().sum(1).sqrt().mean() + 20 * (forged - waveform).square().mean()
+    expected = expected + 3 * (others - scores[:, index]).mean() + 0.5 * (z * source).sum(1).mean()
+    torch.testing.assert_close(sum(terms.values()), expected)
+
+
+def test_the_generator_alone_learns(make, data, trainer):
+    module = make()
+    start = copy.deepcopy(module.generator.state_dict())
+    fitted = trainer()
+    fitted.fit(module, datamodule=data)
+    victim, original = module.victim.encoder, load_checkpoint(module.hparams.victim)
+    assert not victim.training
+    assert all(parameter.grad is None for parameter in victim.parameters())
+    assert all(torch.equal(value, original.state_dict()[name]) for name, value in victim.state_dict().items())
+    terms, _ = module._terms(0.1 * torch.randn(4, 5000), module._training_targets(4))
+    sum(terms.values()).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in module.generator.parameters())
+    assert all(parameter.grad is None for parameter in victim.parameters())
+    moved = [not torch.equal(value, start[name]) for name, value in module.generator.state_dict().items()]
+    assert all(moved)
+    assert {name.partition(".")[0] for name in module.state_dict()} == {"generator"}
+
+
+def test_training_forges_the_target(make, encoder):
+    """A loud budget and a random victim: soon every example is taken for the target."""
+    module, waveform = make(generator={"epsilon": 0.3}, norm_weight=0.0, lr=1e-2), 0.1 * torch.randn(4, 4000)
+    batches = [{"waveform": 0.1 * torch.randn(3, 4000), "speaker": ["ann", "bob", "eve"]}]
+    module._victims.append(enroll(encoder.eval().requires_grad_(False), batches))
+    module.generator.target = "eve"
+    target, optimizer, hits = module._training_targets(4), module.configure_optimizers(), []
+    for _ in range(40):
+        terms, scores = module._terms(waveform, target)
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        optimizer.step()
+        hits.append(module.objective.succeeded(scores, target, True).float().mean())
+    assert hits[0] < 0.5
+    assert min(hits[-5:]) == 1
+
+
+def test_validation_measures_the_attack(make, data, trainer):
+    module = make()
+    fitted = trainer()
+    fitted.fit(module, datamodule=data)
+    metrics = {name: fitted.callback_metrics[f"val/{name}"] for name in ("tasr", "tasr_unattacked", "snr")}
+    recognizer = enroll(load_checkpoint(module.hparams.victim), data.enrollment_dataloader("test"))
+    assert module.victim.speakers == recognizer.speakers
+    target = recognizer.speakers.index(module.generator.target)
+    hits, before, snr = [], [], []
+    items = data.items("val")
+    for item in (items[index] for index in range(len(items))):
+        x = item["waveform"][None]
+        forged = ssed(recognizer, x, torch.tensor([target]), network=module.generator.eval(), targeted=True)
+        if item["speaker"] != module.generator.target:
+            hits.append(int(recognizer(forged).argmax()) == target)
+            before.append(int(recognizer(x).argmax()) == target)
+            snr.append(10 * math.log10(x.square().sum() / (forged - x).square().sum()))
+    assert hits
+    assert metrics["tasr"] == pytest.approx(sum(hits) / len(hits))
+    assert metrics["tasr_unattacked"] == pytest.approx(sum(before) / len(before))
+    assert metrics["snr"] == pytest.approx(sum(snr) / len(snr), abs=1e-3)
+
+
+def test_any_target(make, data, trainer, encoder):
+    module = make(target="any", generator={"target_dim": encoder.dim})
+    fitted = trainer()
+    fitted.fit(module, datamodule=data)
+    assert module.generator.target is None
+    assert len(set(module._training_targets(100).tolist())) == len(module.victim.speakers)
+    chosen = [module._tested_target(item["utterance"]) for item in data.items("val")]
+    assert len(set(chosen)) > 1
+    assert 0 <= fitted.callback_metrics["val/tasr"] <= 1
+
+
+def test_resumed_training_takes_the_same_steps(make, data, trainer, tmp_path):
+    batches = [{"waveform": 0.1 * torch.randn(2, 4000), "label": torch.arange(2)} for _ in range(2)]
+    data.train_dataloader = lambda: torch.utils.data.DataLoader(batches, batch_size=None)
+    through = make()
+    trainer(max_epochs=2, limit_val_batches=0).fit(through, datamodule=data)
+    half = trainer(max_epochs=1, limit_val_batches=0)
+    half.fit(make(), datamodule=data)
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    resumed = make()
+    with torch.no_grad():
+        resumed.generator.noise[0].weight.zero_()  # what it starts from comes from the checkpoint
+    last = trainer(max_epochs=2, limit_val_batches=0)
+    last.fit(resumed, datamodule=data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    for name, value in through.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target": "nobody"}, r"target must be 'random', 'any' or an enrolled speaker \(.*\), got 'nobody'"),
+        ({"target": "any"}, "generator.target_dim must be 24 where target is 'any', got None"),
+        ({"num_enrolled": 99}, "num_enrolled must be between 2 and the 6 speakers there are, got 99"),
+    ],
+)
+def test_settings_that_do_not_fit_the_victim(make, data, trainer, settings, message):
+    with pytest.raises(ValueError, match=message):
+        trainer().fit(make(**settings), datamodule=data)
+
+
+def test_negative_weights_are_refused(make):
+    with pytest.raises(ValueError, match="norm_weight must be at least 0, got -1"):
+        make(norm_weight=-1)
+
+
+def test_a_named_target_is_among_the_enrolled(make, data, trainer):
+    last = sorted({item["speaker"] for item in data.items("test")})[-1]
+    for seed in range(2):
+        module = make(target=last, num_enrolled=2, seed=seed)
+        trainer(max_steps=1).fit(module, datamodule=data)
+        assert module.generator.target == last
+        assert last in module.victim.speakers
+        assert len(module.victim.speakers) == 2
+
+
+def test_command_line_and_export(espeak, victim, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    write_manifest(espeak.utterances(), tmp_path / "manifest.csv")
+    corpus = {"class_path": "voxcert.data.Manifest", "init_args": {"path": str(tmp_path / "manifest.csv")}}
+    crops = {"crop_seconds": 1.0, "train_crop_seconds": 0.5, "batch_size": 4, "num_enroll": 2}
+    logger = {
+        "class_path": "lightning.pytorch.loggers.CSVLogger",
+        "init_args": {"save_dir": str(tmp_path), "name": "ssed"},
+    }
+    config = {
+        "data": {"corpus": corpus, "num_val_speakers": 2, "num_test_speakers": 2, **crops},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False, "logger": logger},
+        "model": {
+            "class_path": "voxcert.training.generator_module.GeneratorModule",
+            "init_args": {
+                "generator": {
+                    "class_path": "voxcert.attacks.generator_network.SaliencyGenerator",
+                    "init_args": {**SIZES, "epsilon": 0.02},
+                },
+                "victim": victim,
+                "objective": {"class_path": "voxcert.attacks.Margin", "init_args": {"threshold": 0.5}},
+            },
+        },
+    }
+    (tmp_path / "ssed.yaml").write_text(yaml.safe_dump(config))
+    cli = train(["fit", "--config", str(tmp_path / "ssed.yaml")])
+    checkpoint = next((tmp_path / "ssed" / "version_0" / "checkpoints").glob("*.ckpt"))
+    assert not [name for name in torch.load(checkpoint, weights_only=True)["state_dict"] if "generator." not in name]
+    folder = export_generator(checkpoint, tmp_path / "folder", command="python train.py fit")
+    loaded, trained = load_generator(folder), cli.model.generator.eval()
+    assert loaded.config == trained.config
+    assert loaded.target in cli.model.victim.speakers
+    x = 0.1 * torch.randn(2, 3001)
+    assert all(torch.equal(a, b) for a, b in zip(loaded(x), trained(x), strict=True))
+    training = read_card(folder)["training"]
+    assert training["model"]["victim"] == victim
+    assert training["model"]["objective"] == config["model"]["init_args"]["objective"]
+    with pytest.raises(ValueError, match="folder must not hold a checkpoint"):
+        export_generator(checkpoint, folder)
+
+
+def test_export_refuses_what_is_not_of_a_generator(tmp_path):
+    with pytest.raises(CheckpointError, match="is missing"):
+        export_generator(tmp_path / "none.ckpt", tmp_path / "folder")
+    torch.save({"encoder_config": {}, "state_dict": {}}, tmp_path / "encoder.ckpt")
+    with pytest.raises(CheckpointError, match="has no generator_config and state_dict"):
+        export_generator(tmp_path / "encoder.ckpt", tmp_path / "folder")
