@@ -1,0 +1,98 @@
+"""The contract that every purifier keeps: speech in, the same speech without what an attacker added.
+
+A defended system is `nn.Sequential(purifier, encoder)`; a purifier knows neither the encoder nor the attack.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+TEXT_DIM = 768
+"""Size of a text embedding, that of DeBERTaV3 (base)."""
+
+
+class Configured:
+    """Remembers how it was built, so that it can be built again without the run it comes from.
+
+    Attributes:
+        config: `{"class_path": ..., "init_args": {...}}`, recorded on construction; arguments that were built
+            themselves are there as their own config.
+    """
+
+    config: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any):
+        """Records the arguments."""
+        thing = super().__new__(cls)
+        bound = inspect.signature(cls).bind_partial(*args, **kwargs)  # partial: copies are made without arguments
+        bound.apply_defaults()
+        arguments = {name: _plain(value) for name, value in bound.arguments.items()}
+        thing.config = {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
+        return thing
+
+
+class Purifier(Configured, nn.Module, ABC):
+    """Purifies waveforms: (batch, time) in [-1, 1] at 16 kHz -> the same shape.
+
+    Subclasses write `purify`. They promise that a batch row equals the single call on that row, that any length is
+    taken, and that gradients reach the waveform (or the docstring says that they do not).
+
+    Attributes:
+        seed: Of the noise of a purifier that draws any, see `noise`. A number fixes the noise: the purifier is one
+            function of the waveform, and every call and every row see the same noise. None draws fresh noise for
+            every row of every call from torch's global generator (for expectation over transformation). May be changed
+            at any time.
+    """
+
+    seed: int | None = 0
+
+    @abstractmethod
+    def purify(self, waveform: Tensor, text: Tensor | None) -> Tensor:
+        """Purifies waveforms (batch, time); `text` is (batch, 768) or None, and may be ignored."""
+
+    def forward(self, waveform: Tensor, text: Tensor | None = None) -> Tensor:
+        """Purifies waveforms.
+
+        Args:
+            waveform: Shape (batch, time), amplitude in [-1, 1] (a little outside where noise was added), 16 kHz.
+            text: Embeddings of what is said, shape (batch, 768), rows of zeros where that is unknown. None where
+                nothing is known; purifiers that do not read text ignore it.
+
+        Returns:
+            Purified waveforms, shape (batch, time).
+
+        Raises:
+            ValueError: If `waveform` does not have two dimensions, or `text` is not of shape (batch, 768).
+        """
+        if waveform.ndim != 2:
+            raise ValueError(f"waveform must have shape (batch, time), got {tuple(waveform.shape)}")
+        if text is not None and text.shape != (len(waveform), TEXT_DIM):
+            raise ValueError(f"text must have shape {(len(waveform), TEXT_DIM)}, got {tuple(text.shape)}")
+        return self.purify(waveform, text)
+
+    def noise(self, waveform: Tensor, count: int = 1) -> Tensor:
+        """Draws standard Gaussian noise, as `seed` says.
+
+        Args:
+            waveform: Shape (batch, time); only its shape, type and device matter.
+            count: Independent draws.
+
+        Returns:
+            Shape (count, batch, time); with a seed all rows are the same, drawn on the CPU for any device.
+        """
+        if self.seed is None:
+            return torch.randn(count, *waveform.shape, dtype=waveform.dtype, device=waveform.device)
+        generator = torch.Generator().manual_seed(self.seed)
+        row = torch.randn(count, 1, waveform.shape[1], generator=generator).to(waveform)
+        return row.expand(count, *waveform.shape)
+
+
+def _plain(value: Any) -> Any:
+    """What an argument was built from, where it was built."""
+    config = getattr(value, "config", None)
+    if config is None:
+        return list(value) if isinstance(value, tuple) else value
+    return config
