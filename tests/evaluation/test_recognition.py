@@ -4,7 +4,7 @@ from scipy.stats import norm
 from torch import tensor
 from torchmetrics.functional.classification import binary_roc
 
-from voxcert.evaluation.recognition import equal_error_rate
+from voxcert.evaluation.recognition import equal_error_rate, error_rate_interval
 
 
 def test_gaussian_scores_have_the_closed_form():
@@ -38,3 +38,21 @@ def test_scores_that_do_not_tell_are_half_wrong():
 def test_missing_and_infinite_scores_are_named(genuine, impostor, name):
     with pytest.raises(ValueError, match=f"{name} must be one or more finite scores"):
         equal_error_rate(genuine, impostor)
+
+
+def test_the_interval_covers_the_true_error_rate():
+    """Scores N(1, 1) against N(-1, 1): the equal error rate is Phi(-1)."""
+    rng = np.random.default_rng(0)
+    truth, covered = norm.cdf(-1), 0
+    for _ in range(400):
+        found, _ = equal_error_rate(rng.normal(1, 1, 60), rng.normal(-1, 1, 90))
+        low, high = error_rate_interval(found, 60, 90)
+        assert low <= found <= high
+        covered += low <= truth <= high
+    assert covered >= 0.95 * 400
+
+
+def test_no_error_among_few_trials_is_no_proof_of_none():
+    low, high = error_rate_interval(0.0, 20, 1000)
+    assert low == 0
+    assert high == pytest.approx(1.96**2 / (20 + 1.96**2), abs=1e-4)

@@ -7,6 +7,8 @@ accepted.
 import numpy as np
 from numpy.typing import ArrayLike
 
+from voxcert.smoothing.curves import wilson_interval
+
 
 def equal_error_rate(genuine: ArrayLike, impostor: ArrayLike) -> tuple[float, float]:
     """Finds the threshold at which as many genuine trials are rejected as impostors' are accepted.
@@ -31,6 +33,22 @@ def equal_error_rate(genuine: ArrayLike, impostor: ArrayLike) -> tuple[float, fl
     accepted = 1 - np.searchsorted(impostor, thresholds, side="left") / len(impostor)
     best = int(np.argmin(np.abs(rejected - accepted)))
     return float(rejected[best] + accepted[best]) / 2, float(thresholds[best])
+
+
+def error_rate_interval(error_rate: float, num_genuine: int, num_impostor: int) -> tuple[float, float]:
+    """The 95 % interval of an equal error rate over independent trials, by Wilson 1927 for the rarer kind of trial.
+
+    An equal error rate is a weighted mean of the two error rates with weights that sum to 1, so its variance is at most
+    that of a share among the rarer kind. Trials that share utterances or speakers are not independent: the interval is
+    then too short.
+
+    Args:
+        error_rate: As `equal_error_rate` returns it.
+        num_genuine: Genuine trials.
+        num_impostor: Impostors' trials.
+    """
+    rarer = min(num_genuine, num_impostor)
+    return wilson_interval(error_rate * rarer, rarer)
 
 
 def _sorted(name: str, scores: ArrayLike) -> np.ndarray:

@@ -47,11 +47,11 @@ def smoothed_accuracy(rows: Sequence[Certificate]) -> float:
     return sum(row.correct for row in rows) / len(rows)
 
 
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Two-sided interval of Wilson 1927 for a proportion.
 
     Args:
-        successes: count in [0, n].
+        successes: count in [0, n]; an error rate between two counts makes it a fraction.
         n: number of trials, at least 1.
         confidence: in (0, 1).
 
