@@ -38,15 +38,18 @@ class Purifier(Configured, nn.Module, ABC):
     """Purifies waveforms: (batch, time) in [-1, 1] at 16 kHz -> the same shape.
 
     Subclasses write `purify`. They promise that a batch row equals the single call on that row, that any length is
-    taken, and that gradients reach the waveform (or the docstring says that they do not).
+    taken, and that gradients reach the waveform (or `differentiable` is False).
 
     Attributes:
+        differentiable: Whether gradients through `purify` say how its output changes. Where they do not, an adaptive
+            attack needs `voxcert.attacks.StraightThrough`.
         seed: Of the noise of a purifier that draws any, see `noise`. A number fixes the noise: the purifier is one
             function of the waveform, and every call and every row see the same noise. None draws fresh noise for
             every row of every call from torch's global generator (for expectation over transformation). May be changed
             at any time.
     """
 
+    differentiable: bool = True
     seed: int | None = 0
 
     @abstractmethod
