@@ -10,7 +10,7 @@ from voxcert.data.datasets import NamedCrops, TrainingCrops, readable
 def utterances(write_audio):
     """Two utterances of anna and one of ben, a second each."""
     return [
-        Utterance(name, write_audio(f"{name}.wav", seconds=1.0), speaker)
+        Utterance(name, write_audio(f"{name}.wav", seconds=1.0), speaker, text=f"i am {name}")
         for name, speaker in (("a", "anna"), ("bb", "anna"), ("ccc", "ben"))
     ]
 
@@ -27,6 +27,7 @@ def test_every_speed_is_a_class_of_its_own(utterances):
     assert len(dataset) == 18
     labels = [dataset[i]["label"].item() for i in range(18)]
     assert labels == [0, 2, 4] * 4 + [1, 3, 5] * 2
+    assert [dataset[i]["text"] for i in (0, 6, 17)] == ["i am a", "i am bb", "i am ccc"]
     assert {dataset[i]["waveform"].shape for i in range(18)} == {(4000,)}
 
 
@@ -87,7 +88,7 @@ def test_a_bad_training_file_may_be_replaced_by_the_next(with_bad):
 
 def test_named_crops(utterances):
     item = NamedCrops(utterances, 4000)[2]
-    assert (item["utterance"], item["speaker"]) == ("ccc", "ben")
+    assert (item["utterance"], item["speaker"], item["text"]) == ("ccc", "ben", "i am ccc")
     assert torch.equal(item["waveform"], crop(utterances[2].load(), 4000))
 
 
@@ -95,7 +96,7 @@ def test_a_bad_named_file_is_an_error_or_a_reason(with_bad):
     with pytest.raises(AudioError, match="bb.wav"):
         NamedCrops(with_bad, 4000)[1]
     item = NamedCrops(with_bad, 4000, report_bad=True)[1]
-    assert set(item) == {"utterance", "speaker", "error"}
+    assert set(item) == {"utterance", "speaker", "text", "error"}
     assert "bb.wav: not readable" in item["error"]
 
 

@@ -112,7 +112,7 @@ class SpeakerDataModule(L.LightningDataModule):
         return num_speakers * len(self.speed_factors)
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffled batches {"waveform": (batch, time), "label": (batch,) long}."""
+        """Shuffled batches {"waveform": (batch, time), "label": (batch,) long, "text": list[str]}."""
         dataset = TrainingCrops(
             self.split.train,
             round(self.train_crop_seconds * SAMPLE_RATE),
@@ -126,7 +126,7 @@ class SpeakerDataModule(L.LightningDataModule):
         return self._loader(dataset, shuffle=True, drop_last=whole_batch, persistent_workers=self.num_workers > 0)
 
     def enrollment_dataloader(self, stage: Stage) -> DataLoader:
-        """Batches {"waveform": (batch, time), "speaker": list[str]}: every segment of every enrolled recording.
+        """Batches {"waveform": (batch, time), "speaker": list[str], ...}: every segment of every enrolled recording.
 
         Args:
             stage: "val" or "test".
@@ -139,7 +139,7 @@ class SpeakerDataModule(L.LightningDataModule):
         return self._loader(self._named(self._segments[stage]), collate_fn=_collate)
 
     def items(self, stage: Stage) -> Dataset:
-        """Items {"utterance": str, "speaker": str, "waveform": (time,)} to evaluate, in order of speaker and id.
+        """Items {"utterance": str, "speaker": str, "text": str, "waveform": (time,)} to evaluate, by speaker and id.
 
         With on_bad_audio "skip", a bad file is an item with "error" (the reason) and no "waveform".
 

@@ -49,25 +49,25 @@ class TrainingCrops(Dataset):
     def __len__(self) -> int:
         return len(self.utterances) * self.crops_per_utterance * len(self.ratios)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Crop of shape (num_samples,) as "waveform" and its class as "label".
+    def __getitem__(self, index: int) -> dict[str, str | Tensor]:
+        """Crop of shape (num_samples,) as "waveform", its class as "label", and "text", what the utterance says.
 
         Raises:
             AudioError: The file is bad and `skip_bad` is off, or there is no readable file.
         """
         turn, speed = divmod(index, len(self.ratios))
-        speaker, waveform = self._readable(turn // self.crops_per_utterance)
+        utterance, waveform = self._readable(turn // self.crops_per_utterance)
         ratio = self.ratios[speed]
         source = crop(waveform, math.ceil(self.num_samples / ratio), torch.default_generator)
-        label = speed * len(self.speakers) + self.speakers[speaker]
-        return {"waveform": resample(source, ratio)[: self.num_samples], "label": torch.tensor(label)}
+        label = torch.tensor(speed * len(self.speakers) + self.speakers[utterance.speaker])
+        return {"waveform": resample(source, ratio)[: self.num_samples], "label": label, "text": utterance.text}
 
-    def _readable(self, first: int) -> tuple[str, Tensor]:
+    def _readable(self, first: int) -> tuple[Utterance, Tensor]:
         for place in range(first, first + len(self.utterances)):
             place %= len(self.utterances)
             waveform = self._load(self.utterances[place]) if self._kept is None else self._kept[place]
             if waveform is not None:
-                return self.utterances[place].speaker, waveform
+                return self.utterances[place], waveform
         raise AudioError("no training utterance is readable; set on_bad_audio to 'error' to see why")
 
     def _load(self, utterance: Utterance) -> Tensor | None:
@@ -81,7 +81,7 @@ class TrainingCrops(Dataset):
 
 
 class NamedCrops(Dataset):
-    """Central crops of utterances with their id and speaker.
+    """Central crops of utterances with their id, speaker and text.
 
     Args:
         utterances: What to crop.
@@ -98,13 +98,13 @@ class NamedCrops(Dataset):
         return len(self.utterances)
 
     def __getitem__(self, index: int) -> dict[str, str | Tensor]:
-        """Names "utterance" and "speaker", and "waveform" of shape (num_samples,), or "error".
+        """Names "utterance" and "speaker", its "text", and "waveform" of shape (num_samples,), or "error".
 
         Raises:
             AudioError: The file is bad and `report_bad` is off.
         """
         utterance = self.utterances[index]
-        item = {"utterance": utterance.id, "speaker": utterance.speaker}
+        item = {"utterance": utterance.id, "speaker": utterance.speaker, "text": utterance.text}
         try:
             return item | {"waveform": crop(utterance.load(), self.num_samples)}
         except AudioError as error:
