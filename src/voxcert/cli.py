@@ -20,6 +20,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from torch import nn
 from tqdm import tqdm
 
 from voxcert.attacks import Attack
@@ -34,10 +35,12 @@ from voxcert.evaluation.card import add_metrics
 from voxcert.evaluation.catalogue import markdown, read_catalogue
 from voxcert.evaluation.certification import certify_speakers
 from voxcert.evaluation.certified_empirical import ROBUST_PLOT, describe_attacks, is_attack_run, redraw
+from voxcert.evaluation.defended import attackable, denoising, encoder_of, open_purifier, system_id
 from voxcert.evaluation.plots import plot_certified_accuracy
 from voxcert.evaluation.report import TABLE_NOTE, default_radii, markdown_table, statement, summarize
 from voxcert.evaluation.run_folder import PLOT, read_config, read_run
 from voxcert.evaluation.settings import CertificationSettings
+from voxcert.purifiers import Purifier
 from voxcert.smoothing.certificate import Certificate
 from voxcert.training.distributed import run_folder
 from voxcert.training.export import export as export_checkpoint
@@ -120,31 +123,42 @@ def certify(args: list[str] | None = None, program: str = "python certify.py") -
     with _messages_for_errors():
         torch.manual_seed(config.seed)  # of random weights
         parts = parser.instantiate(config)
-        encoder, encoder_id = _encoder(config, parts.encoder)
+        purifier = _purifier(config, parts)
+        encoder, encoder_id = _encoder(config, parts.encoder, purifier)
         summary = certify_speakers(
-            encoder,
+            encoder if purifier is None else nn.Sequential(purifier, encoder),
             parts.data,
             CertificationSettings(**{field.name: config[field.name] for field in fields(CertificationSettings)}),
             encoder_id=encoder_id,
-            origin={name: plain[name] for name in ("checkpoint", "encoder", "data") if plain[name] is not None},
+            origin=_origin(plain, "checkpoint", "encoder", "purifier", "data"),
             command=f"{program} {shlex.join(args)}",
         )
         if summary is not None:  # in the first process
             _show(config.output_dir, summary["rules"], read_run(config.output_dir))
 
 
-def _encoder(config: Any, untrained: Encoder | None) -> tuple[Encoder, str]:
-    """The encoder that `--checkpoint` or `--encoder` names, and its hash."""
+def _origin(plain: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The settings of these names that have a value."""
+    return {name: plain[name] for name in names if plain[name] is not None}
+
+
+def _purifier(config: Any, parts: Any) -> Purifier | None:
+    """The purifier that `--purifier` names, matched to the smoothing noise; None where there is none."""
+    return None if parts.purifier is None else denoising(open_purifier(parts.purifier), config.sigma)
+
+
+def _encoder(config: Any, untrained: Encoder | None, purifier: Purifier | None = None) -> tuple[Encoder, str]:
+    """The encoder that `--checkpoint` or `--encoder` names, and the hash of the system that it is part of."""
     if (config.checkpoint is None) == (untrained is None):
         given = "none" if untrained is None else "both"
         raise ValueError(f"one of checkpoint and encoder must be given, got {given}")
     if untrained is not None:
         print("the encoder has random weights: what follows says nothing about a trained one", file=sys.stderr)
-        return untrained.eval(), encoder_hash(untrained)
+        return untrained.eval(), system_id(encoder_hash(untrained), purifier)
     encoder = load_encoder(config.checkpoint)
     own = is_checkpoint(config.checkpoint)
-    encoder_id = checkpoint_hash(config.checkpoint) if own else encoder_hash(encoder)
-    if config.checkpoint_hash not in (None, encoder_id):
+    encoder_id = system_id(checkpoint_hash(config.checkpoint) if own else encoder_hash(encoder), purifier)
+    if config.checkpoint_hash not in (None, encoder_id, encoder_of(encoder_id)):
         expected = config.checkpoint_hash
         raise CheckpointError(f"checkpoint_hash must be {expected}, got {encoder_id} in {config.checkpoint}")
     return encoder, encoder_id
@@ -152,6 +166,7 @@ def _encoder(config: Any, untrained: Encoder | None) -> tuple[Encoder, str]:
 
 def _certify_parser(program: str) -> ArgumentParser:
     parser = _encoder_parser(program, certify)
+    _add_purifier(parser)
     parser.add_class_arguments(CertificationSettings, None)
     parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
     return parser
@@ -165,16 +180,15 @@ def attack(args: list[str], program: str = "voxcert attack") -> None:
     with _messages_for_errors():
         torch.manual_seed(config.seed)  # of random weights
         parts = parser.instantiate(config)
-        encoder, encoder_id = _encoder(config, parts.encoder)
+        purifier = _purifier(config, parts)
+        encoder, encoder_id = _encoder(config, parts.encoder, purifier)
         attack_speakers(
-            encoder,
+            encoder if purifier is None else nn.Sequential(attackable(purifier), encoder),
             parts.data,
             parts.attack,
             AttackSettings(**{field.name: config[field.name] for field in fields(AttackSettings)}),
             encoder_id=encoder_id,
-            origin={
-                name: plain[name] for name in ("checkpoint", "encoder", "attack", "data") if plain[name] is not None
-            },
+            origin=_origin(plain, "checkpoint", "encoder", "purifier", "attack", "data"),
             command=f"{program} {shlex.join(args)}",
         )
         certified = [config.certified] if config.certified else []
@@ -183,6 +197,7 @@ def attack(args: list[str], program: str = "voxcert attack") -> None:
 
 def _attack_parser(program: str) -> ArgumentParser:
     parser = _encoder_parser(program, attack)
+    _add_purifier(parser)
     chosen = parser.add_argument(
         "--attack",
         type=Attack,
@@ -217,6 +232,16 @@ def _encoder_parser(program: str, command: Callable[..., None]) -> ArgumentParse
         "--checkpoint_hash", type=str | None, help="Refuse other weights; the config.yaml of a run holds those it had."
     )
     return parser
+
+
+def _add_purifier(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--purifier",
+        type=Purifier | str | None,
+        help="Put before the encoder: a folder such as checkpoints/dap-mini, a file such as "
+        "configs/purifier/gaussian.yaml, or one of voxcert.purifiers with its settings, such as --purifier.std 2. With "
+        "a sigma, a diffusion purifier denoises in one shot at that sigma.",
+    )
 
 
 def export(args: list[str], program: str = "voxcert export") -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from voxcert.encoders.checkpoint import checkpoint_hash, read_card, write_card
+from voxcert.evaluation.defended import encoder_of
 from voxcert.evaluation.report import TABLE_NOTE, markdown_table
 from voxcert.evaluation.run_folder import read_summary
 
@@ -36,7 +37,7 @@ def add_metrics(folder: str, runs: Iterable[str]) -> dict[str, Any]:
     card = read_card(folder)
     for run in runs:
         summary = read_summary(run)
-        if summary["checkpoint_hash"] != checkpoint_hash(folder):
+        if encoder_of(summary["checkpoint_hash"]) != checkpoint_hash(folder):
             raise ValueError(
                 f"runs must have measured {folder} (hash {checkpoint_hash(folder)}), "
                 f"got {run} with the hash {summary['checkpoint_hash']}"
@@ -134,8 +135,10 @@ def _training_facts(training: dict[str, Any], credit: str | None) -> list[str]:
 
 def _measured(entry: dict[str, Any]) -> str:
     settings = entry["settings"]
+    named = settings.get("purifier") or settings.get("purifier.class_path")
+    behind = f"Behind the purifier {named}: " if named else ""
     facts = (
-        f"{entry['num_utterances']} utterances, {entry['num_speakers']} speakers enrolled, "
+        f"{behind}{entry['num_utterances']} utterances, {entry['num_speakers']} speakers enrolled, "
         f"sigma {settings['sigma']:g}, alpha {settings['alpha']:g}, n = {settings['num_estimate']}."
     )
     return f"```bash\n{entry['command']}\n```\n\n{facts}\n\n{markdown_table(entry['rules'])}"

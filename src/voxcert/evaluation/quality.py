@@ -1,7 +1,7 @@
-"""How much of the speech is left: STOI, wide-band PESQ, SI-SDR and SNR, and the CSQI that weighs them with the error rate.
+"""How much of the speech is left: STOI, wide-band PESQ, SI-SDR and SNR, and the CSQI that the TDAP paper makes of them.
 
 STOI is that of Taal et al. 2011, PESQ ITU-T P.862.2, SI-SDR that of Le Roux et al. 2019, all through torchmetrics; CSQI
-is eq. (10) of the TDAP paper (Chen et al. 2024).
+is eq. (10) of Chen et al. 2024.
 """
 
 import warnings

@@ -124,13 +124,14 @@ def statement(rows: Sequence[Certificate]) -> str:
         return f"Nothing was proved by the rule {rule}: none of {len(own)} utterances is certified for its speaker."
     middle = proved[(len(proved) - 1) // 2]  # at least half of the radii are no smaller
     classifier = "vote" if rule == "vote" else "embedding"
+    inside = " (purifier and encoder together)" if "+" in middle.encoder else ""
     loudness = f" ({middle.snr_db:.1f} dB below that utterance)" if middle.snr_db is not None else ""
     if middle.noise_at == "waveform":
         heard = f"the {middle.num_samples / SAMPLE_RATE:g} s of waveform that it hears"
     else:
         heard = f"the {middle.num_samples} numbers of the utterance's {middle.noise_at} (not to its waveform)"
     return (
-        f"Proved for {len(proved)} of {len(own)} utterances: the {classifier} classifier smoothed with sigma "
+        f"Proved for {len(proved)} of {len(own)} utterances: the {classifier} classifier{inside} smoothed with sigma "
         f"{middle.sigma:g} names the right speaker, and goes on naming that speaker whatever is added to "
         f"{heard}, as long as its l2 norm is below the utterance's radius (rule {rule}; at least half of these radii "
         f"are {middle.radius:.3g}{loudness} or more). "
