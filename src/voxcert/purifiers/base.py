@@ -94,8 +94,12 @@ class Purifier(Configured, nn.Module, ABC):
 
 
 def _plain(value: Any) -> Any:
-    """What an argument was built from, where it was built."""
+    """An argument as plain data: what was built by what it was built from."""
     config = getattr(value, "config", None)
     if config is None:
         return list(value) if isinstance(value, tuple) else value
-    return config
+    if "class_path" in config:
+        return config
+    path = f"{type(value).__module__}.{type(value).__qualname__}"  # of diffusers, which keeps arguments alone
+    arguments = {name: _plain(argument) for name, argument in config.items() if not name.startswith("_")}
+    return {"class_path": path, "init_args": arguments}

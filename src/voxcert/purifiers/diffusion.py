@@ -113,11 +113,14 @@ class OneShotDenoiser(Purifier):
         sigma: Standard deviation of the noise, waveform amplitude.
 
     Raises:
-        ValueError: If sigma is not positive, or larger than the noise of the process's last step.
+        ValueError: If sigma is not positive, or larger than the noise of the process's last step, or if the process is
+            conditional: it never adds noise alone.
     """
 
     def __init__(self, purifier: DiffusionPurifier, sigma: float):
         super().__init__()
+        if purifier.scheduler.conditional:
+            raise ValueError("purifier must have a scheduler with conditional false, got one with conditional true")
         alpha_bar = 1 / (1 + sigma**2)
         largest = float(1 / purifier.scheduler.alphas_cumprod[-1] - 1) ** 0.5
         if not 0 < sigma <= largest:

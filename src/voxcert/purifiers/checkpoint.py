@@ -1,0 +1,96 @@
+"""Checkpoint folders of purifiers: `model.safetensors`, `config.yaml` and `card.json`, as those of encoders.
+
+Nothing in them is run or unpickled, and the config can name nothing but what `voxcert.purifiers` holds.
+"""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError, write_card
+from voxcert.purifiers.base import Configured, Purifier
+from voxcert.purifiers.schedule import PurificationScheduler
+
+PACKAGE = "voxcert.purifiers."
+
+
+def build_purifier(config: dict[str, Any]) -> Purifier:
+    """Builds a purifier with fresh weights from its `config`.
+
+    Raises:
+        CheckpointError: If the config names anything but purifiers and their parts, or arguments that do not fit.
+    """
+    purifier = _build(config)
+    if not isinstance(purifier, Purifier):
+        raise CheckpointError(f"class_path must be a purifier of voxcert.purifiers, got {config['class_path']!r}")
+    return purifier
+
+
+def save_purifier(purifier: Purifier, folder: str | Path, card: dict[str, Any]) -> None:
+    """Writes a checkpoint folder.
+
+    Args:
+        purifier: The trained purifier.
+        folder: Created if missing.
+        card: What it was trained on and what was measured; JSON.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().cpu().contiguous() for name, value in purifier.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    (folder / CONFIG).write_text(yaml.safe_dump(purifier.config, sort_keys=False))
+    write_card(folder, card)
+
+
+def load_purifier(folder: str | Path) -> Purifier:
+    """Loads a purifier from a folder that `save_purifier` wrote, in eval mode, on the CPU.
+
+    Raises:
+        CheckpointError: If the folder or a file is missing or of another kind, or if the weights do not fit.
+    """
+    folder = Path(folder)
+    try:
+        purifier = build_purifier(yaml.safe_load((folder / CONFIG).read_text()))
+        purifier.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, yaml.YAMLError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} is not the checkpoint folder of a purifier: {error}") from error
+    return purifier.eval()
+
+
+def load_matching(purifier: Purifier, folder: str | Path) -> None:
+    """Copies a checkpoint's weights into a purifier that has all of them and may have more, such as a conditioner.
+
+    Raises:
+        CheckpointError: As `load_purifier`, or if a weight of the checkpoint has no place in the purifier.
+    """
+    state, own = load_purifier(folder).state_dict(), purifier.state_dict()
+    unfit = [name for name, value in state.items() if name not in own or own[name].shape != value.shape]
+    if unfit:
+        raise CheckpointError(f"{folder} has weights that do not fit the purifier to train: {', '.join(unfit[:3])}")
+    purifier.load_state_dict(own | state)
+
+
+def _build(config: Any) -> Any:
+    """Builds what a config names, its parts first; other values are themselves."""
+    if not (isinstance(config, dict) and isinstance(config.get("class_path"), str)):
+        return config
+    path = config["class_path"]
+    module, _, name = path.rpartition(".")
+    if not (module + ".").startswith(PACKAGE):
+        raise CheckpointError(f"class_path must be in voxcert.purifiers, got {path!r}")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise CheckpointError(f"class_path {path!r} cannot be imported: {error}") from error
+    if not (inspect.isclass(found) and issubclass(found, (Configured, PurificationScheduler))):
+        raise CheckpointError(f"class_path must be a class of purifiers or of their parts, got {path!r}")
+    arguments = {key: _build(value) for key, value in (config.get("init_args") or {}).items()}
+    try:
+        return found(**arguments)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"init_args of {path} do not fit: {error}") from error
