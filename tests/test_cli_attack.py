@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import soundfile
@@ -62,6 +64,17 @@ def message(capsys, *args):
 
 def timeless(folder):
     return [replace(row, seconds=0.0) for row in read_attacks(folder)]
+
+
+def test_draws_the_first_utterances_at_every_radius(config, tmp_path):
+    attack(config, "--plot", 2, "--radii", "[0.01,0.1]", "--attack.class_path", "voxcert.attacks.pgd")
+    first = [row.utterance for row in read_attacks(tmp_path / "run")[:2]]
+    found = sorted(path.relative_to(tmp_path / "run" / "pictures") for path in tmp_path.rglob("pictures/*/*.png"))
+    assert found == sorted(Path(radius, f"{quote(name, safe='')}.png") for radius in ("0.01", "0.1") for name in first)
+
+
+def test_a_negative_number_of_pictures_is_an_error(config, capsys):
+    assert "plot must be at least 0, got -1" in message(capsys, "attack", "--config", config, "--plot", -1)
 
 
 def test_prints_the_table_and_its_config_repeats_the_run(config, tmp_path, capsys):

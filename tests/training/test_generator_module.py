@@ -113,7 +113,8 @@ def test_training_forges_the_target(make, encoder):
     batches = [{"waveform": 0.1 * torch.randn(3, 4000), "speaker": ["ann", "bob", "eve"]}]
     module._victims.append(enroll(encoder.eval().requires_grad_(False), batches))
     module.generator.target = "eve"
-    target, optimizer, hits = module._training_targets(4), module.configure_optimizers(), []
+    optimizer = torch.optim.Adam(module.generator.parameters(), lr=module.hparams.lr)
+    target, hits = module._training_targets(4), []
     for _ in range(40):
         terms, scores = module._terms(waveform, target)
         optimizer.zero_grad()
@@ -122,6 +123,12 @@ def test_training_forges_the_target(make, encoder):
         hits.append(module.objective.succeeded(scores, target, True).float().mean())
     assert hits[0] < 0.5
     assert min(hits[-5:]) == 1
+
+
+def test_the_learning_rate_falls_to_zero(make, data, trainer):
+    fitted = trainer(max_epochs=2)
+    fitted.fit(make(lr=0.01), datamodule=data)
+    assert fitted.lr_scheduler_configs[0].scheduler.get_last_lr() == pytest.approx([0.0], abs=1e-12)
 
 
 def test_validation_measures_the_attack(make, data, trainer):
@@ -161,11 +168,14 @@ def test_any_target(make, data, trainer, encoder):
 def test_resumed_training_takes_the_same_steps(make, data, trainer, tmp_path):
     batches = [{"waveform": 0.1 * torch.randn(2, 4000), "label": torch.arange(2)} for _ in range(2)]
     data.train_dataloader = lambda: torch.utils.data.DataLoader(batches, batch_size=None)
-    through = make()
-    trainer(max_epochs=2, limit_val_batches=0).fit(through, datamodule=data)
-    half = trainer(max_epochs=1, limit_val_batches=0)
-    half.fit(make(), datamodule=data)
-    half.save_checkpoint(tmp_path / "half.ckpt")
+    through, first = make(), trainer(max_epochs=2, limit_val_batches=0)
+
+    def save_the_first():
+        if through.current_epoch == 0:
+            first.save_checkpoint(tmp_path / "half.ckpt")
+
+    through.on_train_epoch_end = save_the_first
+    first.fit(through, datamodule=data)
     resumed = make()
     with torch.no_grad():
         resumed.generator.noise[0].weight.zero_()  # what it starts from comes from the checkpoint

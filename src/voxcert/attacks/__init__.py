@@ -40,6 +40,8 @@ from voxcert.attacks.call_shape import Attack, attack
 from voxcert.attacks.carlini_wagner import carlini_wagner
 from voxcert.attacks.checks import GradientWarning, check_gradients
 from voxcert.attacks.decision_based import hop_skip_jump
+from voxcert.attacks.generator import saliency, ssed
+from voxcert.attacks.generator_network import SaliencyGenerator
 from voxcert.attacks.gradient import bim, fgsm, pgd
 from voxcert.attacks.imperceptible import imperceptible
 from voxcert.attacks.objectives import REJECTED, CrossEntropy, Margin, Objective, Verification
@@ -61,6 +63,7 @@ __all__ = [
     "Margin",
     "Objective",
     "PerturbationGenerator",
+    "SaliencyGenerator",
     "StraightThrough",
     "Verification",
     "attack",
@@ -80,7 +83,9 @@ __all__ = [
     "norms",
     "pgd",
     "project",
+    "saliency",
     "save_universal",
     "snr_at_epsilon",
+    "ssed",
     "universal",
 ]

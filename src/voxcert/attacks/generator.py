@@ -54,13 +54,32 @@ def ssed(
     """
     if not targeted:
         raise ValueError("targeted must be True: a generator forges the speaker it was trained for, got False")
-    if not isinstance(network, SaliencyGenerator):
-        network = _loaded(str(network)).to(waveform.device)
-    target = _embeddings(network, recognizer, labels)
-    with torch.no_grad():
-        noise, saliency = network(waveform, target)
+    network = _network(network, waveform.device)
+    noise, saliency = _forge(network, recognizer, waveform, labels)
     scale = column(network.epsilon if epsilon is None else epsilon, waveform)
     return (waveform + scale * noise * saliency).clamp(-1, 1)
+
+
+def saliency(
+    network: SaliencyGenerator | str | Path, recognizer: Callable[[Tensor], Tensor], waveform: Tensor, labels: Tensor
+) -> Tensor:
+    """Where a generator thinks that a perturbation matters: m of eq. (3), in [0, 1].
+
+    Arguments and errors are those of `ssed`; waveform and saliency are (batch, time).
+    """
+    return _forge(_network(network, waveform.device), recognizer, waveform, labels)[1]
+
+
+def _network(network: SaliencyGenerator | str | Path, device: torch.device) -> SaliencyGenerator:
+    return network if isinstance(network, SaliencyGenerator) else _loaded(str(network)).to(device)
+
+
+@torch.no_grad()
+def _forge(
+    network: SaliencyGenerator, recognizer: Callable[[Tensor], Tensor], waveform: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Noise and saliency, both (batch, time)."""
+    return network(waveform, _embeddings(network, recognizer, labels))
 
 
 def _embeddings(network: SaliencyGenerator, recognizer: Callable[[Tensor], Tensor], labels: Tensor) -> Tensor | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from voxcert.attacks import Attack, norms
 from voxcert.evaluation.attack_description import attack_path, attack_settings
+from voxcert.evaluation.attack_pictures import attack_mask, perturbation_figure, picture_path, save_picture
 from voxcert.evaluation.attack_rows import AttackRow
 from voxcert.evaluation.kept_audio import kept_path, write_rounded
 from voxcert.evaluation.trials import Trial
@@ -37,6 +38,7 @@ class Attacker:
         self.name, self.settings = attack_path(attack).rpartition(".")[2], attack_settings(attack)
         self.objective = victim.objective(getattr(attack, "keywords", {}).get("objective"))
         self._clean: dict[str, str | None] = {}  # decisions; the same for all radii
+        self._drawn: set[str] = set()
 
     def rows(self, items: Sequence[dict[str, Any]], trials: Sequence[Trial], radius: float | None) -> list[AttackRow]:
         """Attacks utterances together.
@@ -73,6 +75,7 @@ class Attacker:
             adversarial = torch.stack(
                 [write_rounded(folder / f, row) for f, row in zip(files, adversarial, strict=True)]
             )
+        self._draw(trials, waveform, adversarial, radius)
         clean, after = self._before(trials, waveform), self._decide(trials, adversarial)
         return [
             self._row(
@@ -86,8 +89,7 @@ class Attacker:
     def _run(self, trials: Sequence[Trial], waveform: Tensor, radius: float | None) -> tuple[Tensor, float]:
         """Adversarial waveforms (batch, time), and the seconds that each took."""
         seed = _seed(self.victim.settings.seed, radius, [trial.utterance for trial in trials])
-        speakers = self.victim.recognizer.speakers
-        labels = torch.tensor([trial.label(speakers) for trial in trials], device=self.device)
+        labels = self._labels(trials)
         start = time.perf_counter()
         adversarial = self.attack(
             self.victim.exposed(seed),
@@ -108,6 +110,24 @@ class Attacker:
                 f"{tuple(adversarial.shape)} with a peak of {peak:g} from {self.name}"
             )
         return adversarial, seconds / len(trials)
+
+    def _draw(self, trials: Sequence[Trial], waveform: Tensor, adversarial: Tensor, radius: float | None) -> None:
+        """Draws the first `plot` utterances, at every radius."""
+        settings = self.victim.settings
+        room = settings.plot - len(self._drawn)
+        self._drawn |= {trial.utterance for trial in trials[: max(room, 0)]}
+        shown = [number for number, trial in enumerate(trials) if trial.utterance in self._drawn]
+        if not shown:
+            return
+        mask = attack_mask(self.attack, self.victim.recognizer, waveform, self._labels(trials))
+        for number in shown:
+            trial, own = trials[number], None if mask is None else mask[number]
+            figure = perturbation_figure(waveform[number], adversarial[number], own, trial.utterance)
+            save_picture(Path(settings.output_dir) / picture_path(trial.utterance, radius), figure)
+
+    def _labels(self, trials: Sequence[Trial]) -> Tensor:
+        speakers = self.victim.recognizer.speakers
+        return torch.tensor([trial.label(speakers) for trial in trials], device=self.device)
 
     def _before(self, trials: Sequence[Trial], waveform: Tensor) -> list[str | None]:
         """Decisions about the clean waveforms, made once for all radii."""

@@ -45,6 +45,8 @@ class AttackSettings:
             alpha allows. By the rule `vote` if that is how decisions are made, else by the run's first embedding rule.
         keep: Write adversarial waveforms as 16-bit files, and measure what was written: rounding is then part of the
             attack.
+        plot: Draw so many of the attacked utterances, from the first on, into `pictures`: the original, the adversarial
+            waveform, their difference, and the mask of an attack that has one.
         utterances_per_batch: Utterances that are attacked together and share a random generator; with 1, an attack
             depends on the seed and the utterance alone.
         batch_size: Noisy copies per forward.
@@ -71,6 +73,7 @@ class AttackSettings:
     certified: str | None = None
     within: float | None = None
     keep: Literal["flac", "wav"] | None = None
+    plot: int = 0
     utterances_per_batch: int = 8
     batch_size: int = 64
     seed: int = 0
@@ -83,8 +86,9 @@ class AttackSettings:
         for name in ("num_noise", "num_eval", "utterances_per_batch", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.enroll_noise < 0:
-            raise ValueError(f"enroll_noise must be at least 0, got {self.enroll_noise}")
+        for name in ("enroll_noise", "plot"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.sigma is not None and not 0 < self.sigma < math.inf:
             raise ValueError(f"sigma must be finite and above 0, or null, got {self.sigma}")
         if self.radii is not None and not (self.radii and all(0 < radius < math.inf for radius in self.radii)):

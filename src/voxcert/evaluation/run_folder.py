@@ -27,6 +27,7 @@ MAY_DIFFER = {
     "devices",
     "num_nodes",
     "output_dir",
+    "plot",
 }
 
 
