@@ -13,10 +13,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError, write_card
-from voxcert.purifiers.base import Configured, Purifier
+from voxcert.purifiers.base import Purifier
+from voxcert.purifiers.conditioner import Conditioner
+from voxcert.purifiers.networks import NoisePredictor
 from voxcert.purifiers.schedule import PurificationScheduler
 
 PACKAGE = "voxcert.purifiers."
+PARTS = Purifier, NoisePredictor, Conditioner, PurificationScheduler  # not those that would read weights from elsewhere
 
 
 def build_purifier(config: dict[str, Any]) -> Purifier:
@@ -87,7 +90,7 @@ def _build(config: Any) -> Any:
         found = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
         raise CheckpointError(f"class_path {path!r} cannot be imported: {error}") from error
-    if not (inspect.isclass(found) and issubclass(found, (Configured, PurificationScheduler))):
+    if not (inspect.isclass(found) and issubclass(found, PARTS)):
         raise CheckpointError(f"class_path must be a class of purifiers or of their parts, got {path!r}")
     arguments = {key: _build(value) for key, value in (config.get("init_args") or {}).items()}
     try:

@@ -120,6 +120,7 @@ class SpectralDiffWave(NoisePredictor):
         self.mix = nn.Conv1d(channels, channels, 1)
         self.mask_out = nn.Conv1d(channels, 2 * bins, 1)
         nn.init.zeros_(self.mask_out.weight)
+        nn.init.zeros_(self.mask_out.bias)
 
     def forward(self, sample: Tensor, step: Tensor, condition: Tensor | None = None) -> Tensor:
         """Predicts noise (batch, time)."""

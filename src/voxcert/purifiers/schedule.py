@@ -194,7 +194,7 @@ def reverse_coefficients(alpha_bar: Tensor, interpolation: Tensor) -> list[Rever
     before, m, m_before = torch.cat([one, alpha_bar[:-1]]), interpolation, torch.cat([zero, interpolation[:-1]])
     alpha = alpha_bar / before
     delta, delta_before = 1 - alpha_bar - m**2 * alpha_bar, 1 - before - m_before**2 * before
-    ratio = torch.where(m_before < 1, (1 - m) / (1 - m_before), 1.0)  # the mean is y on both sides from there on
+    ratio = torch.where(m_before == 1, 1.0, (1 - m) / (1 - m_before))  # the mean is y on both sides from there on
     step_variance = delta - ratio**2 * alpha * delta_before  # eq. (8)
     variance = step_variance * delta_before / delta  # eq. (9), turned over
     if not (min(delta.min(), step_variance.min(), variance.min()) >= 0):

@@ -61,12 +61,11 @@ class HashedText(TextEmbedder):
         return F.normalize(torch.stack([self._counts(text) for text in texts]), dim=1) * TEXT_DIM**0.5
 
     def _counts(self, text: str) -> Tensor:
-        letters, counts = f" {' '.join(text.lower().split())} ", torch.zeros(TEXT_DIM)
-        for length in self.lengths:
-            for start in range(len(letters) - length + 1):
-                code = zlib.crc32(letters[start : start + length].encode())
-                counts[code % TEXT_DIM] += 1 if code // TEXT_DIM % 2 else -1
-        return counts
+        letters = f" {' '.join(text.lower().split())} "
+        spans = [(start, start + length) for length in self.lengths for start in range(len(letters) - length + 1)]
+        codes = torch.tensor([zlib.crc32(letters[start:end].encode()) for start, end in spans])
+        signs = 2.0 * (codes // TEXT_DIM % 2) - 1
+        return torch.zeros(TEXT_DIM).index_add(0, codes % TEXT_DIM, signs)
 
 
 class DebertaText(TextEmbedder):

@@ -1,0 +1,73 @@
+import pytest
+import torch
+import yaml
+
+from voxcert.encoders.checkpoint import CheckpointError, save_encoder
+from voxcert.purifiers.checkpoint import build_purifier, load_matching, load_purifier, save_purifier
+from voxcert.purifiers.diffusion import OneShotDenoiser
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_round_trip(make, spectral, waveform, tmp_path, conditional):
+    purifier = make(spectral, conditional, steps="fast", start=3, data_std=0.06, seed=4)
+    save_purifier(purifier, tmp_path, {"license": "apache-2.0"})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["card.json", "config.yaml", "model.safetensors"]
+    loaded, text = load_purifier(tmp_path), torch.randn(3, 768)
+    assert loaded.config == purifier.config
+    assert (loaded.seed, loaded.start, loaded.training) == (4, 3, False)
+    assert torch.equal(loaded(waveform, text), purifier(waveform, text))
+
+
+def test_a_denoiser_is_a_purifier_too(make, spectral, waveform, tmp_path):
+    denoiser = OneShotDenoiser(make(spectral, False, data_std=0.1), 0.05)
+    save_purifier(denoiser, tmp_path, {})
+    assert torch.equal(load_purifier(tmp_path)(waveform), denoiser(waveform))
+
+
+def test_other_folders_are_refused(make, tmp_path, encoder):
+    with pytest.raises(CheckpointError, match="is not the checkpoint folder of a purifier: .*No such file"):
+        load_purifier(tmp_path)
+    save_encoder(encoder, tmp_path, {})
+    with pytest.raises(CheckpointError, match="class_path must be in voxcert.purifiers, got 'voxcert.encoders"):
+        load_purifier(tmp_path)
+    save_purifier(make(), tmp_path, {})
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    config["init_args"]["network"]["init_args"]["channels"] = 9
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(CheckpointError, match="size mismatch"):
+        load_purifier(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("class_path", "message"),
+    [
+        ("os.system", "class_path must be in voxcert.purifiers, got 'os.system'"),
+        ("voxcert.purifiers.checkpoint.Path", "class_path must be a class of purifiers or of their parts"),
+        ("voxcert.purifiers.nothing.Such", "cannot be imported"),
+        ("voxcert.purifiers.AudioLanguageModel", "class_path must be a class of purifiers or of their parts"),
+        ("voxcert.purifiers.PurificationScheduler", "class_path must be a purifier"),
+    ],
+)
+def test_configs_name_purifiers_alone(class_path, message):
+    with pytest.raises(CheckpointError, match=message):
+        build_purifier({"class_path": class_path, "init_args": {}})
+
+
+def test_arguments_that_do_not_fit(make):
+    config = make().config | {"init_args": {"steps": "fast"}}
+    with pytest.raises(CheckpointError, match="init_args of voxcert.purifiers.diffusion.DiffusionPurifier do not fit"):
+        build_purifier(config)
+
+
+def test_weights_go_over_to_a_purifier_with_more(make, spectral, waveform, tmp_path):
+    small, large = make(spectral, False), make(spectral, True)
+    with torch.no_grad():
+        small.network.mix.weight.fill_(0.5)
+    save_purifier(small, tmp_path, {})
+    before = large.network.conditioner.head.weight.clone()
+    load_matching(large, tmp_path)
+    assert (large.network.mix.weight == 0.5).all()
+    assert torch.equal(large.network.conditioner.head.weight, before)
+    save_purifier(large, tmp_path, {})
+    with pytest.raises(CheckpointError, match="has weights that do not fit the purifier to train: network.conditioner"):
+        load_matching(small, tmp_path)
