@@ -9,7 +9,7 @@ from voxcert.encoders.base import Encoder, Recognizer
 from voxcert.encoders.checkpoint import CheckpointError, save_encoder
 from voxcert.encoders.ecapa import ECAPA
 
-SMALL = {"channels": [4, 6, 8], "num_residual": 1}
+SMALL = {"channels": [4, 6, 8], "dilations": [1]}
 DIM = 5
 
 

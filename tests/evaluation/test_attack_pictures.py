@@ -55,7 +55,7 @@ def test_silence_is_drawn(tmp_path):
 
 def test_only_ssed_has_a_mask(waveforms):
     torch.manual_seed(0)
-    network = SaliencyGenerator(channels=[4, 4, 4], num_residual=1).eval()
+    network = SaliencyGenerator(channels=[4, 4, 4], dilations=[1]).eval()
     recognizer = Recognizer(torch.nn.Identity(), torch.eye(2), ["a", "b"])
     batch, labels = torch.stack(waveforms), torch.tensor([0, 1])
     assert attack_mask(bim(epsilon=0.1), recognizer, batch, labels) is None

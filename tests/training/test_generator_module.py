@@ -17,7 +17,7 @@ from voxcert.training.generator_export import export_generator
 from voxcert.training.generator_losses import angular_loss, norm_loss, saliency_loss
 from voxcert.training.generator_module import GeneratorModule
 
-SIZES = {"channels": [4, 6, 8], "strides": [4, 2, 2], "num_residual": 1}
+SIZES = {"channels": [4, 6, 8], "strides": [4, 2, 2], "dilations": [1]}
 
 
 @pytest.fixture

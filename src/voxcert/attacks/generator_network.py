@@ -23,7 +23,8 @@ class SaliencyGenerator(nn.Module):
     Args:
         channels: Widths of the three convolutions; the residual blocks have the last.
         strides: Steps of the three convolutions; waveforms are padded to a multiple of their product.
-        num_residual: Residual blocks.
+        dilations: Of the residual blocks, one each. The paper's blocks are taken to have 1; powers of two let the
+            network see whole periods of the voice at no cost.
         saliency: Whether there is a saliency decoder; without one the saliency is 1.
         epsilon: Bound on the amplitude of the perturbation, waveform amplitude; an attribute, to be changed at will.
         target: The speaker it forges, once trained for one; None while untrained or for any speaker.
@@ -31,14 +32,14 @@ class SaliencyGenerator(nn.Module):
             target, as in the paper.
 
     Raises:
-        ValueError: If there are not three channels and strides, or epsilon is not positive.
+        ValueError: If there are not three channels and strides, or a dilation or epsilon is not positive.
     """
 
     def __init__(
         self,
         channels: tuple[int, int, int] = (32, 64, 128),
         strides: tuple[int, int, int] = (1, 2, 2),
-        num_residual: int = 6,
+        dilations: tuple[int, ...] = (1, 1, 1, 1, 1, 1),
         saliency: bool = True,
         epsilon: float = 0.05,
         target: str | None = None,
@@ -50,11 +51,13 @@ class SaliencyGenerator(nn.Module):
                 raise ValueError(f"{name} must be three positive numbers, got {values}")
         if not epsilon > 0:
             raise ValueError(f"epsilon must be positive, got {epsilon}")
+        if any(dilation < 1 for dilation in dilations):
+            raise ValueError(f"dilations must be positive, got {dilations}")
         self.epsilon, self.target, self.target_dim = epsilon, target, target_dim
-        self._sizes = {"channels": list(channels), "strides": list(strides), "num_residual": num_residual}
+        self._sizes = {"channels": list(channels), "strides": list(strides), "dilations": list(dilations)}
         widths = 1, *channels
         self.encoder = nn.Sequential(*map(_convolution, widths[:-1], widths[1:], KERNELS, strides))
-        self.residual = nn.Sequential(*(Residual(channels[-1]) for _ in range(num_residual)))
+        self.residual = nn.Sequential(*(Residual(channels[-1], dilation) for dilation in dilations))
         self.condition = nn.Linear(target_dim, 2 * channels[-1]) if target_dim else None
         self.noise = _decoder(channels, strides)
         self.saliency = _decoder(channels, strides) if saliency else None
@@ -96,11 +99,11 @@ class SaliencyGenerator(nn.Module):
 class Residual(nn.Module):
     """Two convolutions beside the identity: (batch, channels, frames) -> the same shape."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, dilation: int = 1):
         super().__init__()
         self.layers = nn.Sequential(
-            _convolution(channels, channels, 3, 1),
-            nn.Conv1d(channels, channels, 3, padding=1, bias=False),
+            _convolution(channels, channels, 3, 1, dilation),
+            nn.Conv1d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False),
             nn.BatchNorm1d(channels),
         )
 
@@ -109,9 +112,9 @@ class Residual(nn.Module):
         return code + self.layers(code)
 
 
-def _convolution(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+def _convolution(inputs: int, outputs: int, kernel: int, stride: int, dilation: int = 1) -> nn.Sequential:
     """Frames -> frames / stride."""
-    convolution = nn.Conv1d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    convolution = nn.Conv1d(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm1d(outputs), nn.ReLU())
 
 
