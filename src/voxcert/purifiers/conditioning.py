@@ -45,8 +45,7 @@ class SpeechRecognition(Transcriber):
         super().__init__()
         from transformers import pipeline  # takes seconds
 
-        settings = {"local_files_only": local_files_only}
-        self.recognizer = pipeline("automatic-speech-recognition", model=model, model_kwargs=settings)
+        self.recognizer = pipeline("automatic-speech-recognition", model=model, local_files_only=local_files_only)
         self.network = self.recognizer.model  # so that .to(device) moves it
 
     @torch.no_grad()

@@ -1,0 +1,121 @@
+import json
+
+import pytest
+import torch
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import (
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    Qwen2Tokenizer,
+    Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    WhisperFeatureExtractor,
+)
+
+from voxcert.purifiers.conditioning import Aud2Vec, AudioLanguageModel, SpeechRecognition, Transcriber
+from voxcert.purifiers.text import HashedText
+
+
+@pytest.fixture
+def waveform():
+    return 0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def recognizer(tmp_path):
+    """Folder of a speech recognizer with random weights and four letters."""
+    torch.manual_seed(0)
+    (tmp_path / "letters.json").write_text(json.dumps({"<pad>": 0, "|": 1, "<unk>": 2, "a": 3, "b": 4}))
+    folder = tmp_path / "recognizer"
+    Wav2Vec2CTCTokenizer(str(tmp_path / "letters.json")).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    layers = {"conv_dim": [8, 8], "conv_stride": [20, 16], "conv_kernel": [20, 16], "num_feat_extract_layers": 2}
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = Wav2Vec2Config(vocab_size=5, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, **layers, **sizes)
+    Wav2Vec2ForCTC(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def language_model(tmp_path):
+    """Folder of a Qwen2-Audio with random weights, whose tokens are bytes."""
+    torch.manual_seed(0)
+    tokenizer = Qwen2Tokenizer(vocab={letter: i for i, letter in enumerate(sorted(ByteLevel.alphabet()))}, merges=[])
+    special = ["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=5)
+    Qwen2AudioProcessor(feature_extractor=extractor, tokenizer=tokenizer).save_pretrained(tmp_path / "qwen")
+    heard = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16}
+    heard |= {"num_mel_bins": 16, "max_source_positions": 250}
+    said = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+    said |= {"intermediate_size": 16, "vocab_size": len(tokenizer)}
+    audio_token = tokenizer.convert_tokens_to_ids("<|AUDIO|>")
+    config = Qwen2AudioConfig(audio_config=heard, text_config=said, audio_token_index=audio_token)
+    Qwen2AudioForConditionalGeneration(config).save_pretrained(tmp_path / "qwen")
+    return str(tmp_path / "qwen")
+
+
+def test_speech_recognition(recognizer, waveform):
+    texts = SpeechRecognition(recognizer, local_files_only=True)(waveform)
+    network = Wav2Vec2ForCTC.from_pretrained(recognizer).eval()
+    extracted = Wav2Vec2FeatureExtractor()(waveform[1].numpy(), sampling_rate=16_000, return_tensors="pt")
+    best = network(extracted["input_values"]).logits[0].argmax(dim=1).unique_consecutive().tolist()
+    expected = "".join({1: " ", 2: "<unk>", 3: "a", 4: "b"}.get(token, "") for token in best).strip()
+    assert len(texts) == 2
+    assert texts[1].replace("<unk>", "") == expected.replace("<unk>", "")
+
+
+def test_audio_language_model(language_model, waveform):
+    model = AudioLanguageModel(language_model, max_new_tokens=6, local_files_only=True)
+    texts = model(waveform)
+    assert len(texts) == 2
+    assert all(isinstance(text, str) for text in texts)
+    assert texts == model(waveform)  # greedy
+    assert not any("AUDIO" in text or model.prompt in text for text in texts)  # the answer alone
+
+
+class Counting(Transcriber):
+    """Says how loud it is, and counts how often it was asked."""
+
+    def __init__(self, level=1.0):
+        super().__init__()
+        self.level, self.asked = level, 0
+
+    def forward(self, waveform):
+        """Writes down the level of each row."""
+        self.asked += len(waveform)
+        return [f"level {self.level * float(row.abs().mean()):.6f}" for row in waveform]
+
+
+def test_aud2vec_embeds_what_is_heard(waveform):
+    aud2vec = Aud2Vec(Counting(), HashedText())
+    texts = aud2vec.transcriber(waveform)
+    torch.testing.assert_close(aud2vec(waveform.requires_grad_()), HashedText()(texts))
+
+
+def test_an_utterance_is_asked_about_once(waveform, tmp_path):
+    first, expected = Counting(), Aud2Vec(Counting(), HashedText())(waveform)
+    for _ in range(2):
+        assert torch.equal(Aud2Vec(first, HashedText(), tmp_path)(waveform), expected)
+    assert first.asked == 2
+    Aud2Vec(first, HashedText(), tmp_path)(waveform + 1e-4)  # an attack makes it another
+    assert first.asked == 4
+    others = Counting(2.0), Counting()
+    Aud2Vec(others[0], HashedText(), tmp_path)(waveform)
+    Aud2Vec(others[1], HashedText(1, 2), tmp_path)(waveform)
+    assert (others[0].asked, others[1].asked) == (2, 2)
+    text, embedding = Aud2Vec(Counting(), HashedText(), tmp_path).hear(waveform[0])
+    assert text.startswith("level 0.07")
+    assert torch.equal(embedding, expected[0])
+
+
+def test_a_torn_file_is_asked_again(waveform, tmp_path):
+    aud2vec = Aud2Vec(Counting(), HashedText(), tmp_path)
+    expected = aud2vec(waveform)
+    for path in tmp_path.rglob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:20])
+    assert torch.equal(aud2vec(waveform), expected)
+    assert aud2vec.transcriber.asked == 4
