@@ -7,7 +7,7 @@ import yaml
 
 from voxcert.attacks import Margin
 from voxcert.attacks.generator import ssed
-from voxcert.attacks.generator_checkpoint import load_generator
+from voxcert.attacks.generator_checkpoint import load_generator, save_generator
 from voxcert.attacks.generator_network import SaliencyGenerator
 from voxcert.cli import train
 from voxcert.data import write_manifest
@@ -38,7 +38,7 @@ def data(data):
 def make(victim):
     def make(objective=None, generator=(), **settings):
         torch.manual_seed(1)
-        network = SaliencyGenerator(**SIZES, **dict(generator))
+        network = SaliencyGenerator(**SIZES | dict(generator))
         return GeneratorModule(network, victim, objective or Margin(), **settings)
 
     return make
@@ -123,6 +123,18 @@ def test_training_forges_the_target(make, encoder):
         hits.append(module.objective.succeeded(scores, target, True).float().mean())
     assert hits[0] < 0.5
     assert min(hits[-5:]) == 1
+
+
+def test_starts_from_another_generator(make, tmp_path):
+    other = make().generator
+    with torch.no_grad():
+        other.encoder[0][0].weight.fill_(0.5)
+    save_generator(other, tmp_path / "other", {})
+    started = make(init_from=str(tmp_path / "other")).generator
+    for name, value in other.state_dict().items():
+        assert torch.equal(value, started.state_dict()[name]), name
+    with pytest.raises(ValueError, match="init_from must be a generator of the same size, got .*other"):
+        make(init_from=str(tmp_path / "other"), generator={"channels": [4, 6, 10]})
 
 
 def test_the_learning_rate_falls_to_zero(make, data, trainer):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from voxcert.attacks.budgets import norms, snr_at_epsilon
+from voxcert.attacks.generator_checkpoint import load_generator
 from voxcert.attacks.generator_network import SaliencyGenerator
 from voxcert.attacks.objectives import Objective
 from voxcert.encoders.base import Recognizer, enroll
@@ -33,6 +34,7 @@ class GeneratorModule(L.LightningModule):
         objective: What is attacked, such as `voxcert.attacks.Margin`: closed set, or open set with a threshold.
         target: Name of the enrolled speaker to forge, "random" for one drawn with `seed`, or, beyond the paper, "any"
             for a generator that is told whom: it needs `target_dim`, the size of the victim's embeddings.
+        init_from: Checkpoint folder of a generator of the same size to start from.
         num_enrolled: Speakers to enrol, drawn with `seed`; all when null.
         norm: Reading of L_norm, "hinge" or "literal".
         norm_threshold: Amplitude that costs nothing under "hinge".
@@ -44,7 +46,7 @@ class GeneratorModule(L.LightningModule):
         seed: Of the choice of enrolled speakers and target.
 
     Raises:
-        ValueError: If a weight is negative.
+        ValueError: If a weight is negative, or what is in `init_from` is of another size.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class GeneratorModule(L.LightningModule):
         victim: str,
         objective: Objective,
         target: str = RANDOM,
+        init_from: str | None = None,
         num_enrolled: int | None = None,
         norm: NormLoss = "hinge",
         norm_threshold: float = 0.0,
@@ -69,6 +72,8 @@ class GeneratorModule(L.LightningModule):
             if not self.hparams[name] >= 0:
                 raise ValueError(f"{name} must be at least 0, got {self.hparams[name]}")
         self.generator, self.objective = generator, objective
+        if init_from is not None:
+            _start_from(generator, init_from)
         # In a list: as a submodule the victim would be trained, set to train mode and added to every checkpoint.
         self._victims: list[Recognizer] = []
 
@@ -209,3 +214,11 @@ class GeneratorModule(L.LightningModule):
         rows = torch.tensor(list(gather_dict(self._results).values())).mean(dim=0)
         names = f"{stage}/tasr", f"{stage}/tasr_unattacked", f"{stage}/snr"
         self.log_dict(dict(zip(names, rows, strict=True)), prog_bar=True, sync_dist=True)
+
+
+def _start_from(generator: SaliencyGenerator, folder: str) -> None:
+    """Gives a generator the weights of another."""
+    try:
+        generator.load_state_dict(load_generator(folder).state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"init_from must be a generator of the same size, got {folder}: {error}") from error
