@@ -272,7 +272,7 @@ def test_every_command_has_help(command, capsys):
         (["report", "none"], "error: none must be the folder of a certification run"),
         (["encoders", "--folder", "none"], "error: folder must hold encoder configs (*.yaml), got none"),
         (["card", "none"], "error: checkpoint folder none does not exist"),
-        (["purify"], "invalid choice: 'purify'"),
+        (["purge"], "invalid choice: 'purge'"),
     ],
 )
 def test_other_commands_tell_what_is_wrong(capsys, args, expected):

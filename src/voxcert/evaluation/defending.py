@@ -1,0 +1,116 @@
+"""The comparison of defences: verification trials against every one, genuine, attacked unknowing, attacked knowing it.
+
+Tables 1 to 3 of the TDAP paper (Chen et al. 2024) attack the encoder without a defence; the adaptive attacks,
+which that paper leaves out, follow Athalye et al. 2018 and Tramer et al. 2020.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from tqdm import tqdm
+
+from voxcert.attacks import Attack
+from voxcert.evaluation.attack_settings import AttackSettings
+from voxcert.evaluation.certification import SpeakerData
+from voxcert.evaluation.defence_bench import Bench, Job
+from voxcert.evaluation.defence_plots import plot_defences
+from voxcert.evaluation.defence_report import render_defences, summarize_defences
+from voxcert.evaluation.defence_settings import GENUINE, Defence, DefenceSettings, check_comparison
+from voxcert.evaluation.defended_system import DefendedSystem, Words
+from voxcert.evaluation.devices import device_name, launch
+from voxcert.evaluation.run_folder import check_settings, comparable, write_config, write_summary
+from voxcert.evaluation.trials import Trial, plan_trials
+from voxcert.purifiers.conditioning import Aud2Vec
+from voxcert.purifiers.text import TextEmbedder
+
+DEFENCES_PLOT, TABLES = "defences.png", "tables.md"
+
+
+def compare_defences(
+    encoder: nn.Module,
+    data: SpeakerData,
+    defences: Sequence[Defence],
+    attacks: dict[str, Attack],
+    settings: DefenceSettings,
+    *,
+    text_embedder: TextEmbedder | None = None,
+    listener: Aud2Vec | None = None,
+    encoder_id: str = "",
+    origin: dict[str, Any] | None = None,
+    command: str = "",
+) -> dict[str, Any]:
+    """Sets every test utterance of `data` against its own speaker and another, behind every defence.
+
+    Trials that `settings.output_dir` has already are skipped, so a run that was killed is continued by the same call.
+    Attacks on the encoder without a defence are made once, for all defences, and kept.
+
+    Args:
+        encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode.
+        data: Enrolment batches and test items, all of one length.
+        defences: What to compare with each other, and with no defence.
+        attacks: Name -> any attack of `voxcert.attacks` with a budget, its settings bound.
+        settings: How to measure.
+        text_embedder: For defences that read.
+        listener: For defences that listen.
+        encoder_id: Hash of the encoder.
+        origin: What made encoder, data, defences and attacks, as plain values: kept in config.yaml, and compared on a
+            restart.
+        command: The command line, for the summary.
+
+    Returns:
+        The summary that is in summary.json too.
+
+    Raises:
+        ValueError: If the folder holds a run with other settings or weights (the message names them), or the comparison
+            cannot be made.
+    """
+    check_comparison(defences, attacks, text_embedder is not None, listener is not None)
+    config = {**(origin or {}), "checkpoint_hash": encoder_id, **asdict(settings)}
+    check_settings(settings.output_dir, config)
+    device = launch(settings.accelerator, 1, 1).device
+    encoder, items = encoder.to(device).eval(), data.items("test")
+    readings = tqdm(range(len(items)), "reading", unit="utterance", leave=False)
+    known = {item["utterance"]: item for item in (items[index] for index in readings)}
+    words = Words({name: item.get("text", "") for name, item in known.items()}, text_embedder, listener, settings.seed)
+    systems = [DefendedSystem(one, encoder, words, settings, device, encoder_id) for one in (None, *defences)]
+    write_config(settings.output_dir, config)
+    for system in tqdm(systems, "enrolling", unit="defence", leave=False):
+        system.enroll(data.enrollment_dataloader("test"))
+    bare = systems[0]
+    bench = Bench(bare, attacks, known, settings)
+    rows = bench.run(_jobs(systems, attacks, _trials(known, bare.speakers, settings), settings))
+    summary = {
+        "command": command,
+        "settings": comparable(config),
+        "checkpoint_hash": encoder_id,
+        "num_speakers": len(bare.speakers),
+        "defences": summarize_defences(rows),
+        "timing": {"seconds": sum(row.seconds for row in rows), "device": device_name(device)},
+    }
+    write_summary(settings.output_dir, summary)
+    (Path(settings.output_dir) / TABLES).write_text(render_defences(summary["defences"]) + "\n")
+    plot_defences(summary["defences"], Path(settings.output_dir) / DEFENCES_PLOT)
+    return summary
+
+
+def _trials(items: dict[str, Any], speakers: list[str], settings: DefenceSettings) -> list[list[Trial]]:
+    """Batches of trials, each of true claims or of false ones: one of either kind for every utterance."""
+    named = [(name, item["speaker"]) for name, item in items.items()]
+    batches = []
+    for targeted in (False, True):
+        asked = AttackSettings(settings.output_dir, scenario="sv", targeted=targeted, seed=settings.seed)
+        trials, size = plan_trials(named, speakers, asked), settings.trials_per_batch
+        batches += [trials[start : start + size] for start in range(0, len(trials), size)]
+    return batches
+
+
+def _jobs(
+    systems: Sequence[DefendedSystem], attacks: dict[str, Attack], batches: list[list[Trial]], settings: DefenceSettings
+) -> list[Job]:
+    """The cheap conditions of all defences first, then the adaptive attacks."""
+    first = [(system, condition, False) for system in systems for condition in (GENUINE, *attacks)]
+    then = [(system, name, True) for system in systems for name in attacks if system.purifier is not None]
+    return [Job(*about, tuple(batch)) for about in first + then * settings.adaptive for batch in batches]
