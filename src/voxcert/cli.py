@@ -24,6 +24,7 @@ from torch import nn
 from tqdm import tqdm
 
 from voxcert.attacks import Attack
+from voxcert.data.corpus import Corpus
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import CheckpointError, checkpoint_hash
@@ -36,6 +37,8 @@ from voxcert.evaluation.catalogue import markdown, read_catalogue
 from voxcert.evaluation.certification import certify_speakers
 from voxcert.evaluation.certified_empirical import ROBUST_PLOT, describe_attacks, is_attack_run, redraw
 from voxcert.evaluation.defended import attackable, denoising, encoder_of, open_purifier, system_id
+from voxcert.evaluation.invert_settings import InversionSettings
+from voxcert.evaluation.inverting import TABLE, invert_speakers
 from voxcert.evaluation.plots import plot_certified_accuracy
 from voxcert.evaluation.report import TABLE_NOTE, default_radii, markdown_table, statement, summarize
 from voxcert.evaluation.run_folder import PLOT, read_config, read_run
@@ -213,6 +216,39 @@ def _attack_parser(program: str) -> ArgumentParser:
     return parser
 
 
+def invert(args: list[str], program: str = "voxcert invert") -> None:
+    """Inverts an identification network: reconstructs each training speaker, writes rows, audio, table and plots."""
+    parser = _invert_parser(program)
+    config = parser.parse_args(args)
+    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    with _messages_for_errors():
+        torch.manual_seed(config.seed)  # of random weights
+        parts = parser.instantiate(config)
+        encoder, encoder_id = _encoder(config, parts.encoder)
+        invert_speakers(
+            encoder,
+            parts.data,
+            parts.speech,
+            InversionSettings(**{field.name: parts[field.name] for field in fields(InversionSettings)}),
+            encoder_id=encoder_id,
+            origin={
+                name: plain[name] for name in ("checkpoint", "encoder", "data", "speech") if plain[name] is not None
+            },
+            command=f"{program} {shlex.join(args)}",
+        )
+        print(f"\n{(Path(config.output_dir) / TABLE).read_text()}\n{config.output_dir}")
+
+
+def _invert_parser(program: str) -> ArgumentParser:
+    parser = _encoder_parser(program, invert)
+    parser.add_class_arguments(InversionSettings, None)
+    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    parser.add_subclass_arguments(
+        Corpus, "speech", required=False, help="Whose speech starts are made of; who the network names is left out."
+    )
+    return parser
+
+
 def _encoder_parser(program: str, command: Callable[..., None]) -> ArgumentParser:
     """A parser with the options that name an encoder."""
     parser = ArgumentParser(prog=program, description=_first_line(command))
@@ -297,6 +333,7 @@ COMMANDS = {
     "train": train,
     "certify": lambda args: certify(args, "voxcert certify"),
     "attack": attack,
+    "invert": invert,
     "encoders": encoders,
     "export": export,
     "card": card,

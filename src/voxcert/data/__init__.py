@@ -14,6 +14,7 @@ from voxcert.data.enrollment import (
 )
 from voxcert.data.espeak import EspeakVoices
 from voxcert.data.manifest import Manifest, write_manifest
+from voxcert.data.time_split import TimeSplit
 
 __all__ = [
     "SAMPLE_RATE",
@@ -25,6 +26,7 @@ __all__ = [
     "Manifest",
     "SpeakerDataModule",
     "SpeakerFolders",
+    "TimeSplit",
     "Trial",
     "Utterance",
     "VoxCeleb",

@@ -1,0 +1,130 @@
+"""Training of SincNet as an identification network: posteriors of the training speakers, of one chunk of waveform each.
+
+Ravanelli and Bengio 2018 (arXiv 1808.00158, sec. 4), optimiser and its numbers as in the published code; under noise
+and under attack as the other modules here do it (Cohen et al. 2019, Madry et al. 2018, Salman et al. 2019).
+"""
+
+import math
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from voxcert.attacks import Attack, CrossEntropy
+from voxcert.encoders.loading import load_weights
+from voxcert.encoders.sincnet import SincNet
+from voxcert.training.noise import NoiseDistribution
+
+
+class IdentificationModule(L.LightningModule):
+    """Trains SincNet on chunks to name the training speakers.
+
+    The published program also scales every chunk by a random factor and every file to a peak of 1. The network
+    normalises its chunk first, so neither could change what it sees, and both are left out.
+
+    An attack sees the logarithm of the mean posterior over a batch's noisy views, in eval mode, and its perturbation is
+    added to all of them: without noise this is adversarial training, with noise SmoothAdv.
+
+    Args:
+        encoder: The network, with one class for each training speaker.
+        num_classes: Training speakers; the command line takes it from the data.
+        noise: Distribution of sigma of the noise that training examples get; none trains on clean speech.
+        num_noise: Noisy views of each example per step.
+        attack: Untargeted, without an objective; none trains on what the data holds.
+        lr: Learning rate of RMSprop.
+        final_lr: Learning rate of the last step, to which a half cosine leads; `lr` is the published, constant one.
+        freeze: Prefixes of modules that stay as they are. With the first layers frozen, `[encoder.cnn.ln0,
+            encoder.cnn.conv.0]`, the filters stay mel-spaced and a step takes less than half the time.
+        init_from: Weights to start from, such as another checkpoint folder.
+
+    Raises:
+        ValueError: If the encoder has another number of classes, or an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        encoder: SincNet,
+        num_classes: int,
+        noise: NoiseDistribution | None = None,
+        num_noise: int = 1,
+        attack: Attack | None = None,
+        lr: float = 1e-3,
+        final_lr: float = 1e-3,
+        freeze: list[str] | None = None,
+        init_from: str | None = None,
+    ):
+        super().__init__()
+        self.save_hyperparameters(ignore=["encoder", "noise", "attack"])
+        own = encoder.config["init_args"]["num_classes"]
+        if own != num_classes:
+            raise ValueError(f"encoder.num_classes must be the {num_classes} speakers of the data, got {own}")
+        if num_noise < 1 or (noise is None and num_noise > 1):
+            raise ValueError(f"num_noise must be at least 1, and 1 without noise, got {num_noise}")
+        if not 0 <= final_lr <= lr:
+            raise ValueError(f"final_lr must be between 0 and lr {lr:g}, got {final_lr:g}")
+        brought = getattr(attack, "keywords", {})
+        if brought.get("objective") is not None or brought.get("targeted"):
+            raise ValueError(f"attack must be untargeted and leave its objective to the training, got {brought}")
+        self.encoder, self.noise, self.attack = encoder, noise, attack
+        if init_from is not None:
+            load_weights(encoder, init_from)
+        for prefix in freeze or []:
+            frozen = [weight for name, weight in self.named_parameters() if name.startswith(f"{prefix}.")]
+            if not frozen:
+                raise ValueError(f"freeze must name modules such as encoder.cnn.ln0, got {prefix!r}")
+            for weight in frozen:
+                weight.requires_grad_(False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Maps chunks (batch, time) to log-posteriors (batch, num_classes)."""
+        return self.encoder.log_posteriors(waveform)
+
+    def on_train_start(self) -> None:
+        """Gives every process noise of its own."""
+        if self.trainer.world_size > 1:
+            torch.manual_seed(torch.initial_seed() + self.global_rank)  # Lightning seeds all processes alike
+
+    def training_step(self, batch: dict, batch_idx: int) -> Tensor:
+        """Returns the cross-entropy of a batch with `waveform` (batch, chunk_samples) and `label` (batch,)."""
+        waveform, label = batch["waveform"], batch["label"]
+        views = waveform[None]
+        if self.noise is not None:
+            views = torch.stack([self.noise.add_noise(waveform) for _ in range(self.hparams.num_noise)])
+        if self.attack is not None:
+            views = views + self._perturbation(waveform, label, views)
+        log_posteriors = self(views.flatten(0, 1))  # (views * batch, num_classes)
+        label = label.expand(len(views), -1).flatten()
+        loss = F.nll_loss(log_posteriors, label)
+        error = (log_posteriors.argmax(dim=-1) != label).float().mean()
+        self.log_dict({"train/loss": loss, "train/frame_error": error}, prog_bar=True)
+        return loss
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Keeps how the encoder was built, so that a checkpoint can be exported by itself."""
+        checkpoint["encoder_config"] = self.encoder.config
+
+    def configure_optimizers(self) -> dict:
+        """RMSprop with the published constants, and half a cosine from `lr` to `final_lr`."""
+        trained = [weight for weight in self.parameters() if weight.requires_grad]
+        optimizer = torch.optim.RMSprop(trained, lr=self.hparams.lr, alpha=0.95, eps=1e-8)
+        steps, least = self.trainer.estimated_stepping_batches, self.hparams.final_lr / self.hparams.lr
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: least + (1 - least) * (1 + math.cos(math.pi * step / steps)) / 2
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _perturbation(self, waveform: Tensor, label: Tensor, views: Tensor) -> Tensor:
+        """Attacks chunks (batch, time) as they are heard in their views (views, batch, time); what the attack adds."""
+        waveform = waveform.clamp(-1, 1)  # where attacks live
+
+        def recognizer(moved: Tensor) -> Tensor:
+            log_posteriors = self((views + (moved - waveform)).flatten(0, 1)).unflatten(0, views.shape[:2])
+            return log_posteriors.logsumexp(dim=0) - math.log(len(views))
+
+        generator = torch.Generator(waveform.device).manual_seed(int(torch.randint(2**31, ())))
+        self.encoder.eval()  # running statistics are used and not changed
+        objective = CrossEntropy(scale=1)
+        adversarial = self.attack(recognizer, waveform, label, objective=objective, generator=generator)
+        self.encoder.train()
+        return adversarial - waveform

@@ -1,0 +1,125 @@
+import math
+
+import lightning as L
+import pytest
+import torch
+import torch.nn.functional as F
+
+from voxcert.attacks import Margin, pgd
+from voxcert.encoders.sincnet import SincNet
+from voxcert.training.export import export
+from voxcert.training.identification_module import IdentificationModule
+from voxcert.training.noise import Fixed
+
+SIZES = {"chunk_samples": 640, "num_filters": 4, "channels": 4, "dim": 8}
+
+
+def network(num_classes=3, **changes):
+    torch.manual_seed(0)
+    return SincNet(num_classes, **SIZES | changes)
+
+
+def tones(num=12):
+    """Three speakers, each a pitch in noise."""
+    label = torch.arange(num) % 3
+    times = torch.arange(640) / 16_000
+    pitch = torch.tensor([300.0, 900.0, 2700.0])[label]
+    noise = 0.1 * torch.randn(num, 640, generator=torch.Generator().manual_seed(0))
+    return {"waveform": 0.5 * torch.sin(2 * math.pi * pitch[:, None] * times) + noise, "label": label}
+
+
+def fit(module, folder, steps=1):
+    batch = tones()
+    items = [{name: value[index] for name, value in batch.items()} for index in range(len(batch["label"]))]
+    loader = torch.utils.data.DataLoader(items, batch_size=len(items))
+    trainer = L.Trainer(
+        max_epochs=steps,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(module, loader)
+    return trainer
+
+
+def test_a_step_is_rmsprop_on_the_cross_entropy(tmp_path):
+    module, twin = IdentificationModule(network(), 3), network()
+    fit(module, tmp_path)
+    optimizer = torch.optim.RMSprop(twin.parameters(), lr=1e-3, alpha=0.95, eps=1e-8)
+    batch = tones()
+    F.cross_entropy(twin.log_posteriors(batch["waveform"]), batch["label"]).backward()  # a softmax of a log-softmax
+    optimizer.step()
+    for name, weight in module.encoder.state_dict().items():
+        assert torch.allclose(weight, twin.state_dict()[name], atol=1e-6), name
+
+
+def test_learns_to_tell_tones_apart(tmp_path):
+    module = IdentificationModule(network(), 3, lr=3e-3, final_lr=1e-4)
+    trainer = fit(module, tmp_path, steps=60)
+    assert trainer.callback_metrics["train/frame_error"] == 0
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4, rel=0.2)
+
+
+def test_what_is_frozen_stays(tmp_path):
+    module = IdentificationModule(network(), 3, freeze=["encoder.cnn.ln0", "encoder.cnn.conv.0"])
+    before = {name: value.clone() for name, value in module.named_parameters()}
+    fit(module, tmp_path)
+    changed = {name for name, value in module.named_parameters() if not torch.equal(value, before[name])}
+    frozen = {
+        "encoder.cnn.ln0.gamma",
+        "encoder.cnn.ln0.beta",
+        "encoder.cnn.conv.0.low_hz_",
+        "encoder.cnn.conv.0.band_hz_",
+    }
+    assert not changed & frozen
+    assert "encoder.cnn.conv.1.weight" in changed
+
+
+@pytest.mark.parametrize("noise", [None, Fixed(0.05)])
+def test_an_attack_moves_views_alike_within_its_budget_and_raises_the_loss(noise):
+    module = IdentificationModule(
+        network(), 3, noise=noise, num_noise=2 if noise else 1, attack=pgd(epsilon=0.3, norm="l2")
+    )
+    module.encoder.train()
+    batch = tones()
+    batch["waveform"] = batch["waveform"].clamp(-1, 1)
+    views = torch.stack([noise.add_noise(batch["waveform"]) for _ in range(2)]) if noise else batch["waveform"][None]
+    statistics = module.encoder.dnn1.bn[0].running_mean.clone()
+    perturbation = module._perturbation(batch["waveform"], batch["label"], views)
+    assert perturbation.shape == batch["waveform"].shape
+    assert 0.29 < perturbation.norm(dim=-1).max() <= 0.3 + 1e-5
+    assert torch.equal(module.encoder.dnn1.bn[0].running_mean, statistics)
+    assert module.encoder.training
+    module.encoder.eval()
+    label = batch["label"].repeat(len(views))
+    before, after = (F.nll_loss(module(x.flatten(0, 1)), label) for x in (views, views + perturbation))
+    assert after > before
+
+
+def test_a_checkpoint_is_exported(tmp_path):
+    module = IdentificationModule(network(), 3)
+    trainer = fit(module, tmp_path)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    export(str(tmp_path / "run.ckpt"), str(tmp_path / "exported"))
+    again = IdentificationModule(network(), 3, init_from=str(tmp_path / "exported")).eval()
+    waveform = tones()["waveform"]
+    assert torch.equal(again(waveform), module.eval()(waveform))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_classes": 4}, "encoder.num_classes must be the 4 speakers of the data, got 3"),
+        ({"num_noise": 0}, "num_noise must be at least 1"),
+        ({"num_noise": 2}, "num_noise must be at least 1, and 1 without noise, got 2"),
+        ({"final_lr": 1.0}, "final_lr must be between 0 and lr 0.001, got 1"),
+        ({"freeze": ["encoder.cnn.none"]}, "freeze must name modules such as encoder.cnn.ln0, got 'encoder.cnn.none'"),
+        ({"attack": pgd(epsilon=0.1, objective=Margin())}, "attack must be untargeted"),
+    ],
+)
+def test_bad_values(settings, message):
+    with pytest.raises(ValueError, match=message):
+        IdentificationModule(network(), **{"num_classes": 3} | settings)
