@@ -17,7 +17,10 @@ from voxcert.encoders.checkpoint import build_encoder
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.evaluation.attack_description import check_attack
 from voxcert.evaluation.attack_settings import AttackSettings
+from voxcert.purifiers import DiffusionPurifier
+from voxcert.purifiers.checkpoint import build_purifier
 from voxcert.training.generator_module import GeneratorModule
+from voxcert.training.purifier_module import PurifierModule
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -36,7 +39,7 @@ def files(*groups):
 
 def test_no_group_is_forgotten():
     groups = {path.parent.name for path in CONFIGS.rglob("*.yaml")}
-    assert groups == {"train", "certify", "attack", "data", "encoder", "trainer", "logger"}
+    assert groups == {"train", "certify", "attack", "data", "encoder", "purifier", "trainer", "logger"}
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +80,11 @@ def test_training_experiments(path, overrides, tmp_path, monkeypatch):
         arguments += ["--model.init_args.init_from", str(tmp_path)]
     cli = train(arguments, run=False)
     waveform = next(iter(cli.datamodule.enrollment_dataloader("val")))["waveform"][:2]
+    if isinstance(cli.model, PurifierModule):
+        purifier = cli.model.purifier.eval()
+        sample, step = waveform[:, :800], torch.tensor([0.0, 4.5])
+        assert purifier.predict_noise(sample, step, purifier.network.condition(sample)).shape == (2, 800)
+        return
     if isinstance(cli.model, GeneratorModule):
         assert all(part.shape == waveform.shape for part in cli.model.generator.eval()(waveform))
         return
@@ -126,6 +134,16 @@ def test_encoders(path):
     encoder = build_encoder(yaml.safe_load(path.read_text()))
     if path.stem == "ecapa_mini":
         assert sum(parameter.numel() for parameter in encoder.parameters()) < 1_000_000
+
+
+@files("purifier")
+def test_purifiers(path):
+    purifier = build_purifier(yaml.safe_load(path.read_text()))
+    if isinstance(purifier, DiffusionPurifier):
+        assert purifier.scheduler.conditional == path.stem.startswith("tdap")
+        assert (purifier.network.conditioner is not None) == path.stem.startswith("tdap")
+    if path.stem.endswith("mini"):
+        assert sum(parameter.numel() for parameter in purifier.parameters()) < 1_250_000
 
 
 @files("trainer", "logger")
