@@ -11,15 +11,18 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from voxcert.attacks import save_universal
-from voxcert.cli import _attack_parser, _certify_parser, train
+from voxcert.cli import _attack_parser, _certify_parser, _invert_parser, train
 from voxcert.data import SpeakerDataModule
 from voxcert.encoders.checkpoint import build_encoder
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.evaluation.attack_description import check_attack
 from voxcert.evaluation.attack_settings import AttackSettings
+from voxcert.evaluation.invert_settings import InversionSettings
+from voxcert.evaluation.invert_speech import stretches
 from voxcert.purifiers import DiffusionPurifier
 from voxcert.purifiers.checkpoint import build_purifier
 from voxcert.training.generator_module import GeneratorModule
+from voxcert.training.identification_module import IdentificationModule
 from voxcert.training.purifier_module import PurifierModule
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -39,7 +42,7 @@ def files(*groups):
 
 def test_no_group_is_forgotten():
     groups = {path.parent.name for path in CONFIGS.rglob("*.yaml")}
-    assert groups == {"train", "certify", "attack", "data", "encoder", "purifier", "trainer", "logger"}
+    assert groups == {"train", "certify", "attack", "invert", "data", "encoder", "purifier", "trainer", "logger"}
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +68,8 @@ def overrides(noise_corpus, tmp_path, monkeypatch):
     def make(path):
         text = path.read_text()
         root = noise_corpus / "train-clean-100" if "SpeakerFolders" in text else noise_corpus
+        if "TimeSplit" in text or "librispeech_chunks" in text:
+            return ["--data.corpus.init_args.corpus.init_args.root", str(root)]
         return [] if "espeak" in text.lower() else ["--data.corpus.root", str(root)]
 
     return make
@@ -78,7 +83,13 @@ def test_training_experiments(path, overrides, tmp_path, monkeypatch):
     if path.stem == "noise_finetune":  # has to be told where the published weights are
         torch.save(ECAPA().network.state_dict(), tmp_path / "embedding_model.ckpt")
         arguments += ["--model.init_args.init_from", str(tmp_path)]
+    if path.stem.startswith("sincnet"):  # as many classes as there are speakers of noise
+        arguments += ["--model.init_args.encoder.init_args.num_classes", "24", "--model.init_args.init_from", "null"]
     cli = train(arguments, run=False)
+    if isinstance(cli.model, IdentificationModule):
+        chunks = next(iter(cli.datamodule.train_dataloader()))["waveform"][:2]
+        assert cli.model.eval()(chunks).shape == (2, cli.datamodule.num_classes)
+        return
     waveform = next(iter(cli.datamodule.enrollment_dataloader("val")))["waveform"][:2]
     if isinstance(cli.model, PurifierModule):
         purifier = cli.model.purifier.eval()
@@ -120,13 +131,26 @@ def test_attack_experiments(path, overrides, tmp_path):
     assert 0 < (adversarial - waveform).abs().max() < 0.1
 
 
+@files("invert")
+def test_inversion_experiments(path, overrides, tmp_path, noise_corpus):
+    parser = _invert_parser("voxcert invert")
+    speech = ["--speech.init_args.root", str(noise_corpus)]
+    arguments = ["--config", str(path), *overrides(path), *speech, "--checkpoint", "any", "--output_dir", str(tmp_path)]
+    parts = parser.instantiate(parser.parse_args(arguments))
+    settings = InversionSettings(**{field.name: parts[field.name] for field in fields(InversionSettings)})
+    assert parts.data.num_classes == 24
+    pool = stretches(parts.speech.utterances(), 640)
+    for experiment in settings.experiments:
+        assert experiment.start.draw(640, np.random.default_rng(0), pool).shape == (640,)
+
+
 @files("data")
 def test_data(path, overrides):
     parser = ArgumentParser()
     parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
     data = parser.instantiate(parser.parse_args(["--data", str(path), *overrides(path)])).data
     assert data.num_classes >= 2
-    assert len(data.items("val")) > 0
+    assert len(data.items("val") if data.num_val_speakers else data.train_dataloader()) > 0
 
 
 @files("encoder")
