@@ -20,7 +20,6 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from torch import nn
 from tqdm import tqdm
 
 from voxcert.attacks import Attack
@@ -35,15 +34,22 @@ from voxcert.evaluation.attacking import attack_speakers
 from voxcert.evaluation.card import add_metrics
 from voxcert.evaluation.catalogue import markdown, read_catalogue
 from voxcert.evaluation.certification import certify_speakers
+from voxcert.evaluation.certified_comparison import COMPARISON_PLOT, plot_comparison
 from voxcert.evaluation.certified_empirical import ROBUST_PLOT, describe_attacks, is_attack_run, redraw
-from voxcert.evaluation.defended import attackable, denoising, encoder_of, open_purifier, system_id
+from voxcert.evaluation.defence_report import render_defences
+from voxcert.evaluation.defence_settings import Defence, DefenceSettings
+from voxcert.evaluation.defended import DefendedEncoder, denoising, encoder_of, open_purifier, system_id
+from voxcert.evaluation.defending import DEFENCES_PLOT, compare_defences, describe_comparison, is_comparison
 from voxcert.evaluation.invert_settings import InversionSettings
 from voxcert.evaluation.inverting import TABLE, invert_speakers
 from voxcert.evaluation.plots import plot_certified_accuracy
+from voxcert.evaluation.purifying import PurifySettings, purify_files
 from voxcert.evaluation.report import TABLE_NOTE, default_radii, markdown_table, statement, summarize
 from voxcert.evaluation.run_folder import PLOT, read_config, read_run
 from voxcert.evaluation.settings import CertificationSettings
 from voxcert.purifiers import Purifier
+from voxcert.purifiers.conditioning import Aud2Vec, Transcriber
+from voxcert.purifiers.text import TextEmbedder
 from voxcert.smoothing.certificate import Certificate
 from voxcert.training.distributed import run_folder
 from voxcert.training.export import export as export_checkpoint
@@ -129,7 +135,7 @@ def certify(args: list[str] | None = None, program: str = "python certify.py") -
         purifier = _purifier(config, parts)
         encoder, encoder_id = _encoder(config, parts.encoder, purifier)
         summary = certify_speakers(
-            encoder if purifier is None else nn.Sequential(purifier, encoder),
+            encoder if purifier is None else DefendedEncoder(purifier, encoder),
             parts.data,
             CertificationSettings(**{field.name: config[field.name] for field in fields(CertificationSettings)}),
             encoder_id=encoder_id,
@@ -186,7 +192,7 @@ def attack(args: list[str], program: str = "voxcert attack") -> None:
         purifier = _purifier(config, parts)
         encoder, encoder_id = _encoder(config, parts.encoder, purifier)
         attack_speakers(
-            encoder if purifier is None else nn.Sequential(attackable(purifier), encoder),
+            encoder if purifier is None else DefendedEncoder(purifier, encoder),
             parts.data,
             parts.attack,
             AttackSettings(**{field.name: config[field.name] for field in fields(AttackSettings)}),
@@ -270,14 +276,102 @@ def _encoder_parser(program: str, command: Callable[..., None]) -> ArgumentParse
     return parser
 
 
-def _add_purifier(parser: ArgumentParser) -> None:
+def _add_purifier(parser: ArgumentParser, required: bool = False) -> None:
+    use = "" if required else "Put before the encoder, which it is certified or attacked with; with a sigma, a "
+    use += "" if required else "diffusion purifier denoises in one shot at that sigma. "
     parser.add_argument(
         "--purifier",
-        type=Purifier | str | None,
-        help="Put before the encoder: a folder such as checkpoints/dap-mini, a file such as "
-        "configs/purifier/gaussian.yaml, or one of voxcert.purifiers with its settings, such as --purifier.std 2. With "
-        "a sigma, a diffusion purifier denoises in one shot at that sigma.",
+        type=Purifier | str if required else Purifier | str | None,
+        required=required,
+        help=f"{use}A folder such as checkpoints/dap-mini, a file such as configs/purifier/gaussian.yaml, or one of "
+        "voxcert.purifiers with its settings, such as --purifier.std 2.",
     )
+
+
+def purify(args: list[str], program: str = "voxcert purify") -> None:
+    """Purifies audio files: the same names in another folder, ready to be played or recognised."""
+    parser = ArgumentParser(prog=program, description=_first_line(purify))
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below; may be repeated.")
+    parser.add_class_arguments(PurifySettings, None)
+    _add_purifier(parser, required=True)
+    _add_words(parser)
+    config = parser.parse_args(args)
+    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    with _messages_for_errors():
+        _check_words(config)
+        parts = parser.instantiate(config)
+        rows = purify_files(
+            open_purifier(parts.purifier),
+            PurifySettings(**{field.name: config[field.name] for field in fields(PurifySettings)}),
+            listener=_listener(parts, config.output_dir),
+            origin=_origin(plain, "purifier", "text_embedder", "transcriber"),
+        )
+        failed = [row for row in rows if row.failed is not None]
+        print(f"{len(rows) - len(failed)} files are purified in {config.output_dir}, {len(failed)} failed.")
+        for row in failed:
+            print(f"  {row.failed}")
+
+
+def defend(args: list[str], program: str = "voxcert defend") -> None:
+    """Compares purifiers as defences: error rates, genuine, attacked and adaptively attacked, and speech quality."""
+    parser = _defend_parser(program)
+    config = parser.parse_args(args)
+    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    with _messages_for_errors():
+        _check_words(config)
+        torch.manual_seed(config.seed)  # of random weights
+        parts = parser.instantiate(config)
+        encoder, encoder_id = _encoder(config, parts.encoder)
+        names = ("checkpoint", "encoder", "defences", "attacks", "text_embedder", "transcriber", "data")
+        summary = compare_defences(
+            encoder,
+            parts.data,
+            parts.defences,
+            parts.attacks,
+            DefenceSettings(**{field.name: config[field.name] for field in fields(DefenceSettings)}),
+            text_embedder=parts.text_embedder,
+            listener=_listener(parts, config.output_dir),
+            encoder_id=encoder_id,
+            origin=_origin(plain, *names),
+            command=f"{program} {shlex.join(args)}",
+        )
+        print(f"\n{render_defences(summary['defences'])}\n\n{Path(config.output_dir) / DEFENCES_PLOT}")
+
+
+def _defend_parser(program: str) -> ArgumentParser:
+    parser = _encoder_parser(program, defend)
+    parser.add_argument(
+        "--defences",
+        type=list[Defence],
+        required=True,
+        help="What to compare with each other and with no defence: name, purifier (folder, file, or class with "
+        "settings) and, for one that reads, text (none, transcript, wrong or heard).",
+    )
+    parser.add_argument(
+        "--attacks", type=dict[str, Attack], required=True, help="Name -> one of voxcert.attacks with its budget."
+    )
+    _add_words(parser)
+    parser.add_class_arguments(DefenceSettings, None)
+    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    return parser
+
+
+def _add_words(parser: ArgumentParser) -> None:
+    embedder, transcriber = "Text to embedding, for purifiers that read", "Speech to text, for purifiers that listen"
+    parser.add_subclass_arguments(TextEmbedder, "text_embedder", required=False, help=f"{embedder}.")
+    parser.add_subclass_arguments(Transcriber, "transcriber", required=False, help=f"{transcriber}.")
+
+
+def _check_words(config: Any) -> None:
+    """Refuses a transcriber without an embedder, before either is loaded."""
+    if config.transcriber is not None and config.text_embedder is None:
+        raise ValueError("text_embedder must be given beside a transcriber, got null")
+
+
+def _listener(parts: Any, folder: str) -> Aud2Vec | None:
+    if parts.transcriber is None:
+        return None
+    return Aud2Vec(parts.transcriber, parts.text_embedder, Path(folder) / "heard")
 
 
 def export(args: list[str], program: str = "voxcert export") -> None:
@@ -304,17 +398,25 @@ def card(args: list[str], program: str = "voxcert card") -> None:
 def report(args: list[str], program: str = "voxcert report") -> None:
     """Shows the tables of runs and draws their plots again, from their rows alone; certificates beside attacks."""
     parser = ArgumentParser(prog=program, description=_first_line(report))
-    parser.add_argument("runs", type=str, nargs="+", help="Output folders of `certify` and `voxcert attack`.")
+    parser.add_argument(
+        "runs", type=str, nargs="+", help="Output folders of `certify`, `voxcert attack` and `voxcert defend`."
+    )
     parser.add_argument("--radii", type=list[float] | None, help="Radii of the table; those of the run when null.")
     config = parser.parse_args(args)
     with _messages_for_errors():
+        compared = [run for run in config.runs if is_comparison(run)]
         attacked = [run for run in config.runs if is_attack_run(run)]
-        certified = [run for run in config.runs if run not in attacked]
+        certified = [run for run in config.runs if run not in attacked + compared]
+        for run in compared:
+            print(f"\n{run}\n\n{describe_comparison(run)}")
         for run in certified:
             rows = read_run(run)
             plot_certified_accuracy(rows, Path(run) / PLOT)
             radii = config.radii or (read_config(run) or {}).get("radii") or default_radii(rows[0].sigma)
             _show(run, summarize(rows, radii), rows)
+        if len(certified) > 1:
+            plot_comparison(certified, path := Path(certified[0]) / COMPARISON_PLOT)
+            print(f"\n{path}")
         if attacked:
             print(f"\n{describe_attacks(attacked, certified)}\n\n{redraw(attacked, certified)}")
 
@@ -333,6 +435,8 @@ COMMANDS = {
     "train": train,
     "certify": lambda args: certify(args, "voxcert certify"),
     "attack": attack,
+    "purify": purify,
+    "defend": defend,
     "invert": invert,
     "encoders": encoders,
     "export": export,
@@ -372,11 +476,19 @@ def _messages_for_errors() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        origin = traceback.extract_tb(error.__traceback__)[-1].filename
-        if not Path(origin).is_relative_to(Path(__file__).parent):
+        own = next((one for one in (error, error.__cause__) if _is_own(one)), None)  # the parser wraps what classes say
+        if own is None:
             raise  # a bug, here or in a library: the traceback is what helps
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {own}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _is_own(error: BaseException | None) -> bool:
+    """Whether this is a ValueError that was raised in this package."""
+    if not isinstance(error, ValueError) or error.__traceback__ is None:
+        return False
+    origin = traceback.extract_tb(error.__traceback__)[-1].filename
+    return Path(origin).is_relative_to(Path(__file__).parent)
 
 
 def _first_line(function: Any) -> str:

@@ -4,6 +4,7 @@ Denoise, then classify (Salman et al. 2020, Carlini et al. 2023): the purifier a
 noisy waveform, so every rule that certifies an encoder certifies both together.
 """
 
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -19,6 +20,9 @@ from voxcert.purifiers.diffusion import DiffusionPurifier, OneShotDenoiser
 class DefendedEncoder(nn.Module):
     """A purifier with what it is told about the words, and an encoder behind it.
 
+    Gradients for an adaptive attack are the purifier's own, or go straight through it (BPDA, Athalye et al. 2018) where
+    it has none.
+
     Args:
         purifier: Waveform (batch, time) and text -> waveform.
         encoder: Waveform (batch, time) -> unit embedding (batch, dim).
@@ -26,16 +30,16 @@ class DefendedEncoder(nn.Module):
             utterances several times over, as an expectation over the purifier's randomness makes it.
     """
 
-    def __init__(self, purifier: nn.Module, encoder: nn.Module, text: Tensor | None = None):
+    def __init__(self, purifier: Purifier, encoder: nn.Module, text: Tensor | None = None):
         super().__init__()
         self.purifier, self.encoder = purifier, encoder
         self.register_buffer("text", text, persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Embeds waveforms (batch, time), once purified, as (batch, dim)."""
-        if self.text is None:
-            return self.encoder(self.purifier(waveform))
-        return self.encoder(self.purifier(waveform, self.text.repeat(len(waveform) // len(self.text), 1)))
+        text = None if self.text is None else self.text.repeat(len(waveform) // len(self.text), 1)
+        step = partial(self.purifier, text=text)
+        return self.encoder((step if self.purifier.differentiable else StraightThrough(step))(waveform))
 
 
 def open_purifier(source: str | Path | Purifier) -> Purifier:
@@ -76,11 +80,6 @@ def denoising(purifier: Purifier, sigma: float | None) -> Purifier:
     if sigma is not None and isinstance(purifier, DiffusionPurifier):
         return OneShotDenoiser(purifier, sigma).eval()
     return purifier
-
-
-def attackable(purifier: Purifier) -> nn.Module:
-    """The purifier with gradients for an adaptive attack: its own, or the identity's (BPDA) where it has none."""
-    return purifier if purifier.differentiable else StraightThrough(purifier)
 
 
 def system_id(encoder_id: str, purifier: Purifier | None) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from voxcert.attacks import Attack, ExpectationOverTransformation, Verification, from_int16
 from voxcert.encoders.base import Recognizer, enroll
 from voxcert.evaluation.defence_settings import UNDEFENDED, Defence, DefenceSettings
-from voxcert.evaluation.defended import DefendedEncoder, attackable, open_purifier, system_id
+from voxcert.evaluation.defended import DefendedEncoder, open_purifier, system_id
 from voxcert.evaluation.kept_audio import HIGHEST, LOWEST
 from voxcert.evaluation.run_folder import read_prototypes, write_prototypes
 from voxcert.purifiers.conditioning import Aud2Vec
@@ -164,7 +164,7 @@ class DefendedSystem:
         if self.purifier is None:
             return Recognizer(self.encoder, self.prototypes, self.speakers)
         text = self.words.of(self.text, utterances, waveform)
-        defended = DefendedEncoder(attackable(self.purifier), self.encoder, text)
+        defended = DefendedEncoder(self.purifier, self.encoder, text)
         recognizer = Recognizer(defended, self.prototypes, self.speakers)
         if self.purifier.seed is not None:
             return recognizer

@@ -18,10 +18,11 @@ from voxcert.evaluation.certification import SpeakerData
 from voxcert.evaluation.defence_bench import Bench, Job
 from voxcert.evaluation.defence_plots import plot_defences
 from voxcert.evaluation.defence_report import render_defences, summarize_defences
+from voxcert.evaluation.defence_rows import read_defences
 from voxcert.evaluation.defence_settings import GENUINE, Defence, DefenceSettings, check_comparison
 from voxcert.evaluation.defended_system import DefendedSystem, Words
 from voxcert.evaluation.devices import device_name, launch
-from voxcert.evaluation.run_folder import check_settings, comparable, write_config, write_summary
+from voxcert.evaluation.run_folder import check_settings, comparable, read_config, write_config, write_summary
 from voxcert.evaluation.trials import Trial, plan_trials
 from voxcert.purifiers.conditioning import Aud2Vec
 from voxcert.purifiers.text import TextEmbedder
@@ -94,6 +95,25 @@ def compare_defences(
     (Path(settings.output_dir) / TABLES).write_text(render_defences(summary["defences"]) + "\n")
     plot_defences(summary["defences"], Path(settings.output_dir) / DEFENCES_PLOT)
     return summary
+
+
+def is_comparison(folder: str | Path) -> bool:
+    """Whether a folder is that of a comparison of defences; ValueError if its config cannot be read."""
+    return "defences" in (read_config(folder) or {})
+
+
+def describe_comparison(folder: str | Path) -> str:
+    """The tables of a comparison, finished or not, from its rows alone; the picture is drawn again.
+
+    Raises:
+        ValueError: If there are no rows.
+    """
+    rows = read_defences(folder)
+    if not rows:
+        raise ValueError(f"runs must be folders with rows, got the comparison {folder} without any")
+    entries = summarize_defences(rows)
+    plot_defences(entries, Path(folder) / DEFENCES_PLOT)
+    return f"{render_defences(entries)}\n\n{Path(folder) / DEFENCES_PLOT}"
 
 
 def _trials(items: dict[str, Any], speakers: list[str], settings: DefenceSettings) -> list[list[Trial]]:

@@ -1,0 +1,95 @@
+"""Certified accuracy of several systems on one picture, such as an encoder with a denoiser in front of it and without.
+
+A panel for each smoothing noise, with the curves of Cohen et al. 2019 (Figure 1) for the systems that were certified
+there, as in Carlini et al. 2023 for denoised smoothing.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from voxcert.evaluation.report import by_rule, is_guarantee
+from voxcert.evaluation.run_folder import read_config, read_run
+from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.curves import certified_accuracy, wilson_interval
+
+COMPARISON_PLOT = "certified_comparison.png"
+COLORS = ["#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
+"""Of systems; told apart by colour-blind readers (Okabe and Ito)."""
+
+
+def system_name(config: dict[str, Any]) -> str:
+    """What a run certified: its encoder, and the purifier in front of it if there is one."""
+    encoder = _short(config.get("checkpoint") or config.get("encoder")) or "encoder"
+    purifier = _short(config.get("purifier"))
+    return encoder if purifier is None else f"{purifier} + {encoder}"
+
+
+def comparison_figure(runs: Sequence[tuple[str, Sequence[Certificate]]]) -> Figure:
+    """Draws a panel for each sigma and in it a step curve for each system, with its 95 % Wilson band.
+
+    Args:
+        runs: The system's name and the certificates of a run; of the first sound rule that all runs have.
+
+    Returns:
+        A figure that belongs to no window and no global state.
+
+    Raises:
+        ValueError: If there are no runs, or no sound rule is common to all of them.
+    """
+    rules = [[rule for rule in by_rule(rows) if is_guarantee(rule)] for _, rows in runs]
+    common = [rule for rule in rules[0] if all(rule in own for own in rules)] if rules else []
+    if not common:
+        raise ValueError(f"runs must have a sound rule in common, got {rules}")
+    own = [(name, [row for row in rows if row.rule == common[0]]) for name, rows in runs]
+    sigmas = sorted({rows[0].sigma for _, rows in own})
+    colors = dict(zip(dict.fromkeys(name for name, _ in own), COLORS * len(own), strict=False))
+    figure = Figure(figsize=(1.5 + 3.6 * len(sigmas), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(sigmas), sharey=True, squeeze=False)[0]
+    for axes, sigma in zip(panels, sigmas, strict=True):
+        here = [(name, rows) for name, rows in own if rows[0].sigma == sigma]
+        ends = [_draw(axes, rows, colors[name], name) for name, rows in here]
+        axes.set(xlim=(0, 1.06 * max(ends) or sigma), ylim=(0, 1.02), xlabel="l2 norm of the perturbation")
+        axes.set_title(f"$\\sigma$ = {sigma:g}", fontsize=11)
+        axes.grid(color="0.9", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["right", "top"]].set_visible(False)
+    panels[0].set_ylabel("certified accuracy")
+    lines = {line.get_label(): line for axes in panels for line in axes.get_lines()}
+    title = f"rule {common[0]}, 95 % Wilson bands"
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=2, frameon=False, title=title)
+    return figure
+
+
+def plot_comparison(folders: Sequence[str | Path], path: str | Path) -> None:
+    """Draws the curves of certification runs into a PNG file.
+
+    Args:
+        folders: Of the runs.
+        path: Of the file.
+    """
+    runs = [(system_name(read_config(folder) or {}), read_run(folder)) for folder in folders]
+    comparison_figure(runs).savefig(path, dpi=150)
+
+
+def _draw(axes: Axes, rows: Sequence[Certificate], color: str, name: str) -> float:
+    """Draws one curve down to its largest radius, and returns that."""
+    radii = np.unique([0.0, *(row.radius for row in rows if row.correct and row.abstained is None)])
+    shares = certified_accuracy(rows, radii)
+    bands = np.array([wilson_interval(round(share * len(rows)), len(rows)) for share in shares])
+    axes.step(radii, shares, where="post", color=color, linewidth=1.8, label=name)
+    axes.fill_between(radii, *bands.T, step="post", color=color, alpha=0.12, linewidth=0)
+    return float(radii[-1])
+
+
+def _short(value: Any) -> str | None:
+    """`checkpoints/dap-mini` as dap-mini, `{"class_path": "a.b.MeanFilter", ...}` as MeanFilter."""
+    if isinstance(value, dict):
+        return value["class_path"].rpartition(".")[2]
+    return None if value is None else Path(value).stem

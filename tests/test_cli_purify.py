@@ -1,0 +1,240 @@
+"""What a user types about purifiers: `--purifier` of certify and attack, `voxcert purify` and `voxcert defend`."""
+
+import json
+
+import pytest
+import soundfile
+import torch
+import yaml
+
+from voxcert.cli import main
+from voxcert.encoders.checkpoint import checkpoint_hash
+from voxcert.encoders.loading import encoder_hash
+from voxcert.evaluation.attack_rows import read_attacks
+from voxcert.evaluation.run_folder import read_run
+from voxcert.purifiers import AddNoise, GaussianFilter
+
+SPEAKERS = [f"speaker{number}" for number in range(4)]
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory):
+    """Four speakers with two recordings each: harmonics of a pitch of their own, in noise."""
+    folder = tmp_path_factory.mktemp("voices")
+    generator = torch.Generator().manual_seed(0)
+    seconds = torch.arange(4000) / 16_000
+    for number, speaker in enumerate(SPEAKERS):
+        (folder / speaker).mkdir()
+        tone = sum(torch.sin(2 * torch.pi * (90 + 60 * number) * k * seconds) / k for k in range(1, 20))
+        for take in range(2):
+            waveform = 0.05 * tone + 0.005 * torch.randn(4000, generator=generator)
+            soundfile.write(folder / speaker / f"{take}.wav", waveform.numpy(), 16_000)
+    return folder
+
+
+@pytest.fixture
+def data(voices):
+    corpus = {"class_path": "voxcert.data.SpeakerFolders", "init_args": {"root": str(voices)}}
+    return {"corpus": corpus, "num_test_speakers": 4, "num_enroll": 1, "crop_seconds": 0.2}
+
+
+@pytest.fixture
+def config(checkpoint, data, tmp_path):
+    """A certification as a YAML file; a test changes what it is about by flags."""
+    settings = {
+        "checkpoint": str(checkpoint),
+        "output_dir": str(tmp_path / "run"),
+        "sigma": 0.01,
+        "num_select": 4,
+        "num_estimate": 16,
+        "batch_size": 8,
+        "rules": ["vote", "distribution"],
+        "accelerator": "cpu",
+        "data": data,
+    }
+    path = tmp_path / "certify.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def run(*args):
+    main(list(map(str, args)))
+
+
+def message(capsys, *args):
+    """The error that a user sees; the exit status must be 2."""
+    with pytest.raises(SystemExit) as stop:
+        run(*args)
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    return printed
+
+
+def test_certifies_the_encoder_behind_a_purifier(config, checkpoint, tmp_path, capsys):
+    gaussian = ["--purifier", "voxcert.purifiers.GaussianFilter", "--purifier.std", 1.5]
+    run("certify", "--config", config)
+    run("certify", "--config", config, *gaussian, "--output_dir", tmp_path / "defended")
+    printed = capsys.readouterr().out
+    bare, defended = read_run(tmp_path / "run"), read_run(tmp_path / "defended")
+    name = f"{checkpoint_hash(checkpoint)}+{encoder_hash(GaussianFilter(1.5))}"
+    assert {row.encoder for row in bare} == {checkpoint_hash(checkpoint)}
+    assert {row.encoder for row in defended} == {name}
+    assert [row.point_radius for row in bare] != [row.point_radius for row in defended]
+    summary = json.loads((tmp_path / "defended" / "summary.json").read_text())
+    assert summary["settings"]["purifier.init_args.std"] == 1.5
+    assert ("(purifier and encoder together)" in printed) == any(
+        row.correct and row.abstained is None and row.rule == "vote" for row in defended
+    )
+    # The folder's own config repeats the run, and asks for the same weights.
+    run("certify", "--config", tmp_path / "defended" / "config.yaml", "--output_dir", tmp_path / "again")
+    assert [row.radius for row in read_run(tmp_path / "again")] == [row.radius for row in defended]
+    # Another purifier is another system.
+    expected = "purifier.init_args.std is 1.5 there, got 2.0"
+    assert expected in message(
+        capsys, "certify", "--config", config, *gaussian[:-1], 2.0, "--output_dir", tmp_path / "defended"
+    )
+    capsys.readouterr()
+    run("report", tmp_path / "run", tmp_path / "defended")
+    assert f"{tmp_path}/run/certified_comparison.png" in capsys.readouterr().out
+    assert (tmp_path / "run" / "certified_comparison.png").read_bytes().startswith(b"\x89PNG")
+    run("card", checkpoint, tmp_path / "defended")
+    assert (
+        "Behind the purifier voxcert.purifiers.GaussianFilter: 4 utterances" in (checkpoint / "README.md").read_text()
+    )
+
+
+def test_attacks_the_system_that_was_certified(config, tmp_path, capsys):
+    path = tmp_path / "purifier.yaml"
+    path.write_text(yaml.safe_dump(AddNoise(0.01, seed=1).config))
+    run("certify", "--config", config, "--purifier", path)
+    settings = yaml.safe_load(config.read_text())
+    settings = {name: settings[name] for name in ("checkpoint", "data", "sigma", "accelerator")}
+    settings["attack"] = {"class_path": "voxcert.attacks.pgd", "init_args": {"epsilon": 0.01, "steps": 2}}
+    (tmp_path / "attack.yaml").write_text(yaml.safe_dump(settings))
+    smoothed = ["--num_noise", 2, "--num_eval", 4, "--radii", "[0.001]", "--targeted", "false"]
+    attack = ["attack", "--config", tmp_path / "attack.yaml", *smoothed, "--certified", tmp_path / "run"]
+    assert "must be of one encoder" in message(capsys, *attack, "--output_dir", tmp_path / "bare")
+    run(*attack, "--purifier", path, "--output_dir", tmp_path / "attack")
+    rows = read_attacks(tmp_path / "attack")
+    assert {row.encoder for row in rows} == {row.encoder for row in read_run(tmp_path / "run")}
+    assert all(0 < row.l2 <= 0.0011 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["voxcert.purifiers.AddNoise", "--purifier.sigma", "0.1"], "error: purifier must have a seed here"),
+        (["none"], "error: none is not the checkpoint folder of a purifier"),
+        (["voxcert.purifiers.MedianFilter", "--purifier.kernel_size", "4"], "kernel_size must be odd"),
+        (["voxcert.purifiers.MedianFilter", "--purifier.size", "3"], "Option 'size' is not accepted"),
+    ],
+)
+def test_bad_purifiers_are_messages(config, capsys, args, expected):
+    assert expected in message(capsys, "certify", "--config", config, "--purifier", *args)
+
+
+@pytest.fixture
+def comparison(checkpoint, data, tmp_path):
+    """A comparison of defences as a YAML file."""
+    (tmp_path / "codec.yaml").write_text(yaml.safe_dump({"class_path": "voxcert.purifiers.Codec"}))
+    defences = [
+        {"name": "noise", "purifier": {"class_path": "voxcert.purifiers.AddNoise", "init_args": {"sigma": 0.01}}},
+        {"name": "codec", "purifier": str(tmp_path / "codec.yaml"), "text": "wrong"},
+    ]
+    pgd = {"class_path": "voxcert.attacks.pgd", "init_args": {"epsilon": 0.1, "norm": "l2", "steps": 2}}
+    settings = {
+        "checkpoint": str(checkpoint),
+        "output_dir": str(tmp_path / "defences"),
+        "defences": defences,
+        "attacks": {"PGD": pgd},
+        "text_embedder": {"class_path": "voxcert.purifiers.text.HashedText"},
+        "num_draws": 1,
+        "accelerator": "cpu",
+        "data": data,
+    }
+    path = tmp_path / "comparison.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def test_defend_prints_tables_that_report_makes_again(comparison, checkpoint, tmp_path, capsys):
+    run("defend", "--config", comparison)
+    printed, folder = capsys.readouterr().out, tmp_path / "defences"
+    assert "| defence | genuine " in printed
+    assert "| PGD, adaptive " in printed
+    assert "| codec " in printed
+    assert f"{folder}/defences.png" in printed
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["command"] == f"voxcert defend --config {comparison}"
+    assert {one["num_trials"] for one in summary["defences"]} == {8}
+    assert {one["num_failed"] for one in summary["defences"]} == {0}
+    assert summary["checkpoint_hash"] == checkpoint_hash(checkpoint)
+    (folder / "defences.png").unlink()
+    run("report", folder)
+    assert capsys.readouterr().out.split("\n\n", 1)[1].strip() == printed.strip()
+    assert (folder / "defences.png").is_file()
+    run("defend", "--config", folder / "config.yaml", "--output_dir", tmp_path / "again")
+    again = json.loads((tmp_path / "again" / "summary.json").read_text())
+    assert again["defences"] == summary["defences"]
+    expected = "attacks.PGD.init_args.steps is 2 there, got 3"
+    assert expected in message(capsys, "defend", "--config", comparison, "--attacks.PGD.steps", 3)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--num_draws", 0], "error: num_draws must be at least 1, got 0"),
+        (["--text_embedder", "null"], "error: text_embedder must be given for the text of codec, got null"),
+        (["--defences", "[{name: none, purifier: a}]"], "name must be one that a file can have, and not none"),
+        (["--defences", "[{name: a, purifier: nothing}]"], "nothing is not the checkpoint folder of a purifier"),
+        (["--checkpoint", "nothing"], "error: checkpoint folder nothing does not exist"),
+    ],
+)
+def test_bad_comparisons_are_messages(comparison, capsys, args, expected):
+    assert expected in message(capsys, "defend", "--config", comparison, *args)
+
+
+def test_purify_writes_the_same_names_and_says_what_failed(voices, tmp_path, capsys):
+    (tmp_path / "torn.wav").write_bytes(b"")
+    purifier = ["--purifier", "voxcert.purifiers.GaussianFilter", "--purifier.std", 2]
+    inputs = f"[{voices}, {tmp_path / 'torn.wav'}]"
+    run("purify", "--inputs", inputs, "--output_dir", tmp_path / "out", *purifier)
+    printed = capsys.readouterr().out
+    assert f"8 files are purified in {tmp_path}/out, 1 failed." in printed
+    assert "torn.wav: empty: the file has 0 bytes" in printed
+    names = sorted(str(path.relative_to(voices)) for path in voices.rglob("*.wav"))
+    assert sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.wav")) == names
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.wav")}
+    run("purify", "--config", tmp_path / "out" / "config.yaml", "--inputs", inputs)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    other = ["purify", "--inputs", inputs, "--output_dir", tmp_path / "out", *purifier[:-1], 3]
+    assert "purifier.init_args.std is 2.0 there, got 3.0" in message(capsys, *other)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (
+            ["--inputs", "[nowhere]", "--purifier", "nothing"],
+            "error: nothing is not the checkpoint folder of a purifier",
+        ),
+        (["--inputs", "[]", "--purifier", "voxcert.purifiers.MeanFilter"], "error: inputs must name at least one"),
+        (["--inputs", "[nowhere]"], "the following arguments are required: purifier"),
+        (
+            ["--inputs", "[a]", "--purifier", "voxcert.purifiers.MeanFilter"]
+            + ["--transcriber", "voxcert.purifiers.conditioning.SpeechRecognition"],
+            "text_embedder must be given beside a transcriber",
+        ),
+    ],
+)
+def test_bad_purifications_are_messages(tmp_path, capsys, args, expected):
+    assert expected in message(capsys, "purify", "--output_dir", tmp_path / "out", *args)
+
+
+@pytest.mark.parametrize("command", ["purify", "defend"])
+def test_both_have_help(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(command, "--help")
+    assert stop.value.code == 0
+    assert f"voxcert {command}" in capsys.readouterr().out
