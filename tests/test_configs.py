@@ -11,12 +11,14 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from voxcert.attacks import save_universal
-from voxcert.cli import _attack_parser, _certify_parser, _invert_parser, train
+from voxcert.cli import _attack_parser, _certify_parser, _defend_parser, _invert_parser, train
 from voxcert.data import SpeakerDataModule
 from voxcert.encoders.checkpoint import build_encoder
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.evaluation.attack_description import check_attack
 from voxcert.evaluation.attack_settings import AttackSettings
+from voxcert.evaluation.defence_settings import DefenceSettings, check_comparison
+from voxcert.evaluation.defended import open_purifier
 from voxcert.evaluation.invert_settings import InversionSettings
 from voxcert.evaluation.invert_speech import stretches
 from voxcert.purifiers import DiffusionPurifier
@@ -42,7 +44,8 @@ def files(*groups):
 
 def test_no_group_is_forgotten():
     groups = {path.parent.name for path in CONFIGS.rglob("*.yaml")}
-    assert groups == {"train", "certify", "attack", "invert", "data", "encoder", "purifier", "trainer", "logger"}
+    experiments, parts = {"train", "certify", "attack", "invert", "purify"}, {"data", "encoder", "purifier"}
+    assert groups == experiments | parts | {"trainer", "logger"}
 
 
 @pytest.fixture(scope="session")
@@ -129,6 +132,25 @@ def test_attack_experiments(path, overrides, tmp_path):
     labels = torch.tensor([0, 1])
     adversarial = parts.attack(lambda waveform: waveform @ weight, waveform, labels, targeted=settings.targeted)
     assert 0 < (adversarial - waveform).abs().max() < 0.1
+
+
+@files("purify")
+def test_comparisons_of_defences(path, overrides, tmp_path, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)  # some defences are checkpoints
+    parser = _defend_parser("voxcert defend")
+    arguments = ["--config", str(path), *overrides(path), "--checkpoint", "any", "--output_dir", str(tmp_path)]
+    parts = parser.instantiate(parser.parse_args([*arguments, "--data.crop_seconds", "0.4"]))
+    DefenceSettings(**{field.name: parts[field.name] for field in fields(DefenceSettings)})
+    check_comparison(parts.defences, parts.attacks, parts.text_embedder is not None, parts.transcriber is not None)
+    waveform = torch.stack([parts.data.items("test")[index]["waveform"] for index in range(2)])
+    for defence in parts.defences:
+        text = None if parts.text_embedder is None else parts.text_embedder(["a text", ""])
+        with torch.no_grad():
+            assert open_purifier(defence.purifier)(waveform, text).shape == waveform.shape
+    weight = torch.randn(waveform.shape[1], 4, generator=torch.Generator().manual_seed(0)) / 40
+    for attack in parts.attacks.values():
+        delta = attack(lambda waveform: waveform @ weight, waveform, torch.tensor([0, 1])) - waveform
+        assert 0 < delta.abs().max() < 0.1
 
 
 @files("invert")

@@ -121,7 +121,8 @@ class Quantise(Purifier):
 class Codec(Purifier):
     """A round trip through a lossy codec of libsndfile, in memory; samples outside [-1, 1] are clipped.
 
-    There is no gradient, and rows are encoded one by one on the CPU; of 3 s, in 0.1 s or (Opus) 0.5 s. The result is in step with the input.
+    There is no gradient, and rows are encoded one by one on the CPU; of 3 s, in 0.1 s or (Opus) 0.5 s. The result is in
+    step with the input.
 
     Args:
         format: `ogg` (Vorbis), `opus` or `mp3`.
