@@ -9,10 +9,29 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from torch import Tensor
 
-from voxcert.attacks.inversion import Descent, invert
+from voxcert.attacks.inversion import Descent, Model, invert
 from voxcert.attacks.inversion_starts import Noise
 from voxcert.encoders.checkpoint import build_encoder
+
+
+def measure(model: Model, start: Tensor, steps: int, args: argparse.Namespace) -> dict[str, float]:
+    """Gradients per second, all rows together and row by row, and their ratio."""
+    clock = time.process_time if args.device == "cpu" else time.perf_counter
+    targets = torch.arange(len(start), device=start.device)
+    descent = Descent(lr=1e-6, iterations=steps, patience=steps + 1, threshold=0)  # nothing stops early
+    sizes = {"batched": len(start), "one by one": 1}
+    times: dict[str, list[float]] = {way: [] for way in sizes}
+    for repeat in range(args.repeats + 1):
+        for way, size in sizes.items():
+            begin = clock()
+            for rows in torch.arange(len(start)).split(size):
+                invert(model, start[rows], targets[rows], descent).cost.sum().item()
+            if repeat:  # the first round warms up
+                times[way].append(clock() - begin)
+    speeds = {way: len(start) * (steps + 1) / statistics.median(own) for way, own in times.items()}
+    return {**speeds, "ratio": speeds["batched"] / speeds["one by one"]}
 
 
 def main() -> None:
@@ -30,21 +49,13 @@ def main() -> None:
         config = yaml.safe_load(Path(f"configs/encoder/{name}.yaml").read_text())
         model = build_encoder(config).eval().requires_grad_(False).to(args.device)
         rng = np.random.default_rng(0)
-        start = torch.stack([Noise("white").draw(model.chunk_samples, rng) for _ in range(args.speakers)])
-        start, targets = start.to(args.device), torch.arange(args.speakers, device=args.device)
-        descent = Descent(lr=1e-6, iterations=args.steps, patience=args.steps + 1, threshold=0)  # nothing stops early
-        ways = {"batched": args.speakers, "one by one": 1}
-        times: dict[str, list[float]] = {way: [] for way in ways}
-        for repeat in range(args.repeats + 1):
-            for way, size in ways.items():
-                begin = time.process_time() if args.device == "cpu" else time.perf_counter()
-                for rows in torch.arange(args.speakers).split(size):
-                    invert(model.log_posteriors, start[rows], targets[rows], descent).cost.sum().item()
-                if repeat:  # the first round warms up
-                    times[way].append((time.process_time() if args.device == "cpu" else time.perf_counter()) - begin)
-        speeds = {way: args.speakers * (args.steps + 1) / statistics.median(own) for way, own in times.items()}
-        results[name] = {**speeds, "ratio": speeds["batched"] / speeds["one by one"]}
-        print(f"{name}: {speeds['batched']:.0f} gradients/s batched, {results[name]['ratio']:.2f} times one by one")
+        chunks = torch.stack([Noise("white").draw(model.chunk_samples, rng) for _ in range(args.speakers)])
+        results[name] = {
+            "audio": measure(model.log_posteriors, chunks.to(args.device), args.steps, args),
+            "d_vectors": measure(model.classify, torch.zeros(args.speakers, model.dim, device=args.device), 300, args),
+        }
+        for kind, own in results[name].items():
+            print(f"{name}, {kind}: {own['batched']:.0f} gradients/s batched, {own['ratio']:.2f} times one by one")
     results["unit"] = "gradients per second of CPU time" if args.device == "cpu" else "gradients per second"
     Path(args.output).write_text(json.dumps(results, indent=2) + "\n")
 
