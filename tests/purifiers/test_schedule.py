@@ -133,3 +133,5 @@ def test_settings_and_steps_that_make_no_sense():
         scheduler.set_timesteps("slow")
     with pytest.raises(ValueError, match="timestep must be one of .*, got 0.5"):
         scheduler.step(torch.zeros(1, 1), 0.5, torch.zeros(1, 1))
+    with pytest.raises(ValueError, match="noisy must be given to a conditional process, got None"):
+        scheduler.step(torch.zeros(1, 1), 10, torch.zeros(1, 1))

@@ -146,13 +146,15 @@ class PurificationScheduler(SchedulerMixin, ConfigMixin):
             `prev_sample`, x_{t-1}, and `pred_original_sample`, the estimate of x_0 at this step.
 
         Raises:
-            ValueError: If `timestep` is not one of `timesteps`.
+            ValueError: If `timestep` is not one of `timesteps`, or y is missing.
         """
         found = (self.timesteps == float(timestep)).nonzero()
         if not len(found):
             raise ValueError(f"timestep must be one of {self.timesteps.tolist()}, got {float(timestep)}")
         c = self._reverse[len(self.timesteps) - 1 - int(found[0])]
         mean = c.sample * sample - c.noise * model_output
+        if c.noisy and noisy is None:
+            raise ValueError("noisy must be given to a conditional process, got None")
         if c.noisy:
             mean = mean + c.noisy * noisy
         previous = mean if noise is None or c.variance == 0 else mean + c.variance**0.5 * noise
