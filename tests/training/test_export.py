@@ -136,7 +136,7 @@ class Foreign:
     ("content", "message"),
     [
         ({"encoder_config": Foreign(), "state_dict": {}}, "not a file of tensors and plain values alone"),
-        ({"state_dict": {}}, r"has no encoder_config and state_dict: it was not written by train\.py"),
+        ({"state_dict": {}}, r"has no state_dict with one of encoder_config, .*: it was not written by train\.py"),
         ({"encoder_config": {"class_path": "os.system", "init_args": {}}, "state_dict": {}}, "got 'os.system'"),
         (
             {"encoder_config": {"class_path": "voxcert.encoders.ecapa.ECAPA", "init_args": TINY}, "state_dict": {}},

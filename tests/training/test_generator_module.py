@@ -12,8 +12,8 @@ from voxcert.attacks.generator_network import SaliencyGenerator
 from voxcert.cli import train
 from voxcert.data import write_manifest
 from voxcert.encoders.base import enroll
-from voxcert.encoders.checkpoint import CheckpointError, load_checkpoint, read_card, save_encoder
-from voxcert.training.generator_export import export_generator
+from voxcert.encoders.checkpoint import load_checkpoint, read_card, save_encoder
+from voxcert.training.export import export
 from voxcert.training.generator_losses import angular_loss, norm_loss, saliency_loss
 from voxcert.training.generator_module import GeneratorModule
 
@@ -253,7 +253,7 @@ def test_command_line_and_export(espeak, victim, tmp_path, monkeypatch):
     cli = train(["fit", "--config", str(tmp_path / "ssed.yaml")])
     checkpoint = next((tmp_path / "ssed" / "version_0" / "checkpoints").glob("*.ckpt"))
     assert not [name for name in torch.load(checkpoint, weights_only=True)["state_dict"] if "generator." not in name]
-    folder = export_generator(checkpoint, tmp_path / "folder", command="python train.py fit")
+    folder = export(checkpoint, tmp_path / "folder", command="python train.py fit")
     loaded, trained = load_generator(folder), cli.model.generator.eval()
     assert loaded.config == trained.config
     assert loaded.target in cli.model.victim.speakers
@@ -263,12 +263,4 @@ def test_command_line_and_export(espeak, victim, tmp_path, monkeypatch):
     assert training["model"]["victim"] == victim
     assert training["model"]["objective"] == config["model"]["init_args"]["objective"]
     with pytest.raises(ValueError, match="folder must not hold a checkpoint"):
-        export_generator(checkpoint, folder)
-
-
-def test_export_refuses_what_is_not_of_a_generator(tmp_path):
-    with pytest.raises(CheckpointError, match="is missing"):
-        export_generator(tmp_path / "none.ckpt", tmp_path / "folder")
-    torch.save({"encoder_config": {}, "state_dict": {}}, tmp_path / "encoder.ckpt")
-    with pytest.raises(CheckpointError, match="has no generator_config and state_dict"):
-        export_generator(tmp_path / "encoder.ckpt", tmp_path / "folder")
+        export(checkpoint, folder)

@@ -4,9 +4,9 @@ import yaml
 
 from voxcert.cli import train
 from voxcert.data import write_manifest
-from voxcert.encoders.checkpoint import CheckpointError, read_card, save_encoder
+from voxcert.encoders.checkpoint import read_card, save_encoder
 from voxcert.purifiers import load_purifier
-from voxcert.training.purifier_export import export_purifier
+from voxcert.training.export import export
 
 PURIFIER = {
     "class_path": "voxcert.purifiers.DiffusionPurifier",
@@ -63,7 +63,7 @@ def test_command_line_and_export(espeak, encoder, tmp_path, monkeypatch):
     (tmp_path / "tdap.yaml").write_text(yaml.safe_dump(config))
     cli = train(["fit", "--config", str(tmp_path / "tdap.yaml")])
     checkpoint = next((tmp_path / "tdap" / "version_0" / "checkpoints").glob("*.ckpt"))
-    folder = export_purifier(checkpoint, tmp_path / "folder", command="python train.py fit")
+    folder = export(checkpoint, tmp_path / "folder", command="python train.py fit")
     loaded, state = load_purifier(folder), torch.load(checkpoint, weights_only=True)
     assert loaded.config == cli.model.purifier.config
     assert len(loaded.scheduler.timesteps) == 50
@@ -77,12 +77,4 @@ def test_command_line_and_export(espeak, encoder, tmp_path, monkeypatch):
     assert training["model"]["victim"] == str(tmp_path / "victim")
     assert training["command"] == "python train.py fit"
     with pytest.raises(ValueError, match="folder must not hold a checkpoint"):
-        export_purifier(checkpoint, folder)
-
-
-def test_export_refuses_what_is_not_of_a_purifier(tmp_path):
-    with pytest.raises(CheckpointError, match="is missing"):
-        export_purifier(tmp_path / "none.ckpt", tmp_path / "folder")
-    torch.save({"encoder_config": {}, "state_dict": {}}, tmp_path / "encoder.ckpt")
-    with pytest.raises(CheckpointError, match="has no purifier_config and state_dict"):
-        export_purifier(tmp_path / "encoder.ckpt", tmp_path / "folder")
+        export(checkpoint, folder)

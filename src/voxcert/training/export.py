@@ -1,17 +1,36 @@
-"""From a training run to a checkpoint folder that anyone can load: safetensors, config, card and a model card.
+"""From a training run to a checkpoint folder that anyone can load: safetensors, config and card.
 
-The folder needs neither Lightning nor the run it came from; its README follows the model cards of the Hugging Face hub.
+The folder needs neither Lightning nor the run it came from: `voxcert.load_encoder`, `voxcert.attacks.ssed(network=...)`
+and `voxcert.purifiers.load_purifier` take it. An encoder's README follows the model cards of the Hugging Face hub.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
+from torch import nn
 
-from voxcert.encoders.base import Encoder
+from voxcert.attacks.generator_checkpoint import build_generator, save_generator
 from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError, build_encoder, read_pickled, save_encoder
 from voxcert.encoders.loading import is_checkpoint, load_encoder
 from voxcert.evaluation.card import write_readme
+from voxcert.purifiers.checkpoint import build_purifier, save_purifier
+
+
+class Kind(NamedTuple):
+    """What a run trains: how it is built from its config, and how it is written to a folder with a card."""
+
+    build: Callable[[dict[str, Any]], nn.Module]
+    save: Callable[[Any, str | Path, dict[str, Any]], None]
+
+
+KINDS = {
+    "encoder": Kind(build_encoder, save_encoder),
+    "generator": Kind(build_generator, save_generator),
+    "purifier": Kind(build_purifier, save_purifier),
+}
+"""By the name that the LightningModule has for it; its checkpoints hold `NAME_config`."""
 
 
 def export(
@@ -24,11 +43,12 @@ def export(
     attribution: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Writes a checkpoint folder: model.safetensors, config.yaml, card.json and README.md.
+    """Writes a checkpoint folder: model.safetensors, config.yaml, card.json, and README.md for an encoder.
 
     Args:
-        source: A Lightning checkpoint (.ckpt) of `train.py`, or a local copy of what an encoder's authors published
-            (docs/encoders.md). Where the run averaged its weights, the averages are exported.
+        source: A Lightning checkpoint (.ckpt) of `train.py`, of an encoder, an attack generator or a purifier; or a
+            local copy of what an encoder's authors published (docs/encoders.md). Where the run averaged its weights,
+            the averages are exported.
         folder: The checkpoint folder to write, such as checkpoints/NAME.
         config: The config.yaml of the training run; looked for beside the checkpoint and one folder up when null.
         command: The command that trained it, for the card.
@@ -48,26 +68,28 @@ def export(
     if taken and not overwrite:
         raise ValueError(f"folder must not hold a checkpoint (or set overwrite), got {target} with {taken[0]}")
     if not is_checkpoint(source):
-        encoder, training = load_encoder(source), {"source": f"published weights ({Path(source).name})"}
+        kind, network = "encoder", load_encoder(source)
+        training = {"source": f"published weights ({Path(source).name})"}
     else:
-        encoder, training = _read_lightning(Path(source))
-        training |= _read_run(Path(source), config)
+        kind, network, training = _read_lightning(Path(source))
+        training |= _read_run(Path(source), config, kind)
     if command:
         training["command"] = command
     card = {
         "license": license,
-        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "training": training,
         "attribution": attribution,
         "metrics": [],
     }
-    save_encoder(encoder, target, card)
-    write_readme(target)
+    KINDS[kind].save(network, target, card)
+    if kind == "encoder":
+        write_readme(target)
     return target
 
 
-def _read_lightning(path: Path) -> tuple[Encoder, dict[str, Any]]:
-    """The encoder of a Lightning checkpoint, and what the checkpoint itself knows of its training.
+def _read_lightning(path: Path) -> tuple[str, nn.Module, dict[str, Any]]:
+    """What was trained in a Lightning checkpoint: its kind, itself, and what the checkpoint knows of its training.
 
     Lightning's WeightAveraging stores the averaged weights as `state_dict` (and those that were being trained as
     `current_model_state`), so the averages need no case of their own.
@@ -75,24 +97,27 @@ def _read_lightning(path: Path) -> tuple[Encoder, dict[str, Any]]:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist, or is a folder of nothing that anyone published")
     checkpoint = read_pickled(path)
-    if not isinstance(checkpoint, dict) or not {"encoder_config", "state_dict"} <= checkpoint.keys():
-        raise CheckpointError(f"{path} has no encoder_config and state_dict: it was not written by train.py")
-    encoder = build_encoder(checkpoint["encoder_config"])
-    prefix = "encoder."
+    known = checkpoint.keys() if isinstance(checkpoint, dict) else ()
+    kind = next((name for name in KINDS if {f"{name}_config", "state_dict"} <= set(known)), None)
+    if kind is None:
+        wanted = ", ".join(f"{name}_config" for name in KINDS)
+        raise CheckpointError(f"{path} has no state_dict with one of {wanted}: it was not written by train.py")
+    network, prefix = KINDS[kind].build(checkpoint[f"{kind}_config"]), f"{kind}."
     state = {name[len(prefix) :]: value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)}
     try:
-        encoder.load_state_dict(state)
+        network.load_state_dict(state)
     except RuntimeError as error:
-        raise CheckpointError(f"the weights in {path} do not fit its encoder_config: {error}") from error
-    return encoder.eval(), {
+        raise CheckpointError(f"the weights in {path} do not fit its {kind}_config: {error}") from error
+    facts = {
         "epochs": checkpoint.get("epoch", -1) + 1,
         "steps": checkpoint.get("global_step", 0),
         "averaged": "averaging_state" in checkpoint,
     }
+    return kind, network.eval(), facts
 
 
-def _read_run(checkpoint: Path, config: str | None) -> dict[str, Any]:
-    """Data, noise and hyper-parameters from the config that Lightning saved with the run."""
+def _read_run(checkpoint: Path, config: str | None, kind: str) -> dict[str, Any]:
+    """Data, noise and hyper-parameters from the config that was saved with the run."""
     nearby = [folder / "config.yaml" for folder in checkpoint.resolve().parents[:2]]
     path = Path(config) if config else next((path for path in nearby if path.is_file()), None)
     if path is None:
@@ -104,5 +129,5 @@ def _read_run(checkpoint: Path, config: str | None) -> dict[str, Any]:
         data = run["data"]
     except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"config must be the config.yaml of a training run, got {path}: {error!r}") from error
-    model.pop("encoder", None)
+    model.pop(kind, None)
     return {"noise": model.pop("noise", None), "data": data, "model": model}
