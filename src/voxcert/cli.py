@@ -381,7 +381,7 @@ def export(args: list[str], program: str = "voxcert export") -> None:
     config = parser.parse_args(args)
     with _messages_for_errors():
         folder = export_checkpoint(**config.as_dict())
-        print(f"{folder} is written; `voxcert.load_encoder({str(folder)!r})` loads it.")
+        print(f"{folder} is written.")
 
 
 def card(args: list[str], program: str = "voxcert card") -> None:
