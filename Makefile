@@ -39,9 +39,11 @@ lint: $(STAMP)  ## Check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(STAMP)  ## Measure the speed of certifier and encoders; JSON in benchmarks/results
+bench: $(STAMP)  ## Measure the speed of certifier, encoders, SSED and inversion; JSON in benchmarks/results
 	$(BIN)/python benchmarks/bench_certify.py
 	$(BIN)/python benchmarks/bench_encoders.py
+	$(BIN)/python benchmarks/bench_ssed.py
+	$(BIN)/python benchmarks/bench_inversion.py
 
 lock:  ## Pin the newest versions that fit pyproject.toml (maintainers)
 	$(BIN)/uv pip compile --universal --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links \

@@ -51,6 +51,7 @@ PUBLISHED = {
     "resnet221": Published("ResNet221_LM, VoxCeleb2", WESPEAKER, "hf:Wespeaker/wespeaker-voxceleb-resnet221-LM"),
     "resnet293": Published("ResNet293_LM, VoxCeleb2", WESPEAKER, "hf:Wespeaker/wespeaker-voxceleb-resnet293-LM"),
     "sincnet": Published("SincNet, TIMIT", CODE_ONLY, "github.com/mravanelli/SincNet (.pkl)"),
+    "sincnet_mini": Published("sincnet-mini", "Apache-2.0", "checkpoints/ of this repository"),
     "wavlm": Published("wavlm-base-plus-sv", "CC BY-SA 3.0, as UniSpeech", "hf:microsoft/wavlm-base-plus-sv"),
 }
 
