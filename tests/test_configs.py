@@ -156,12 +156,13 @@ def test_comparisons_of_defences(path, overrides, tmp_path, monkeypatch):
 @files("invert")
 def test_inversion_experiments(path, overrides, tmp_path, noise_corpus):
     parser = _invert_parser("voxcert invert")
-    speech = ["--speech.init_args.root", str(noise_corpus)]
+    needs_speech = "speech" in yaml.safe_load(path.read_text())
+    speech = ["--speech.init_args.root", str(noise_corpus)] * needs_speech
     arguments = ["--config", str(path), *overrides(path), *speech, "--checkpoint", "any", "--output_dir", str(tmp_path)]
     parts = parser.instantiate(parser.parse_args(arguments))
     settings = InversionSettings(**{field.name: parts[field.name] for field in fields(InversionSettings)})
     assert parts.data.num_classes == 24
-    pool = stretches(parts.speech.utterances(), 640)
+    pool = stretches(parts.speech.utterances(), 640) if needs_speech else None
     for experiment in settings.experiments:
         assert experiment.start.draw(640, np.random.default_rng(0), pool).shape == (640,)
 

@@ -1,6 +1,7 @@
 import csv
 import json
 import struct
+import time
 import subprocess
 import sys
 
@@ -120,6 +121,8 @@ def read_wandb_records(path):
             position += left
             continue
         length, kind = struct.unpack_from("<HB", content, position + 4)  # after the checksum
+        if position + 7 + length > len(content):  # still being written
+            return
         parts += content[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (1, 4):  # whole, or the last part
@@ -128,8 +131,12 @@ def read_wandb_records(path):
 
 
 def read_wandb_history(folder):
-    """Every history record as a dict."""
-    for record in read_wandb_records(next(folder.rglob("*.wandb"))):
+    """Every history record as a dict, once wandb's service has written the last one: it may outlive `finish`."""
+    path, deadline = next(folder.rglob("*.wandb")), time.monotonic() + 60
+    while not any(record.WhichOneof("record_type") == "exit" for record in read_wandb_records(path)):
+        assert time.monotonic() < deadline, "wandb has not finished its file"
+        time.sleep(0.1)
+    for record in read_wandb_records(path):
         if record.WhichOneof("record_type") == "history":
             items = record.history.item
             yield {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
