@@ -1,9 +1,9 @@
 import csv
 import json
 import struct
-import time
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
