@@ -26,7 +26,7 @@ def test_right_decisions():
 @pytest.mark.parametrize("line", ["{}", "[]", "no", '{"utterance": "a"}'])
 def test_other_lines_are_named(tmp_path, line):
     (tmp_path / ROWS).write_text(attack_row().to_json() + "\n" + line + "\n")
-    with pytest.raises(ValueError, match=f"{ROWS}, line 2: not a row of an attack"):
+    with pytest.raises(ValueError, match=f"{ROWS}, line 2: no AttackRow"):
         read_attacks(tmp_path)
 
 

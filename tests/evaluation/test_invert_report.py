@@ -34,5 +34,5 @@ def test_rows_are_read_back_and_a_torn_one_is_left_out(tmp_path):
     path.write_bytes(path.read_bytes()[:-5])
     assert read_inversions(tmp_path) == ROWS[:-1]
     path.write_text("{}\n")
-    with pytest.raises(ValueError, match=r"rows.jsonl, line 1: not a row of an inversion"):
+    with pytest.raises(ValueError, match=r"rows.jsonl, line 1: no InversionRow"):
         read_inversions(tmp_path)

@@ -4,18 +4,17 @@ The counterpart of `voxcert.smoothing.Certificate`; SNR is 10 log10(P_x / P_delt
 IV-A4).
 """
 
-import json
-import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from voxcert.evaluation.json_rows import JsonRow, read_json_rows, rewrite_json_rows
 from voxcert.evaluation.run_folder import ROWS
 
 
 @dataclass(frozen=True)
-class AttackRow:
+class AttackRow(JsonRow):
     """One utterance, one attack.
 
     Decisions are names of speakers, None for nobody (an open set that rejects, a claim that is refused).
@@ -86,45 +85,16 @@ class AttackRow:
         """Whether the adversarial one was."""
         return self.failed is None and self.adversarial == self.expected
 
-    def to_json(self) -> str:
-        """One line of JSON; ValueError if a number is NaN or infinite."""
-        return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, line: str) -> "AttackRow":
-        """The row in a line written by `to_json`; ValueError if the keys are not those of a row."""
-        values = json.loads(line)
-        names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or values.keys() != names:
-            raise ValueError(f"a row of an attack must have the keys {sorted(names)}, got {sorted(values)}")
-        return cls(**values)
-
 
 def read_attacks(folder: str | Path) -> list[AttackRow]:
-    """Rows of an attack run, finished or not; none where there is no file. A torn last line is left out.
+    """Rows of a run, finished or not; none where there is no file. A torn last line is left out.
 
     Raises:
-        ValueError: If another line is no row of an attack; names file and line.
+        ValueError: If another line is no such row; names file and line.
     """
-    path = Path(folder) / ROWS
-    if not path.is_file():
-        return []
-    *lines, _torn = path.read_bytes().split(b"\n")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(AttackRow.from_json(line.decode()))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}: not a row of an attack ({error})") from error
-    return rows
+    return read_json_rows(Path(folder) / ROWS, AttackRow)
 
 
 def rewrite_attacks(folder: str | Path, rows: Iterable[AttackRow]) -> None:
     """Replaces the rows of a folder by these or, if killed meanwhile, leaves them as they were."""
-    path = Path(folder) / ROWS
-    temporary = path.with_name(f".{ROWS}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(row.to_json() + "\n" for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    rewrite_json_rows(Path(folder) / ROWS, rows)

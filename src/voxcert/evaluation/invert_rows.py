@@ -1,16 +1,15 @@
 """What an inversion found of one speaker: a frozen row that is one line of JSON, and the files of such rows."""
 
-import json
-import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
+from voxcert.evaluation.json_rows import JsonRow, read_json_rows, rewrite_json_rows
 from voxcert.evaluation.run_folder import ROWS
 
 
 @dataclass(frozen=True)
-class InversionRow:
+class InversionRow(JsonRow):
     """One speaker, one experiment.
 
     Attributes:
@@ -48,45 +47,16 @@ class InversionRow:
         """Whether the system hears the speaker."""
         return self.named == self.speaker
 
-    def to_json(self) -> str:
-        """One line of JSON; ValueError if a number is NaN or infinite."""
-        return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, line: str) -> "InversionRow":
-        """The row in a line written by `to_json`; ValueError if the keys are not those of a row."""
-        values = json.loads(line)
-        names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or values.keys() != names:
-            raise ValueError(f"a row of an inversion must have the keys {sorted(names)}, got {sorted(values)}")
-        return cls(**values)
-
 
 def read_inversions(folder: str | Path) -> list[InversionRow]:
     """Rows of a run, finished or not; none where there is no file. A torn last line is left out.
 
     Raises:
-        ValueError: If another line is no row of an inversion; names file and line.
+        ValueError: If another line is no such row; names file and line.
     """
-    path = Path(folder) / ROWS
-    if not path.is_file():
-        return []
-    *lines, _torn = path.read_bytes().split(b"\n")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(InversionRow.from_json(line.decode()))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}: not a row of an inversion ({error})") from error
-    return rows
+    return read_json_rows(Path(folder) / ROWS, InversionRow)
 
 
 def rewrite_inversions(folder: str | Path, rows: Iterable[InversionRow]) -> None:
     """Replaces the rows of a folder by these or, if killed meanwhile, leaves them as they were."""
-    path = Path(folder) / ROWS
-    temporary = path.with_name(f".{ROWS}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(row.to_json() + "\n" for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    rewrite_json_rows(Path(folder) / ROWS, rows)

@@ -45,7 +45,7 @@ def read_json_rows(path: str | Path, kind: type[Row]) -> list[Row]:
         try:
             rows.append(kind.from_json(line.decode()))
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}: not a {kind.__name__} ({error})") from error
+            raise ValueError(f"{path}, line {number}: no {kind.__name__} ({error})") from error
     return rows
 
 
