@@ -29,7 +29,7 @@ def test_rows_come_back_and_a_torn_line_does_not(tmp_path):
 def test_what_is_no_row_is_named(tmp_path, line):
     path = tmp_path / "rows.jsonl"
     path.write_text(f"{ROWS[0].to_json()}\n{line}\n")
-    with pytest.raises(ValueError, match="rows.jsonl, line 2: not a Pair"):
+    with pytest.raises(ValueError, match="rows.jsonl, line 2: no Pair"):
         read_json_rows(path, Pair)
 
 
