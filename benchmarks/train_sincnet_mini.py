@@ -16,7 +16,7 @@ import yaml
 from torch import Tensor
 
 from voxcert.data import LibriSpeech, TimeSplit
-from voxcert.encoders.checkpoint import build_encoder, read_pickled, save_encoder
+from voxcert.encoders.checkpoint import build_encoder, read_pickled, save_checkpoint
 from voxcert.encoders.loading import load_weights
 from voxcert.encoders.sincnet import SincNet
 from voxcert.encoders.sincnet_network import POOL
@@ -112,7 +112,7 @@ def main() -> None:
                 "attribution": None,
                 "metrics": [],
             }
-            save_encoder(network, args.folder, card)
+            save_checkpoint(network, args.folder, card)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import torch
 
 from tiny import TINY
 from voxcert.data import EspeakVoices
-from voxcert.encoders.checkpoint import save_encoder
+from voxcert.encoders.checkpoint import save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
 
 
@@ -35,5 +35,5 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     card = {"license": "apache-2.0", "parameters": 1, "training": {}, "attribution": None, "metrics": []}
     folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    save_encoder(ECAPA(**TINY), folder, card)
+    save_checkpoint(ECAPA(**TINY), folder, card)
     return folder

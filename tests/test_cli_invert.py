@@ -8,7 +8,7 @@ import yaml
 from safetensors import safe_open
 
 from voxcert.cli import main
-from voxcert.encoders.checkpoint import save_encoder
+from voxcert.encoders.checkpoint import save_checkpoint
 from voxcert.encoders.sincnet import SincNet
 from voxcert.evaluation.invert_rows import read_inversions
 
@@ -27,7 +27,7 @@ def victim(tmp_path_factory):
     network = SincNet(4, chunk_samples=640, num_filters=4, channels=4, dim=8).eval()
     network.dnn2.wx[0].weight.data.mul_(30)
     folder = tmp_path_factory.mktemp("victims") / "sincnet"
-    save_encoder(network, folder, {})
+    save_checkpoint(network, folder, {})
     return folder
 
 

@@ -3,10 +3,10 @@ import torch
 
 from voxcert.attacks import Attack, Margin
 from voxcert.attacks.generator import ssed
-from voxcert.attacks.generator_checkpoint import load_generator, save_generator
+from voxcert.attacks.generator_checkpoint import load_generator
 from voxcert.attacks.generator_network import Residual, SaliencyGenerator
 from voxcert.encoders.base import Encoder, Recognizer
-from voxcert.encoders.checkpoint import CheckpointError, save_encoder
+from voxcert.encoders.checkpoint import CheckpointError, save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
 
 SMALL = {"channels": [4, 6, 8], "dilations": [1]}
@@ -118,7 +118,7 @@ def test_sizes_that_make_no_sense(settings):
 def test_round_trip_and_attack_from_a_folder(recognizer, tmp_path):
     net = network(target="eve", epsilon=0.03, strides=[4, 2, 2])
     net.epsilon = 0.01
-    save_generator(net, tmp_path, {"license": "apache-2.0"})
+    save_checkpoint(net, tmp_path, {"license": "apache-2.0"})
     assert sorted(file.name for file in tmp_path.iterdir()) == ["card.json", "config.yaml", "model.safetensors"]
     loaded = load_generator(tmp_path)
     assert (loaded.target, loaded.epsilon, loaded.training) == ("eve", 0.01, False)
@@ -130,7 +130,7 @@ def test_round_trip_and_attack_from_a_folder(recognizer, tmp_path):
 def test_attack_is_named_in_yaml(tmp_path, recognizer):
     from jsonargparse import ArgumentParser
 
-    save_generator(network(), tmp_path, {})
+    save_checkpoint(network(), tmp_path, {})
     parser = ArgumentParser()
     parser.add_argument("--attack", type=Attack)
     settings = [f"--attack.network={tmp_path}", "--attack.targeted=true", "--attack.epsilon=0.01"]
@@ -144,10 +144,10 @@ def test_other_folders_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="is not the checkpoint folder of a generator: .*No such file"):
         load_generator(tmp_path)
     tiny = {"channels": 8, "mfa_channels": 24, "dim": 4, "attention_channels": 4, "se_channels": 4, "res2net_scale": 4}
-    save_encoder(ECAPA(**tiny), tmp_path, {})
+    save_checkpoint(ECAPA(**tiny), tmp_path, {})
     with pytest.raises(CheckpointError, match=r"class_path of a generator must be .*, got 'voxcert.encoders"):
         load_generator(tmp_path)
-    save_generator(network(), tmp_path, {})
+    save_checkpoint(network(), tmp_path, {})
     text = (tmp_path / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(text.replace("- 8", "- 9"))
     with pytest.raises(CheckpointError, match="size mismatch"):

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from wespeaker_golden import assert_hears, assert_published
 
 from voxcert.encoders.campplus import CAMPPlus, ContextMasking
-from voxcert.encoders.checkpoint import load_checkpoint, save_encoder
+from voxcert.encoders.checkpoint import load_checkpoint, save_checkpoint
 
 TINY = {"dim": 16, "growth_rate": 4, "bn_size": 2, "init_channels": 8}
 
@@ -41,7 +41,7 @@ def test_hears_kaldi_filterbanks(encoder, waveform):
 def test_a_checkpoint_keeps_window_and_scale(tmp_path, waveform):
     torch.manual_seed(0)
     encoder = CAMPPlus(**TINY, window="povey", scale=1.0).eval()
-    save_encoder(encoder, tmp_path, {})
+    save_checkpoint(encoder, tmp_path, {})
     loaded = load_checkpoint(tmp_path)
     assert loaded.config == encoder.config
     assert_hears(loaded, waveform, "povey", 1.0)

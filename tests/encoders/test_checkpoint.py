@@ -9,13 +9,13 @@ from voxcert.encoders.checkpoint import (
     CheckpointError,
     checkpoint_hash,
     read_card,
-    save_encoder,
+    save_checkpoint,
 )
 
 
 @pytest.fixture
 def folder(tiny, tmp_path):
-    save_encoder(tiny, tmp_path / "tiny", {"sigma": 0.01})
+    save_checkpoint(tiny, tmp_path / "tiny", {"sigma": 0.01})
     return tmp_path / "tiny"
 
 
@@ -30,7 +30,7 @@ def test_hash_changes_with_weights_and_config(tiny, folder):
     before = checkpoint_hash(folder)
     with torch.no_grad():
         next(tiny.parameters()).add_(1)
-    save_encoder(tiny, folder, {})
+    save_checkpoint(tiny, folder, {})
     after = checkpoint_hash(folder)
     (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + "\n")
     assert len({before, after, checkpoint_hash(folder)}) == 3

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import voxcert
-from voxcert.encoders.checkpoint import CheckpointError, save_encoder
+from voxcert.encoders.checkpoint import CheckpointError, save_checkpoint
 from voxcert.encoders.deep_speaker import DeepSpeaker, MelEnergies, load_deep_speaker
 
 # The layers as deep-speaker names them, in the order in which it builds them, for a network that is 4 channels wide.
@@ -111,7 +111,7 @@ def test_the_classifier_of_pre_training_is_dropped(tiny, tmp_path, waveform):
 
 
 def test_checkpoint_folder_round_trip(tiny, tmp_path, waveform):
-    save_encoder(tiny, tmp_path / "folder", {})
+    save_checkpoint(tiny, tmp_path / "folder", {})
     assert torch.equal(voxcert.load_encoder(tmp_path / "folder")(waveform), tiny(waveform))
 
 

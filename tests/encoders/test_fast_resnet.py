@@ -8,7 +8,7 @@ from torchaudio.transforms import MelSpectrogram
 
 import voxcert
 from golden import golden_names, golden_state, golden_tensors
-from voxcert.encoders.checkpoint import CheckpointError, save_encoder
+from voxcert.encoders.checkpoint import CheckpointError, save_checkpoint
 from voxcert.encoders.fast_resnet import FastResNet34, StandardizedLogMel, load_voxceleb_trainer
 
 PUBLISHED = {
@@ -125,7 +125,7 @@ def test_every_layout_of_the_trainer_loads(variant, layout, tiny, tmp_path, wave
 
 @variants
 def test_checkpoint_folder_round_trip(variant, tiny, tmp_path, waveform):
-    save_encoder(tiny, tmp_path / "folder", {})
+    save_checkpoint(tiny, tmp_path / "folder", {})
     assert torch.equal(voxcert.load_encoder(tmp_path / "folder")(waveform), tiny(waveform))
 
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import voxcert
-from voxcert.encoders.checkpoint import CheckpointError, build_encoder, save_encoder
+from voxcert.encoders.checkpoint import CheckpointError, build_encoder, save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.encoders.loading import PUBLISHED, encoder_hash, is_checkpoint, load_weights
 
 
 @pytest.fixture
 def folder(tiny, tmp_path):
-    save_encoder(tiny, tmp_path / "tiny", {})
+    save_checkpoint(tiny, tmp_path / "tiny", {})
     return tmp_path / "tiny"
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import voxcert
-from voxcert.encoders.checkpoint import CheckpointError, build_encoder, save_encoder
+from voxcert.encoders.checkpoint import CheckpointError, build_encoder, save_checkpoint
 
 pytest.importorskip("pyannote.audio")
 
@@ -66,7 +66,7 @@ def test_a_row_is_the_single_call(package, folder, waveform):
 @torch.no_grad()
 def test_exported_it_needs_no_pickle(folder, waveform, tmp_path):
     encoder = voxcert.load_encoder(folder)
-    save_encoder(encoder, tmp_path / "exported", {})
+    save_checkpoint(encoder, tmp_path / "exported", {})
     torch.testing.assert_close(
         voxcert.load_encoder(tmp_path / "exported")(waveform), encoder(waveform), atol=1e-6, rtol=0
     )

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 import voxcert
 from golden import golden_names, golden_state, golden_tensors
-from voxcert.encoders.checkpoint import CheckpointError, save_encoder
+from voxcert.encoders.checkpoint import CheckpointError, save_checkpoint
 from voxcert.encoders.sincnet import SincNet, load_sincnet
 from voxcert.encoders.sincnet_network import SincConvolution
 
@@ -140,7 +140,7 @@ def test_files_of_the_first_release_load(tiny, tmp_path, waveform):
 
 
 def test_checkpoint_folder_round_trip(tiny, tmp_path, waveform):
-    save_encoder(tiny, tmp_path / "folder", {})
+    save_checkpoint(tiny, tmp_path / "folder", {})
     assert torch.equal(voxcert.load_encoder(tmp_path / "folder")(waveform), tiny(waveform))
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMForXVector
 
 import voxcert
-from voxcert.encoders.checkpoint import CheckpointError, save_encoder
+from voxcert.encoders.checkpoint import CheckpointError, save_checkpoint
 from voxcert.encoders.loading import load_weights
 from voxcert.encoders.wavlm import WavLM
 
@@ -92,7 +92,7 @@ def test_a_row_is_the_single_call(waveform):
 @torch.no_grad()
 def test_exported_it_needs_no_transformers_folder(published, waveform, tmp_path):
     encoder = voxcert.load_encoder(tmp_path / "wavlm")
-    save_encoder(encoder, tmp_path / "exported", {})
+    save_checkpoint(encoder, tmp_path / "exported", {})
     torch.testing.assert_close(
         voxcert.load_encoder(tmp_path / "exported")(waveform), encoder(waveform), atol=1e-6, rtol=0
     )

@@ -9,7 +9,7 @@ from wespeaker_golden import assert_hears
 
 from voxcert import load_encoder
 from voxcert.encoders.campplus import CAMPPlus
-from voxcert.encoders.checkpoint import CheckpointError, build_encoder, load_checkpoint, save_encoder
+from voxcert.encoders.checkpoint import CheckpointError, build_encoder, load_checkpoint, save_checkpoint
 from voxcert.encoders.wespeaker import load_wespeaker, read_model
 
 SIZE = {"growth_rate": 4, "bn_size": 2, "init_channels": 8}
@@ -77,7 +77,7 @@ def test_the_mandarin_model_hears_povey_windows_and_waveforms_below_one(tmp_path
     write_config(tmp_path, recipe(model_args=SIZE | {"embed_dim": 192}))
     encoder = load_wespeaker(tmp_path)
     assert_hears(encoder, waveform, "povey", 1.0)
-    save_encoder(encoder, tmp_path / "exported", {})
+    save_checkpoint(encoder, tmp_path / "exported", {})
     assert_hears(load_checkpoint(tmp_path / "exported"), waveform, "povey", 1.0)
 
 

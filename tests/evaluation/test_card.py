@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from voxcert.encoders.checkpoint import checkpoint_hash, read_card, save_encoder
+from voxcert.encoders.checkpoint import checkpoint_hash, read_card, save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.evaluation.card import add_metrics, render
 from voxcert.evaluation.report import summarize
@@ -17,7 +17,7 @@ CARD = {"license": "apache-2.0", "parameters": 1_500_000, "training": {}, "attri
 def folder(tmp_path):
     torch.manual_seed(0)
     encoder = ECAPA(channels=8, mfa_channels=24, dim=8, attention_channels=4, se_channels=4, res2net_scale=4)
-    save_encoder(encoder, tmp_path / "mini", CARD)
+    save_checkpoint(encoder, tmp_path / "mini", CARD)
     return tmp_path / "mini"
 
 

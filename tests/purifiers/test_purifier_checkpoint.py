@@ -2,15 +2,15 @@ import pytest
 import torch
 import yaml
 
-from voxcert.encoders.checkpoint import CheckpointError, save_encoder
-from voxcert.purifiers.checkpoint import build_purifier, load_matching, load_purifier, save_purifier
+from voxcert.encoders.checkpoint import CheckpointError, save_checkpoint
+from voxcert.purifiers.checkpoint import build_purifier, load_matching, load_purifier
 from voxcert.purifiers.diffusion import OneShotDenoiser
 
 
 @pytest.mark.parametrize("conditional", [True, False])
 def test_round_trip(make, spectral, waveform, tmp_path, conditional):
     purifier = make(spectral, conditional, steps="fast", start=3, data_std=0.06, seed=4)
-    save_purifier(purifier, tmp_path, {"license": "apache-2.0"})
+    save_checkpoint(purifier, tmp_path, {"license": "apache-2.0"})
     assert sorted(file.name for file in tmp_path.iterdir()) == ["card.json", "config.yaml", "model.safetensors"]
     loaded, text = load_purifier(tmp_path), torch.randn(3, 768)
     assert loaded.config == purifier.config
@@ -20,17 +20,17 @@ def test_round_trip(make, spectral, waveform, tmp_path, conditional):
 
 def test_a_denoiser_is_a_purifier_too(make, spectral, waveform, tmp_path):
     denoiser = OneShotDenoiser(make(spectral, False, data_std=0.1), 0.05)
-    save_purifier(denoiser, tmp_path, {})
+    save_checkpoint(denoiser, tmp_path, {})
     assert torch.equal(load_purifier(tmp_path)(waveform), denoiser(waveform))
 
 
 def test_other_folders_are_refused(make, tmp_path, encoder):
     with pytest.raises(CheckpointError, match="is not the checkpoint folder of a purifier: .*No such file"):
         load_purifier(tmp_path)
-    save_encoder(encoder, tmp_path, {})
+    save_checkpoint(encoder, tmp_path, {})
     with pytest.raises(CheckpointError, match="class_path must be in voxcert.purifiers, got 'voxcert.encoders"):
         load_purifier(tmp_path)
-    save_purifier(make(), tmp_path, {})
+    save_checkpoint(make(), tmp_path, {})
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
     config["init_args"]["network"]["init_args"]["channels"] = 9
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
@@ -63,11 +63,11 @@ def test_weights_go_over_to_a_purifier_with_more(make, spectral, waveform, tmp_p
     small, large = make(spectral, False), make(spectral, True)
     with torch.no_grad():
         small.network.mix.weight.fill_(0.5)
-    save_purifier(small, tmp_path, {})
+    save_checkpoint(small, tmp_path, {})
     before = large.network.conditioner.head.weight.clone()
     load_matching(large, tmp_path)
     assert (large.network.mix.weight == 0.5).all()
     assert torch.equal(large.network.conditioner.head.weight, before)
-    save_purifier(large, tmp_path, {})
+    save_checkpoint(large, tmp_path, {})
     with pytest.raises(CheckpointError, match="has weights that do not fit the purifier to train: network.conditioner"):
         load_matching(small, tmp_path)

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from voxcert.encoders.checkpoint import save_encoder
+from voxcert.encoders.checkpoint import save_checkpoint
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.losses import Consistency, Stability
 from voxcert.training.noise import Fixed
@@ -40,7 +40,7 @@ def test_stability_classifies_the_clean_view_alone(encoder, data, trainer):
 
 
 def test_frozen_modules_stay_with_their_statistics(encoder, data, trainer, tmp_path):
-    save_encoder(encoder, tmp_path / "start", {})
+    save_checkpoint(encoder, tmp_path / "start", {})
     options = {"noise": Fixed(0.01), "init_from": str(tmp_path / "start")}
     module = EncoderModule(encoder, 4, freeze=["encoder.network.blocks"], **options)
     with pytest.raises(ValueError, match=r"freeze must name modules such as encoder.network, got 'encoder.blocks'"):
@@ -76,7 +76,7 @@ def test_starts_from_a_checkpoint_folder(encoder, tmp_path):
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.add_(0.5)
-    save_encoder(encoder, tmp_path, {})
+    save_checkpoint(encoder, tmp_path, {})
     fresh = type(encoder)(**encoder.config["init_args"])
     module = EncoderModule(fresh, 4, init_from=str(tmp_path))
     for name, value in encoder.state_dict().items():

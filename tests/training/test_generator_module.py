@@ -7,12 +7,12 @@ import yaml
 
 from voxcert.attacks import Margin
 from voxcert.attacks.generator import ssed
-from voxcert.attacks.generator_checkpoint import load_generator, save_generator
+from voxcert.attacks.generator_checkpoint import load_generator
 from voxcert.attacks.generator_network import SaliencyGenerator
 from voxcert.cli import train
 from voxcert.data import write_manifest
 from voxcert.encoders.base import enroll
-from voxcert.encoders.checkpoint import load_checkpoint, read_card, save_encoder
+from voxcert.encoders.checkpoint import load_checkpoint, read_card, save_checkpoint
 from voxcert.training.export import export
 from voxcert.training.generator_losses import angular_loss, norm_loss, saliency_loss
 from voxcert.training.generator_module import GeneratorModule
@@ -23,7 +23,7 @@ SIZES = {"channels": [4, 6, 8], "strides": [4, 2, 2], "dilations": [1]}
 @pytest.fixture
 def victim(encoder, tmp_path):
     """Folder of a tiny encoder with random weights."""
-    save_encoder(encoder, tmp_path / "victim", {})
+    save_checkpoint(encoder, tmp_path / "victim", {})
     return str(tmp_path / "victim")
 
 
@@ -129,7 +129,7 @@ def test_starts_from_another_generator(make, tmp_path):
     other = make().generator
     with torch.no_grad():
         other.encoder[0][0].weight.fill_(0.5)
-    save_generator(other, tmp_path / "other", {})
+    save_checkpoint(other, tmp_path / "other", {})
     started = make(init_from=str(tmp_path / "other")).generator
     for name, value in other.state_dict().items():
         assert torch.equal(value, started.state_dict()[name]), name

@@ -4,7 +4,7 @@ import yaml
 
 from voxcert.cli import train
 from voxcert.data import write_manifest
-from voxcert.encoders.checkpoint import read_card, save_encoder
+from voxcert.encoders.checkpoint import read_card, save_checkpoint
 from voxcert.purifiers import load_purifier
 from voxcert.training.export import export
 
@@ -31,7 +31,7 @@ PURIFIER = {
 
 def test_command_line_and_export(espeak, encoder, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py"])
-    save_encoder(encoder, tmp_path / "victim", {})
+    save_checkpoint(encoder, tmp_path / "victim", {})
     write_manifest(espeak.utterances(), tmp_path / "manifest.csv")
     corpus = {"class_path": "voxcert.data.Manifest", "init_args": {"path": str(tmp_path / "manifest.csv")}}
     crops = {"crop_seconds": 0.5, "train_crop_seconds": 0.5, "batch_size": 4, "num_enroll": 2}

@@ -6,7 +6,7 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 
 from voxcert.attacks import pgd
 from voxcert.encoders.base import enroll
-from voxcert.encoders.checkpoint import CheckpointError, load_checkpoint, save_encoder
+from voxcert.encoders.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from voxcert.evaluation.recognition import equal_error_rate
 from voxcert.purifiers import (
     Conditioner,
@@ -15,7 +15,6 @@ from voxcert.purifiers import (
     OneShotDenoiser,
     PurificationScheduler,
     SpectralDiffWave,
-    save_purifier,
 )
 from voxcert.training.noise import Fixed, LogUniform
 from voxcert.training.purifier_module import PurifierModule
@@ -35,7 +34,7 @@ def purifier(conditional=True, **settings):
 @pytest.fixture
 def victim(encoder, tmp_path):
     """Folder of a tiny encoder with random weights."""
-    save_encoder(encoder, tmp_path / "victim", {})
+    save_checkpoint(encoder, tmp_path / "victim", {})
     return str(tmp_path / "victim")
 
 
@@ -200,7 +199,7 @@ def test_resumed_training_takes_the_same_steps(data, trainer, tmp_path):
 
 def test_init_from(tmp_path):
     small = purifier(False)
-    save_purifier(small, tmp_path, {})
+    save_checkpoint(small, tmp_path, {})
     torch.manual_seed(5)
     large = DiffusionPurifier(
         SpectralDiffWave(Conditioner(num_mels=12, dim=8, num_heads=2), **SMALL), PurificationScheduler()

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from voxcert.attacks.generator_network import SaliencyGenerator
-from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError, write_card
+from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError
 
 CLASS_PATH = f"{SaliencyGenerator.__module__}.{SaliencyGenerator.__qualname__}"
 
@@ -27,24 +27,8 @@ def build_generator(config: dict[str, Any]) -> SaliencyGenerator:
         raise CheckpointError(f"init_args of {CLASS_PATH} do not fit: {error}") from error
 
 
-def save_generator(generator: SaliencyGenerator, folder: str | Path, card: dict[str, Any]) -> None:
-    """Writes a checkpoint folder.
-
-    Args:
-        generator: The trained generator; its epsilon and target are kept.
-        folder: Created if missing.
-        card: What it was trained on and what was measured; JSON.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
-    (folder / CONFIG).write_text(yaml.safe_dump(generator.config, sort_keys=False))
-    write_card(folder, card)
-
-
 def load_generator(folder: str | Path) -> SaliencyGenerator:
-    """Loads a generator from a folder that `save_generator` wrote, in eval mode, on the CPU.
+    """Loads a generator from a folder that `save_checkpoint` wrote, in eval mode, on the CPU.
 
     Raises:
         CheckpointError: If the folder or a file is missing or of another kind, or if the weights do not fit.

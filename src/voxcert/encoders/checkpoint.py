@@ -16,7 +16,7 @@ import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from voxcert.encoders.base import Encoder
 
@@ -55,19 +55,19 @@ def build_encoder(config: dict[str, Any]) -> Encoder:
         raise CheckpointError(f"init_args of {path} do not fit: {error}") from error
 
 
-def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any]) -> None:
+def save_checkpoint(network: nn.Module, folder: str | Path, card: dict[str, Any]) -> None:
     """Writes a checkpoint folder.
 
     Args:
-        encoder: The trained encoder.
+        network: What was trained: an encoder, or anything else that has a `config`.
         folder: Created if missing.
         card: What it was trained on and what was measured; JSON.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
-    (folder / CONFIG).write_text(yaml.safe_dump(encoder.config, sort_keys=False))
+    (folder / CONFIG).write_text(yaml.safe_dump(network.config, sort_keys=False))
     write_card(folder, card)
 
 
@@ -85,7 +85,7 @@ def load_checkpoint(folder: str | Path) -> Encoder:
     """Loads an encoder from a checkpoint folder of this project, in eval mode, on the CPU.
 
     Args:
-        folder: A folder written by `save_encoder` (`voxcert export`).
+        folder: A folder written by `save_checkpoint` (`voxcert export`).
 
     Raises:
         CheckpointError: If the folder or a file is missing, if the weights are not safetensors (a pickle is never

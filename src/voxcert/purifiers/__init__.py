@@ -5,7 +5,7 @@ Filters need no training; `load_purifier` loads what diffuses. What is said may 
 """
 
 from voxcert.purifiers.base import TEXT_DIM, Purifier
-from voxcert.purifiers.checkpoint import load_purifier, save_purifier
+from voxcert.purifiers.checkpoint import load_purifier
 from voxcert.purifiers.conditioner import Conditioner
 from voxcert.purifiers.conditioning import Aud2Vec, AudioLanguageModel, SpeechRecognition
 from voxcert.purifiers.diffusion import DiffusionPurifier, OneShotDenoiser
@@ -36,5 +36,4 @@ __all__ = [
     "SpeechRecognition",
     "TextEmbedder",
     "load_purifier",
-    "save_purifier",
 ]

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError, write_card
+from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError
 from voxcert.purifiers.base import Purifier
 from voxcert.purifiers.conditioner import Conditioner
 from voxcert.purifiers.networks import NoisePredictor
@@ -34,24 +34,8 @@ def build_purifier(config: dict[str, Any]) -> Purifier:
     return purifier
 
 
-def save_purifier(purifier: Purifier, folder: str | Path, card: dict[str, Any]) -> None:
-    """Writes a checkpoint folder.
-
-    Args:
-        purifier: The trained purifier.
-        folder: Created if missing.
-        card: What it was trained on and what was measured; JSON.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in purifier.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
-    (folder / CONFIG).write_text(yaml.safe_dump(purifier.config, sort_keys=False))
-    write_card(folder, card)
-
-
 def load_purifier(folder: str | Path) -> Purifier:
-    """Loads a purifier from a folder that `save_purifier` wrote, in eval mode, on the CPU.
+    """Loads a purifier from a folder that `save_checkpoint` wrote, in eval mode, on the CPU.
 
     Raises:
         CheckpointError: If the folder or a file is missing or of another kind, or if the weights do not fit.

@@ -4,33 +4,20 @@ The folder needs neither Lightning nor the run it came from: `voxcert.load_encod
 and `voxcert.purifiers.load_purifier` take it. An encoder's README follows the model cards of the Hugging Face hub.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from torch import nn
 
-from voxcert.attacks.generator_checkpoint import build_generator, save_generator
-from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError, build_encoder, read_pickled, save_encoder
+from voxcert.attacks.generator_checkpoint import build_generator
+from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError, build_encoder, read_pickled, save_checkpoint
 from voxcert.encoders.loading import is_checkpoint, load_encoder
 from voxcert.evaluation.card import write_readme
-from voxcert.purifiers.checkpoint import build_purifier, save_purifier
+from voxcert.purifiers.checkpoint import build_purifier
 
-
-class Kind(NamedTuple):
-    """What a run trains: how it is built from its config, and how it is written to a folder with a card."""
-
-    build: Callable[[dict[str, Any]], nn.Module]
-    save: Callable[[Any, str | Path, dict[str, Any]], None]
-
-
-KINDS = {
-    "encoder": Kind(build_encoder, save_encoder),
-    "generator": Kind(build_generator, save_generator),
-    "purifier": Kind(build_purifier, save_purifier),
-}
-"""By the name that the LightningModule has for it; its checkpoints hold `NAME_config`."""
+BUILDERS = {"encoder": build_encoder, "generator": build_generator, "purifier": build_purifier}
+"""What a run can train, by the name that the LightningModule has for it; its checkpoints hold `NAME_config`."""
 
 
 def export(
@@ -82,7 +69,7 @@ def export(
         "attribution": attribution,
         "metrics": [],
     }
-    KINDS[kind].save(network, target, card)
+    save_checkpoint(network, target, card)
     if kind == "encoder":
         write_readme(target)
     return target
@@ -98,11 +85,11 @@ def _read_lightning(path: Path) -> tuple[str, nn.Module, dict[str, Any]]:
         raise CheckpointError(f"checkpoint {path} does not exist, or is a folder of nothing that anyone published")
     checkpoint = read_pickled(path)
     known = checkpoint.keys() if isinstance(checkpoint, dict) else ()
-    kind = next((name for name in KINDS if {f"{name}_config", "state_dict"} <= set(known)), None)
+    kind = next((name for name in BUILDERS if {f"{name}_config", "state_dict"} <= set(known)), None)
     if kind is None:
-        wanted = ", ".join(f"{name}_config" for name in KINDS)
+        wanted = ", ".join(f"{name}_config" for name in BUILDERS)
         raise CheckpointError(f"{path} has no state_dict with one of {wanted}: it was not written by train.py")
-    network, prefix = KINDS[kind].build(checkpoint[f"{kind}_config"]), f"{kind}."
+    network, prefix = BUILDERS[kind](checkpoint[f"{kind}_config"]), f"{kind}."
     state = {name[len(prefix) :]: value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)}
     try:
         network.load_state_dict(state)
