@@ -4,7 +4,7 @@ import torch
 from voxcert.attacks import Attack, Margin
 from voxcert.attacks.generator import ssed
 from voxcert.attacks.generator_checkpoint import load_generator
-from voxcert.attacks.generator_network import Residual, SaliencyGenerator
+from voxcert.attacks.generator_network import Residual, SaliencyGenerator, Spectrum, log_magnitude
 from voxcert.encoders.base import Encoder, Recognizer
 from voxcert.encoders.checkpoint import CheckpointError, save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
@@ -37,9 +37,10 @@ def waveforms(batch=2, time=1000):
     return 0.1 * torch.randn(batch, time, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.parametrize("window", [None, 64])
 @pytest.mark.parametrize("time", [16, 17, 1001, 1002, 1003])
-def test_any_length_keeps_its_shape_and_its_bounds(time):
-    noise, saliency = network()(waveforms(2, time))
+def test_any_length_keeps_its_shape_and_its_bounds(time, window):
+    noise, saliency = network(window=window)(waveforms(2, time))
     assert noise.shape == saliency.shape == (2, time)
     assert noise.abs().max() <= 1
     assert saliency.min() >= 0
@@ -64,6 +65,28 @@ def test_the_default_size_is_that_of_the_image_generator():
     assert sum(parameter.numel() for parameter in default.parameters()) == convolutions + norms + 2 * decoder
     assert sum(isinstance(part, Residual) for part in default.modules()) == 6
     assert default.multiple == 4
+
+
+@pytest.mark.parametrize("time", [50, 1000, 1013])
+def test_the_spectrum_is_inverted(time):
+    spectrum, x = Spectrum(64), waveforms(2, time)
+    torch.testing.assert_close(spectrum.inverse(spectrum(x), time), x)
+    assert spectrum(x).shape == (2, 33, time // 16 + 1)
+
+
+def test_gains_of_a_spectrum_filter_the_waveform():
+    """Equal gains at all frequencies and times give the waveform back, under the tanh."""
+    net, x = network(window=64), waveforms()
+    last = net.noise[-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.fill_(0.5)
+    torch.testing.assert_close(net(x)[0], (0.5 * x).tanh())
+
+
+def test_how_loud_speech_is_does_not_matter_to_a_spectrum():
+    x = 1000 * waveforms()  # far above the floor of the logarithm
+    torch.testing.assert_close(log_magnitude(Spectrum(64)(x)), log_magnitude(Spectrum(64)(2 * x)), atol=1e-3, rtol=0)
 
 
 def test_without_saliency_everything_matters():
@@ -109,14 +132,14 @@ def test_only_the_target_it_was_trained_for(recognizer):
         ssed(recognizer, waveforms(), torch.tensor([1, 1]), network=net)
 
 
-@pytest.mark.parametrize("settings", [{"channels": [1, 2]}, {"strides": [1, 0, 2]}, {"epsilon": 0}])
+@pytest.mark.parametrize("settings", [{"channels": [1, 2]}, {"strides": [1, 0, 2]}, {"epsilon": 0}, {"window": 30}])
 def test_sizes_that_make_no_sense(settings):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must be"):
         SaliencyGenerator(**settings)
 
 
 def test_round_trip_and_attack_from_a_folder(recognizer, tmp_path):
-    net = network(target="eve", epsilon=0.03, strides=[4, 2, 2])
+    net = network(target="eve", epsilon=0.03, strides=[4, 2, 2], window=64)
     net.epsilon = 0.01
     save_checkpoint(net, tmp_path, {"license": "apache-2.0"})
     assert sorted(file.name for file in tmp_path.iterdir()) == ["card.json", "config.yaml", "model.safetensors"]

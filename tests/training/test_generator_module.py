@@ -6,6 +6,7 @@ import torch
 import yaml
 
 from voxcert.attacks import Margin
+from voxcert.attacks.budgets import norms, snr_at_epsilon
 from voxcert.attacks.generator import ssed
 from voxcert.attacks.generator_checkpoint import load_generator
 from voxcert.attacks.generator_network import SaliencyGenerator
@@ -56,10 +57,32 @@ def test_saliency_loss_by_hand():
 
 
 def test_norm_losses_by_hand():
-    perturbation = torch.tensor([[0.5, -0.25, 0.1, 0.0]])
-    assert norm_loss(perturbation, "literal") == pytest.approx(0.25**2 / 4)
-    assert norm_loss(perturbation, "hinge") == pytest.approx((0.25 + 0.0625 + 0.01) / 4)
-    assert norm_loss(perturbation, "hinge", 0.2) == pytest.approx((0.3**2 + 0.05**2) / 4)
+    waveform, perturbation = torch.tensor([[0.3, -0.3, 0.3, -0.3]]), torch.tensor([[0.5, -0.25, 0.1, 0.0]])
+    forged, energy = waveform + perturbation, 0.25 + 0.0625 + 0.01
+    assert norm_loss(waveform, forged, "literal") == pytest.approx(0.25**2 / 4)
+    assert norm_loss(waveform, forged, "hinge") == pytest.approx(energy / 4)
+    assert norm_loss(waveform, forged, "hinge", 0.2) == pytest.approx((0.3**2 + 0.05**2) / 4)
+    assert norm_loss(waveform, forged, "relative") == pytest.approx(energy / 4 / 0.09)
+
+
+def test_relative_norm_is_the_inverse_of_the_ratio_of_signal_to_noise_until_silence():
+    waveform, perturbation = torch.randn(3, 100), 0.01 * torch.randn(3, 100)
+    loud, quiet = waveform, 0.1 * waveform
+    expected = (10 ** (-snr_at_epsilon(waveform, norms(perturbation, "l2")) / 10)).mean()
+    torch.testing.assert_close(norm_loss(loud, loud + perturbation, "relative"), expected)
+    torch.testing.assert_close(norm_loss(quiet, quiet + 0.1 * perturbation, "relative"), expected)
+    silent = torch.zeros(1, 100)
+    assert norm_loss(silent, silent + 0.001, "relative") == pytest.approx(1e-6 / 1e-5)
+
+
+def test_beyond_kappa_the_speaker_loss_gains_nothing(make, encoder):
+    module, waveform = make(kappa=0.05, norm_weight=0.0), 0.1 * torch.randn(4, 4000)
+    module._victims.append(enroll(encoder.eval().requires_grad_(False), [{"waveform": waveform, "speaker": [*"abcd"]}]))
+    margins = torch.tensor([0.2, -0.01, -0.05, -0.3])
+    object.__setattr__(module.objective, "loss", lambda scores, labels, targeted: margins)
+    module.generator.target = "a"
+    terms, _ = module._terms(waveform, module._training_targets(4))
+    assert terms["speaker"] == pytest.approx((0.2 - 0.01 - 0.05 - 0.05) / 4)
 
 
 def test_angular_loss_by_hand():

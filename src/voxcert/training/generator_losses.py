@@ -8,7 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-NormLoss = Literal["hinge", "literal"]
+NormLoss = Literal["hinge", "literal", "relative"]
+
+SILENCE = 1e-5
+"""Power below which speech counts as silent (-50 dB): a crop of a pause does not rule a batch."""
 
 
 def saliency_loss(saliency: Tensor) -> Tensor:
@@ -26,20 +29,27 @@ def saliency_loss(saliency: Tensor) -> Tensor:
     return torch.linalg.vector_norm(stretched, dim=-1).mean()
 
 
-def norm_loss(perturbation: Tensor, kind: NormLoss, threshold: float = 0.0) -> Tensor:
-    """L_norm, in the two readings that the paper allows; means over samples and batch.
+def norm_loss(waveform: Tensor, forged: Tensor, kind: NormLoss, threshold: float = 0.0) -> Tensor:
+    """L_norm, in the two readings that the paper allows and one that it does not; mean over the batch.
 
     As printed, max(x - x', 0)^2 sees only what is subtracted from the waveform ("literal"). The code of the generator
-    that the paper compares with has max(|x' - x| - threshold, 0)^2 ("hinge").
+    that the paper compares with has max(|x' - x| - threshold, 0)^2 ("hinge"). What the paper reports is the ratio of
+    signal to noise, so that quiet speech should be changed less than loud speech; "relative" is its inverse, the
+    power of x' - x over that of x.
 
     Args:
-        perturbation: x' - x, shape (batch, time).
-        kind: "hinge" or "literal".
+        waveform: x, shape (batch, time).
+        forged: x', shape (batch, time).
+        kind: "hinge", "literal" or "relative".
         threshold: Amplitude that costs nothing; "hinge" alone has it.
     """
+    perturbation = forged - waveform
     if kind == "literal":
         return (-perturbation).clamp(min=0).square().mean()
-    return (perturbation.abs() - threshold).clamp(min=0).square().mean()
+    if kind == "hinge":
+        return (perturbation.abs() - threshold).clamp(min=0).square().mean()
+    power = waveform.square().mean(dim=-1).clamp(min=SILENCE)
+    return (perturbation.square().mean(dim=-1) / power).mean()
 
 
 def angular_loss(embedding: Tensor, source: Tensor) -> Tensor:

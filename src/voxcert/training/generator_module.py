@@ -3,6 +3,7 @@
 Yao et al. 2022, eq. (4): L = lambda_f L_f + lambda_n L_norm + lambda_s L_speaker + lambda_a L_angular.
 """
 
+import math
 import zlib
 
 import lightning as L
@@ -36,7 +37,9 @@ class GeneratorModule(L.LightningModule):
             for a generator that is told whom: it needs `target_dim`, the size of the victim's embeddings.
         init_from: Checkpoint folder of a generator of the same size to start from.
         num_enrolled: Speakers to enrol, drawn with `seed`; all when null.
-        norm: Reading of L_norm, "hinge" or "literal".
+        kappa: Margin, in scores, by which the target is to win; the speaker loss gains nothing beyond it. Infinite in
+            the paper, where easy voices may get ever louder perturbations while hard ones fail.
+        norm: Reading of L_norm, "hinge" or "literal", or "relative" to the power of the speech.
         norm_threshold: Amplitude that costs nothing under "hinge".
         saliency_weight: Lambda_f.
         norm_weight: Lambda_n.
@@ -46,7 +49,7 @@ class GeneratorModule(L.LightningModule):
         seed: Of the choice of enrolled speakers and target.
 
     Raises:
-        ValueError: If a weight is negative, or what is in `init_from` is of another size.
+        ValueError: If a weight or kappa is negative, or what is in `init_from` is of another size.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class GeneratorModule(L.LightningModule):
         target: str = RANDOM,
         init_from: str | None = None,
         num_enrolled: int | None = None,
+        kappa: float = math.inf,
         norm: NormLoss = "hinge",
         norm_threshold: float = 0.0,
         saliency_weight: float = 1e-4,
@@ -68,7 +72,7 @@ class GeneratorModule(L.LightningModule):
     ):
         super().__init__()
         self.save_hyperparameters(ignore=["generator", "objective"])
-        for name in ("saliency_weight", "norm_weight", "speaker_weight", "angular_weight"):
+        for name in ("kappa", "saliency_weight", "norm_weight", "speaker_weight", "angular_weight"):
             if not self.hparams[name] >= 0:
                 raise ValueError(f"{name} must be at least 0, got {self.hparams[name]}")
         self.generator, self.objective = generator, objective
@@ -156,8 +160,9 @@ class GeneratorModule(L.LightningModule):
         scores = embedding @ self.victim.prototypes.T
         terms = {
             "saliency": weight.saliency_weight * saliency_loss(saliency),
-            "norm": weight.norm_weight * norm_loss(forged - waveform, weight.norm, weight.norm_threshold),
-            "speaker": weight.speaker_weight * self.objective.loss(scores, target, True).mean(),
+            "norm": weight.norm_weight * norm_loss(waveform, forged, weight.norm, weight.norm_threshold),
+            "speaker": weight.speaker_weight
+            * self.objective.loss(scores, target, True).clamp(min=-weight.kappa).mean(),
             "angular": weight.angular_weight * angular_loss(embedding, source),
         }
         return terms, scores
