@@ -1,5 +1,6 @@
 """What tests of several packages listen to: real speech where it is at hand, and synthetic voices everywhere."""
 
+import json
 import os
 from pathlib import Path
 
@@ -37,3 +38,23 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
     save_checkpoint(ECAPA(**TINY), folder, card)
     return folder
+
+
+@pytest.fixture(scope="session")
+def speech_recognizer(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a speech recognizer of transformers with random weights and four letters."""
+    from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("speech_recognizer")
+    (folder / "letters.json").write_text(json.dumps({"<pad>": 0, "|": 1, "<unk>": 2, "a": 3, "b": 4}))
+    Wav2Vec2CTCTokenizer(str(folder / "letters.json")).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    layers = {"conv_dim": [8, 8], "conv_stride": [20, 16], "conv_kernel": [20, 16], "num_feat_extract_layers": 2}
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = Wav2Vec2Config(vocab_size=5, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, **layers, **sizes)
+    network = Wav2Vec2ForCTC(config)
+    with torch.no_grad():
+        network.lm_head.bias[:3] -= 10  # it writes letters rather than nothing
+    network.save_pretrained(folder)
+    return str(folder)

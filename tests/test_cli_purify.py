@@ -8,11 +8,18 @@ import torch
 import yaml
 
 from voxcert.cli import main
-from voxcert.encoders.checkpoint import checkpoint_hash
+from voxcert.encoders.checkpoint import checkpoint_hash, save_checkpoint
 from voxcert.encoders.loading import encoder_hash
 from voxcert.evaluation.attack_rows import read_attacks
+from voxcert.evaluation.purifying import purify_long
 from voxcert.evaluation.run_folder import read_run
-from voxcert.purifiers import AddNoise, GaussianFilter
+from voxcert.purifiers import AddNoise, GaussianFilter, HashedText
+from voxcert.purifiers.checkpoint import load_purifier
+from voxcert.purifiers.conditioner import Conditioner
+from voxcert.purifiers.conditioning import SpeechRecognition
+from voxcert.purifiers.diffusion import DiffusionPurifier
+from voxcert.purifiers.networks import SpectralDiffWave
+from voxcert.purifiers.schedule import PurificationScheduler
 
 SPEAKERS = [f"speaker{number}" for number in range(4)]
 
@@ -210,6 +217,63 @@ def test_purify_writes_the_same_names_and_says_what_failed(voices, tmp_path, cap
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     other = ["purify", "--inputs", inputs, "--output_dir", tmp_path / "out", *purifier[:-1], 3]
     assert "purifier.init_args.std is 2.0 there, got 3.0" in message(capsys, *other)
+
+
+@pytest.fixture
+def reader(tmp_path):
+    """Folder of a diffusion purifier that reads, with random weights that do something."""
+    torch.manual_seed(0)
+    sizes = {"channels": 8, "num_layers": 2, "dilation_cycle": 2, "step_dim": 16}
+    network = SpectralDiffWave(Conditioner(num_mels=12, dim=8, num_heads=2), **sizes)
+    for parameter in network.parameters():
+        if not parameter.any():  # the last layers start at zero
+            torch.nn.init.normal_(parameter, std=0.1)
+    purifier = DiffusionPurifier(network, PurificationScheduler(conditional=True))
+    save_checkpoint(purifier, tmp_path / "reader", {})
+    return str(tmp_path / "reader")
+
+
+@pytest.fixture
+def words(speech_recognizer):
+    """What a purifier that reads is told what it hears by."""
+    transcriber = "voxcert.purifiers.conditioning.SpeechRecognition"
+    return {
+        "text_embedder": {"class_path": "voxcert.purifiers.text.HashedText"},
+        "transcriber": {
+            "class_path": transcriber,
+            "init_args": {"model": speech_recognizer, "local_files_only": True},
+        },
+    }
+
+
+def test_purifies_by_what_is_heard(reader, words, speech_recognizer, voices, tmp_path):
+    (tmp_path / "words.yaml").write_text(yaml.safe_dump(words))
+    source = voices / SPEAKERS[0] / "0.wav"
+    told = ["--config", tmp_path / "words.yaml"]
+    for name, extra in (("deaf", []), ("heard", told)):
+        run("purify", "--inputs", f"[{source}]", "--purifier", reader, "--output_dir", tmp_path / name, *extra)
+    row = json.loads((tmp_path / "heard" / "rows.jsonl").read_text())
+    waveform = torch.from_numpy(soundfile.read(source, dtype="float32")[0])
+    (text,) = SpeechRecognition(speech_recognizer, local_files_only=True)(waveform[None])
+    assert row["text"] == text != ""
+    heard, deaf = (torch.from_numpy(soundfile.read(tmp_path / name / "0.wav")[0]).float() for name in ("heard", "deaf"))
+    purifier = load_purifier(reader)
+    with torch.no_grad():
+        expected = purify_long(purifier, waveform, HashedText()([text]), 16_000 * 20)
+    torch.testing.assert_close(heard, expected, atol=1e-4, rtol=0)
+    assert not torch.allclose(heard, deaf, atol=1e-3)
+
+
+def test_defends_by_what_is_heard_in_what_is_attacked(comparison, reader, words, tmp_path):
+    config = yaml.safe_load(comparison.read_text()) | words
+    config["defences"] = [{"name": "TDAP", "purifier": reader, "text": "heard"}]
+    comparison.write_text(yaml.safe_dump(config))
+    run("defend", "--config", comparison)
+    rows = [json.loads(line) for line in (tmp_path / "defences" / "rows.jsonl").read_text().splitlines()]
+    assert {row["text"] for row in rows if row["defence"] == "TDAP"} == {"heard"}
+    assert not any(row["failed"] for row in rows)
+    # Enrolment, genuine and attacked speech are each heard, and kept by their samples.
+    assert len(list((tmp_path / "defences" / "heard").iterdir())) > 8
 
 
 @pytest.mark.parametrize(

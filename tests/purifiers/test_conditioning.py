@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
@@ -8,8 +6,6 @@ from transformers import (
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
     Qwen2Tokenizer,
-    Wav2Vec2Config,
-    Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
     WhisperFeatureExtractor,
@@ -22,21 +18,6 @@ from voxcert.purifiers.text import HashedText
 @pytest.fixture
 def waveform():
     return 0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def recognizer(tmp_path):
-    """Folder of a speech recognizer with random weights and four letters."""
-    torch.manual_seed(0)
-    (tmp_path / "letters.json").write_text(json.dumps({"<pad>": 0, "|": 1, "<unk>": 2, "a": 3, "b": 4}))
-    folder = tmp_path / "recognizer"
-    Wav2Vec2CTCTokenizer(str(tmp_path / "letters.json")).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor().save_pretrained(folder)
-    layers = {"conv_dim": [8, 8], "conv_stride": [20, 16], "conv_kernel": [20, 16], "num_feat_extract_layers": 2}
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    config = Wav2Vec2Config(vocab_size=5, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, **layers, **sizes)
-    Wav2Vec2ForCTC(config).save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture
@@ -58,9 +39,9 @@ def language_model(tmp_path):
     return str(tmp_path / "qwen")
 
 
-def test_speech_recognition(recognizer, waveform):
-    texts = SpeechRecognition(recognizer, local_files_only=True)(waveform)
-    network = Wav2Vec2ForCTC.from_pretrained(recognizer).eval()
+def test_speech_recognition(speech_recognizer, waveform):
+    texts = SpeechRecognition(speech_recognizer, local_files_only=True)(waveform)
+    network = Wav2Vec2ForCTC.from_pretrained(speech_recognizer).eval()
     extracted = Wav2Vec2FeatureExtractor()(waveform[1].numpy(), sampling_rate=16_000, return_tensors="pt")
     best = network(extracted["input_values"]).logits[0].argmax(dim=1).unique_consecutive().tolist()
     expected = "".join({1: " ", 2: "<unk>", 3: "a", 4: "b"}.get(token, "") for token in best).strip()
