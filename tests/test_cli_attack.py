@@ -11,7 +11,8 @@ import torch
 import yaml
 
 from tiny import TINY
-from voxcert.cli import certify, main
+from voxcert.cli import main
+from voxcert.cli.certify import certify
 from voxcert.evaluation.attack_rows import read_attacks
 
 SPEAKERS = [f"speaker{number}" for number in range(4)]

@@ -15,7 +15,8 @@ import soundfile
 import torch
 import yaml
 
-from voxcert.cli import certify, main
+from voxcert.cli import main
+from voxcert.cli.certify import certify
 from voxcert.evaluation.run_folder import read_run
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +92,7 @@ def test_prints_table_statement_and_plot(config, tmp_path, capsys):
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["num_utterances"] == 8
     assert summary["num_speakers"] == 4
-    assert summary["command"].startswith(f"python certify.py --config {config} --rules")
+    assert summary["command"].startswith(f"voxcert certify --config {config} --rules")
     # The folder's own config repeats the run, and asks for the same weights.
     again = tmp_path / "again"
     certify(["--config", str(folder / "config.yaml"), "--output_dir", str(again)])
@@ -106,7 +107,7 @@ def test_report_card_and_refusals_use_what_certify_wrote(config, checkpoint, tmp
     assert "CA at 0.0123" in capsys.readouterr().out
     assert (folder / "certified_accuracy.png").is_file()
     main(["card", str(checkpoint), str(folder)])
-    assert "python certify.py --config" in (checkpoint / "README.md").read_text()
+    assert "voxcert certify --config" in (checkpoint / "README.md").read_text()
     expected = "sigma is 0.01 there, got 0.02"
     assert expected in message(capsys, "--config", config, "--sigma", "0.02")
     assert "data.num_enroll is 1 there, got 2" in message(capsys, "--config", config, "--data.num_enroll", "2")

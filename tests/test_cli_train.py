@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from voxcert.cli import train
+from voxcert.cli.train import train
 from voxcert.data import write_manifest
 
 

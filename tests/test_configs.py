@@ -11,7 +11,11 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from voxcert.attacks import save_universal
-from voxcert.cli import _attack_parser, _certify_parser, _defend_parser, _invert_parser, train
+from voxcert.cli.attack import attack_parser
+from voxcert.cli.certify import certify_parser
+from voxcert.cli.defend import defend_parser
+from voxcert.cli.invert import invert_parser
+from voxcert.cli.train import train
 from voxcert.data import SpeakerDataModule
 from voxcert.encoders.checkpoint import build_encoder
 from voxcert.encoders.ecapa import ECAPA
@@ -109,7 +113,7 @@ def test_training_experiments(path, overrides, tmp_path, monkeypatch):
 @files("certify")
 def test_certification_experiments(path, overrides, tmp_path):
     arguments = ["--config", str(path), *overrides(path)]
-    parser = _certify_parser("certify.py")
+    parser = certify_parser("certify.py")
     config = parser.parse_args([*arguments, "--checkpoint", "any", "--output_dir", str(tmp_path)])
     data = parser.instantiate(config).data
     assert len(data.items("test")) > 0
@@ -121,7 +125,7 @@ def test_attack_experiments(path, overrides, tmp_path):
     if path.stem == "uap":  # has to be told where the perturbation is
         save_universal(tmp_path / "sound.safetensors", 0.01 * torch.ones(3200))
         arguments += ["--attack.path", str(tmp_path / "sound.safetensors")]
-    parser = _attack_parser("voxcert attack")
+    parser = attack_parser("voxcert attack")
     config = parser.parse_args([*arguments, "--checkpoint", "any", "--output_dir", str(tmp_path)])
     parts = parser.instantiate(config)
     settings = AttackSettings(**{field.name: config[field.name] for field in fields(AttackSettings)})
@@ -137,7 +141,7 @@ def test_attack_experiments(path, overrides, tmp_path):
 @files("purify")
 def test_comparisons_of_defences(path, overrides, tmp_path, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)  # some defences are checkpoints
-    parser = _defend_parser("voxcert defend")
+    parser = defend_parser("voxcert defend")
     arguments = ["--config", str(path), *overrides(path), "--checkpoint", "any", "--output_dir", str(tmp_path)]
     parts = parser.instantiate(parser.parse_args([*arguments, "--data.crop_seconds", "0.4"]))
     DefenceSettings(**{field.name: parts[field.name] for field in fields(DefenceSettings)})
@@ -155,7 +159,7 @@ def test_comparisons_of_defences(path, overrides, tmp_path, monkeypatch):
 
 @files("invert")
 def test_inversion_experiments(path, overrides, tmp_path, noise_corpus):
-    parser = _invert_parser("voxcert invert")
+    parser = invert_parser("voxcert invert")
     needs_speech = "speech" in yaml.safe_load(path.read_text())
     speech = ["--speech.init_args.root", str(noise_corpus)] * needs_speech
     arguments = ["--config", str(path), *overrides(path), *speech, "--checkpoint", "any", "--output_dir", str(tmp_path)]

@@ -10,7 +10,7 @@ from voxcert.attacks.budgets import norms, snr_at_epsilon
 from voxcert.attacks.generator import ssed
 from voxcert.attacks.generator_checkpoint import load_generator
 from voxcert.attacks.generator_network import SaliencyGenerator
-from voxcert.cli import train
+from voxcert.cli.train import train
 from voxcert.data import write_manifest
 from voxcert.encoders.base import enroll
 from voxcert.encoders.checkpoint import load_checkpoint, read_card, save_checkpoint

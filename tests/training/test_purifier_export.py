@@ -2,7 +2,7 @@ import pytest
 import torch
 import yaml
 
-from voxcert.cli import train
+from voxcert.cli.train import train
 from voxcert.data import write_manifest
 from voxcert.encoders.checkpoint import read_card, save_checkpoint
 from voxcert.purifiers import load_purifier

@@ -1,0 +1,62 @@
+"""`voxcert attack`."""
+
+import argparse
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+
+from voxcert.attacks import Attack
+from voxcert.cli.errors import messages_for_errors
+from voxcert.cli.options import add_purifier, encoder_parser, given, named_encoder, named_purifier
+from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.evaluation.attack_description import attack_names
+from voxcert.evaluation.attack_settings import AttackSettings
+from voxcert.evaluation.attacking import attack_speakers
+from voxcert.evaluation.certified_empirical import ROBUST_PLOT, describe_attacks
+from voxcert.evaluation.defended import DefendedEncoder
+
+
+def attack(args: list[str], program: str = "voxcert attack") -> None:
+    """Attacks an encoder: enrols speakers, runs any attack on every test utterance, writes rows, table and plot."""
+    parser = attack_parser(program)
+    config = parser.parse_args(args)
+    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    with messages_for_errors():
+        torch.manual_seed(config.seed)  # of random weights
+        parts = parser.instantiate(config)
+        purifier = named_purifier(config, parts)
+        encoder, encoder_id = named_encoder(config, parts.encoder, purifier)
+        attack_speakers(
+            encoder if purifier is None else DefendedEncoder(purifier, encoder),
+            parts.data,
+            parts.attack,
+            AttackSettings(**{field.name: config[field.name] for field in fields(AttackSettings)}),
+            encoder_id=encoder_id,
+            origin=given(plain, "checkpoint", "encoder", "purifier", "attack", "data"),
+            command=f"{program} {shlex.join(args)}",
+        )
+        certified = [config.certified] if config.certified else []
+        print(f"\n{describe_attacks([config.output_dir], certified)}\n\n{Path(config.output_dir) / ROBUST_PLOT}")
+
+
+def attack_parser(program: str) -> ArgumentParser:
+    """The options of `voxcert attack`."""
+    parser = encoder_parser(program, attack)
+    add_purifier(parser)
+    chosen = parser.add_argument(
+        "--attack",
+        type=Attack,
+        required=True,
+        help=f"One of voxcert.attacks ({', '.join(attack_names())}), such as voxcert.attacks.pgd, and its settings, "
+        "such as --attack.epsilon 0.002; or a function of one's own, of the same call shape.",
+    )
+    # An attack is a function that returns a tensor, which jsonargparse takes for a choice among classes of tensors.
+    chosen.extra_help = lambda: ""
+    parser._option_string_actions["--attack.help"].help = argparse.SUPPRESS
+    parser.add_class_arguments(AttackSettings, None)
+    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    return parser

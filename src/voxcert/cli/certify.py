@@ -1,0 +1,55 @@
+"""`certify.py` and `voxcert certify`."""
+
+import shlex
+import sys
+from dataclasses import fields
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+
+from voxcert.cli.errors import messages_for_errors
+from voxcert.cli.options import add_purifier, encoder_parser, given, named_encoder, named_purifier
+from voxcert.cli.report import show
+from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.evaluation.certification import certify_speakers
+from voxcert.evaluation.defended import DefendedEncoder
+from voxcert.evaluation.run_folder import read_run
+from voxcert.evaluation.settings import CertificationSettings
+
+
+def certify(args: list[str] | None = None, program: str = "voxcert certify") -> None:
+    """Certifies an encoder: enrols speakers, proves a radius for every test utterance, writes rows, table and plot.
+
+    Args:
+        args: Arguments instead of those of the command line.
+        program: How the command was called.
+    """
+    args = sys.argv[1:] if args is None else args
+    parser = certify_parser(program)
+    config = parser.parse_args(args)
+    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    with messages_for_errors():
+        torch.manual_seed(config.seed)  # of random weights
+        parts = parser.instantiate(config)
+        purifier = named_purifier(config, parts)
+        encoder, encoder_id = named_encoder(config, parts.encoder, purifier)
+        summary = certify_speakers(
+            encoder if purifier is None else DefendedEncoder(purifier, encoder),
+            parts.data,
+            CertificationSettings(**{field.name: config[field.name] for field in fields(CertificationSettings)}),
+            encoder_id=encoder_id,
+            origin=given(plain, "checkpoint", "encoder", "purifier", "data"),
+            command=f"{program} {shlex.join(args)}",
+        )
+        if summary is not None:  # in the first process
+            show(config.output_dir, summary["rules"], read_run(config.output_dir))
+
+
+def certify_parser(program: str) -> ArgumentParser:
+    """The options of `certify.py`."""
+    parser = encoder_parser(program, certify)
+    add_purifier(parser)
+    parser.add_class_arguments(CertificationSettings, None)
+    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    return parser

@@ -1,0 +1,62 @@
+"""`voxcert defend`."""
+
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+
+from voxcert.attacks import Attack
+from voxcert.cli.errors import messages_for_errors
+from voxcert.cli.options import add_words, check_words, encoder_parser, given, named_encoder, open_listener
+from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.evaluation.defence_report import render_defences
+from voxcert.evaluation.defence_settings import Defence, DefenceSettings
+from voxcert.evaluation.defending import DEFENCES_PLOT, compare_defences
+
+
+def defend(args: list[str], program: str = "voxcert defend") -> None:
+    """Compares purifiers as defences: error rates, genuine, attacked and adaptively attacked, and speech quality."""
+    parser = defend_parser(program)
+    config = parser.parse_args(args)
+    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    with messages_for_errors():
+        check_words(config)
+        torch.manual_seed(config.seed)  # of random weights
+        parts = parser.instantiate(config)
+        encoder, encoder_id = named_encoder(config, parts.encoder)
+        names = ("checkpoint", "encoder", "defences", "attacks", "text_embedder", "transcriber", "data")
+        summary = compare_defences(
+            encoder,
+            parts.data,
+            parts.defences,
+            parts.attacks,
+            DefenceSettings(**{field.name: config[field.name] for field in fields(DefenceSettings)}),
+            text_embedder=parts.text_embedder,
+            listener=open_listener(parts, config.output_dir),
+            encoder_id=encoder_id,
+            origin=given(plain, *names),
+            command=f"{program} {shlex.join(args)}",
+        )
+        print(f"\n{render_defences(summary['defences'])}\n\n{Path(config.output_dir) / DEFENCES_PLOT}")
+
+
+def defend_parser(program: str) -> ArgumentParser:
+    """The options of `voxcert defend`."""
+    parser = encoder_parser(program, defend)
+    parser.add_argument(
+        "--defences",
+        type=list[Defence],
+        required=True,
+        help="What to compare with each other and with no defence: name, purifier (folder, file, or class with "
+        "settings) and, for one that reads, text (none, transcript, wrong or heard).",
+    )
+    parser.add_argument(
+        "--attacks", type=dict[str, Attack], required=True, help="Name -> one of voxcert.attacks with its budget."
+    )
+    add_words(parser)
+    parser.add_class_arguments(DefenceSettings, None)
+    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    return parser

@@ -1,0 +1,28 @@
+"""What a user sees of an error: a message where it is about what they gave, a traceback where it is a bug."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def messages_for_errors() -> Iterator[None]:
+    """Shows what a ValueError of this package says (a setting, a file) without a traceback, exit status 2."""
+    try:
+        yield
+    except ValueError as error:
+        own = next((one for one in (error, error.__cause__) if _is_own(one)), None)  # the parser wraps what classes say
+        if own is None:
+            raise  # a bug, here or in a library: the traceback is what helps
+        print(f"error: {own}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _is_own(error: BaseException | None) -> bool:
+    """Whether this is a ValueError that was raised in this package."""
+    if not isinstance(error, ValueError) or error.__traceback__ is None:
+        return False
+    origin = traceback.extract_tb(error.__traceback__)[-1].filename
+    return Path(origin).is_relative_to(Path(__file__).parents[1])

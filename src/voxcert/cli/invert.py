@@ -1,0 +1,48 @@
+"""`voxcert invert`."""
+
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+
+from voxcert.cli.errors import messages_for_errors
+from voxcert.cli.options import encoder_parser, given, named_encoder
+from voxcert.data.corpus import Corpus
+from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.evaluation.invert_settings import InversionSettings
+from voxcert.evaluation.inverting import TABLE, invert_speakers
+
+
+def invert(args: list[str], program: str = "voxcert invert") -> None:
+    """Inverts an identification network: reconstructs each training speaker, writes rows, audio, table and plots."""
+    parser = invert_parser(program)
+    config = parser.parse_args(args)
+    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    with messages_for_errors():
+        torch.manual_seed(config.seed)  # of random weights
+        parts = parser.instantiate(config)
+        encoder, encoder_id = named_encoder(config, parts.encoder)
+        invert_speakers(
+            encoder,
+            parts.data,
+            parts.speech,
+            InversionSettings(**{field.name: parts[field.name] for field in fields(InversionSettings)}),
+            encoder_id=encoder_id,
+            origin=given(plain, "checkpoint", "encoder", "data", "speech"),
+            command=f"{program} {shlex.join(args)}",
+        )
+        print(f"\n{(Path(config.output_dir) / TABLE).read_text()}\n{config.output_dir}")
+
+
+def invert_parser(program: str) -> ArgumentParser:
+    """The options of `voxcert invert`."""
+    parser = encoder_parser(program, invert)
+    parser.add_class_arguments(InversionSettings, None)
+    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    parser.add_subclass_arguments(
+        Corpus, "speech", required=False, help="Whose speech starts are made of; who the network names is left out."
+    )
+    return parser

@@ -1,0 +1,103 @@
+"""Options that several commands share: which encoder, which purifier, which words."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from voxcert.encoders.base import Encoder
+from voxcert.encoders.checkpoint import CheckpointError, checkpoint_hash
+from voxcert.encoders.loading import encoder_hash, is_checkpoint, load_encoder
+from voxcert.evaluation.defended import denoising, encoder_of, open_purifier, system_id
+from voxcert.purifiers import Purifier
+from voxcert.purifiers.conditioning import Aud2Vec, Transcriber
+from voxcert.purifiers.text import TextEmbedder
+
+
+def first_line(function: Any) -> str:
+    """What a function is for."""
+    return inspect.getdoc(function).splitlines()[0]
+
+
+def encoder_parser(program: str, command: Callable[..., None]) -> ArgumentParser:
+    """A parser with the options that name an encoder, for a command with this docstring."""
+    parser = ArgumentParser(prog=program, description=first_line(command))
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below; may be repeated.")
+    parser.add_argument(
+        "--checkpoint",
+        type=str | None,
+        help="Folder such as checkpoints/ecapa-mini, or published weights (docs/encoders.md).",
+    )
+    parser.add_subclass_arguments(
+        Encoder,
+        "encoder",
+        required=False,
+        help="Instead of a checkpoint: a file such as configs/encoder/campplus.yaml; random weights, to try it out.",
+    )
+    parser.add_argument(
+        "--checkpoint_hash", type=str | None, help="Refuse other weights; the config.yaml of a run holds those it had."
+    )
+    return parser
+
+
+def add_purifier(parser: ArgumentParser, required: bool = False) -> None:
+    """Adds `--purifier`; where it is not required, it goes before the encoder."""
+    use = "" if required else "Put before the encoder, which it is certified or attacked with; with a sigma, a "
+    use += "" if required else "diffusion purifier denoises in one shot at that sigma. "
+    parser.add_argument(
+        "--purifier",
+        type=Purifier | str if required else Purifier | str | None,
+        required=required,
+        help=f"{use}A folder such as checkpoints/dap-mini, a file such as configs/purifier/gaussian.yaml, or one of "
+        "voxcert.purifiers with its settings, such as --purifier.std 2.",
+    )
+
+
+def add_words(parser: ArgumentParser) -> None:
+    """Adds `--text_embedder` and `--transcriber`."""
+    embedder, transcriber = "Text to embedding, for purifiers that read", "Speech to text, for purifiers that listen"
+    parser.add_subclass_arguments(TextEmbedder, "text_embedder", required=False, help=f"{embedder}.")
+    parser.add_subclass_arguments(Transcriber, "transcriber", required=False, help=f"{transcriber}.")
+
+
+def check_words(config: Any) -> None:
+    """Refuses a transcriber without an embedder, before either is loaded."""
+    if config.transcriber is not None and config.text_embedder is None:
+        raise ValueError("text_embedder must be given beside a transcriber, got null")
+
+
+def given(plain: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The settings of these names that have a value."""
+    return {name: plain[name] for name in names if plain[name] is not None}
+
+
+def named_encoder(config: Any, untrained: Encoder | None, purifier: Purifier | None = None) -> tuple[Encoder, str]:
+    """The encoder that `--checkpoint` or `--encoder` names, and the hash of the system that it is part of."""
+    if (config.checkpoint is None) == (untrained is None):
+        got = "none" if untrained is None else "both"
+        raise ValueError(f"one of checkpoint and encoder must be given, got {got}")
+    if untrained is not None:
+        print("the encoder has random weights: what follows says nothing about a trained one", file=sys.stderr)
+        return untrained.eval(), system_id(encoder_hash(untrained), purifier)
+    encoder = load_encoder(config.checkpoint)
+    own = is_checkpoint(config.checkpoint)
+    encoder_id = system_id(checkpoint_hash(config.checkpoint) if own else encoder_hash(encoder), purifier)
+    if config.checkpoint_hash not in (None, encoder_id, encoder_of(encoder_id)):
+        expected = config.checkpoint_hash
+        raise CheckpointError(f"checkpoint_hash must be {expected}, got {encoder_id} in {config.checkpoint}")
+    return encoder, encoder_id
+
+
+def named_purifier(config: Any, parts: Any) -> Purifier | None:
+    """The purifier that `--purifier` names, matched to the smoothing noise; None where there is none."""
+    return None if parts.purifier is None else denoising(open_purifier(parts.purifier), config.sigma)
+
+
+def open_listener(parts: Any, folder: str) -> Aud2Vec | None:
+    """What hears for a purifier that reads, and keeps it in the output folder; None without a transcriber."""
+    if parts.transcriber is None:
+        return None
+    return Aud2Vec(parts.transcriber, parts.text_embedder, Path(folder) / "heard")

@@ -1,0 +1,35 @@
+"""`voxcert purify`."""
+
+from dataclasses import fields
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from voxcert.cli.errors import messages_for_errors
+from voxcert.cli.options import add_purifier, add_words, check_words, first_line, given, open_listener
+from voxcert.evaluation.defended import open_purifier
+from voxcert.evaluation.purifying import PurifySettings, purify_files
+
+
+def purify(args: list[str], program: str = "voxcert purify") -> None:
+    """Purifies audio files: the same names in another folder, ready to be played or recognised."""
+    parser = ArgumentParser(prog=program, description=first_line(purify))
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below; may be repeated.")
+    parser.add_class_arguments(PurifySettings, None)
+    add_purifier(parser, required=True)
+    add_words(parser)
+    config = parser.parse_args(args)
+    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    with messages_for_errors():
+        check_words(config)
+        parts = parser.instantiate(config)
+        rows = purify_files(
+            open_purifier(parts.purifier),
+            PurifySettings(**{field.name: config[field.name] for field in fields(PurifySettings)}),
+            listener=open_listener(parts, config.output_dir),
+            origin=given(plain, "purifier", "text_embedder", "transcriber"),
+        )
+        failed = [row for row in rows if row.failed is not None]
+        print(f"{len(rows) - len(failed)} files are purified in {config.output_dir}, {len(failed)} failed.")
+        for row in failed:
+            print(f"  {row.failed}")

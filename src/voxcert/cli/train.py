@@ -1,0 +1,74 @@
+"""`train.py`: a LightningCLI with fit, validate and test."""
+
+import warnings
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from voxcert.cli.errors import messages_for_errors
+from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.training.distributed import run_folder
+
+
+class LoggedConfig(SaveConfigCallback):
+    """Saves the whole config in the run's folder and sends it to the logger, so that a run can be read and repeated."""
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Writes config.yaml, also over that of a run which is resumed in its folder; rank 0 only."""
+        folder = run_folder(trainer)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = self.parser.dump(self.config, skip_unset=False)
+        (folder / "config.yaml").write_text(text)
+        if trainer.logger is not None:
+            trainer.logger.log_hyperparams({"config": text})
+
+
+class TrainParser(LightningArgumentParser):
+    """Lets flags reach a model whose arguments name a function, such as an attack.
+
+    jsonargparse 4.53 hands `linked_targets`, which is about classes, on to functions too.
+    """
+
+    def add_function_arguments(self, function: Any, *args: Any, linked_targets: Any = None, **settings: Any) -> Any:
+        """Adds the arguments of a function."""
+        return super().add_function_arguments(function, *args, **settings)
+
+
+class TrainCLI(LightningCLI):
+    """LightningCLI with the model's number of classes taken from the data, and flags that win over checkpoints."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Links the data's number of training classes to the model."""
+        parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """Leaves the config as the user gave it.
+
+        Lightning would lay the hyper-parameters stored in `--ckpt_path` over the flags; here a checkpoint restores
+        state (weights, optimizer, step) and what the user typed stays.
+        """
+
+
+def train(args: Any = None, run: bool = True) -> TrainCLI:
+    """Runs `train.py`: `fit`, `validate` or `test` with configs and flags.
+
+    Args:
+        args: Arguments instead of those of the command line.
+        run: Whether to run a sub-command, or only to build trainer, model and data from arguments without one.
+    """
+    # Lightning 2.6 flattens loaders the way torch 2.11 deprecates: nothing that a user could change.
+    warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated", category=FutureWarning)
+    with messages_for_errors():
+        return TrainCLI(
+            L.LightningModule,
+            SpeakerDataModule,
+            subclass_mode_model=True,
+            save_config_callback=LoggedConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            parser_class=TrainParser,
+            auto_configure_optimizers=False,  # the modules bring their own
+            seed_everything_default=0,
+            args=args,
+            run=run,
+        )
