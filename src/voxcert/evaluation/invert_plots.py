@@ -55,14 +55,16 @@ def components_figure(recorded: Tensor, inverted: dict[str, Tensor], columns: in
     rows = ceil(len(inverted) / columns)
     figure = Figure(figsize=(3.2 * columns, 3 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    grid = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for panel, (name, d_vectors) in zip(grid, inverted.items(), strict=False):
         panel.scatter(*((recorded - mean) @ axes_of).T, s=3, color="0.75", label="recordings", linewidth=0)
         color = COLORS[name.rsplit(", ", 1)[1]]
         panel.scatter(*((d_vectors - mean) @ axes_of).T, s=7, color=color, label="inverted", linewidth=0)
         panel.set_title(name, fontsize=9)
         panel.tick_params(labelsize=7)
-    for empty in list(grid)[len(inverted) :]:
+    for panel in grid[len(inverted) - columns : len(inverted)]:
+        panel.tick_params(labelbottom=True)  # the lowest of its column
+    for empty in grid[len(inverted) :]:
         empty.remove()
     figure.supxlabel("first principal component of recordings' d-vectors", fontsize=9)
     figure.supylabel("second", fontsize=9)
