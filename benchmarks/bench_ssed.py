@@ -21,7 +21,7 @@ from voxcert.encoders.base import Recognizer
 from voxcert.encoders.checkpoint import build_encoder
 
 GENERATORS = {
-    "mini": {"channels": [16, 32, 32], "strides": [2, 2, 2], "dilations": [1, 2, 4, 8, 16, 32]},
+    "spectrum": {"window": 512, "channels": [128, 128, 128], "strides": [1, 1, 1], "dilations": [1, 2, 4, 1, 2, 4]},
     "paper": {},
 }
 

@@ -6,12 +6,8 @@ Nothing in them is run or unpickled, and they need neither Lightning nor the run
 from pathlib import Path
 from typing import Any
 
-import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from voxcert.attacks.generator_network import SaliencyGenerator
-from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError
+from voxcert.encoders.checkpoint import CheckpointError, load_folder
 
 CLASS_PATH = f"{SaliencyGenerator.__module__}.{SaliencyGenerator.__qualname__}"
 
@@ -33,10 +29,4 @@ def load_generator(folder: str | Path) -> SaliencyGenerator:
     Raises:
         CheckpointError: If the folder or a file is missing or of another kind, or if the weights do not fit.
     """
-    folder = Path(folder)
-    try:
-        generator = build_generator(yaml.safe_load((folder / CONFIG).read_text()))
-        generator.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, yaml.YAMLError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} is not the checkpoint folder of a generator: {error}") from error
-    return generator.eval()
+    return load_folder(folder, build_generator, "generator")

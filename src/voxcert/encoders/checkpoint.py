@@ -9,8 +9,9 @@ import importlib
 import inspect
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from voxcert.encoders.base import Encoder
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.json"
+Network = TypeVar("Network", bound=nn.Module)
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
 
 
@@ -99,6 +101,29 @@ def load_checkpoint(folder: str | Path) -> Encoder:
     encoder = build_encoder(config)
     _load_state(encoder, _read_safetensors(_require(folder, WEIGHTS)), folder / WEIGHTS)
     return encoder.eval()
+
+
+def load_folder(folder: str | Path, build: Callable[[dict[str, Any]], Network], kind: str) -> Network:
+    """Loads what is no encoder, such as a purifier, from a folder that `save_checkpoint` wrote.
+
+    Args:
+        folder: The folder.
+        build: Makes the network, with fresh weights, from its config.
+        kind: What it is, for messages.
+
+    Returns:
+        The network in eval mode, on the CPU.
+
+    Raises:
+        CheckpointError: If the folder or a file is missing or of another kind, or if the weights do not fit.
+    """
+    folder = Path(folder)
+    try:
+        network = build(yaml.safe_load((folder / CONFIG).read_text()))
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, yaml.YAMLError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} is not the checkpoint folder of a {kind}: {error}") from error
+    return network.eval()
 
 
 def read_pickled(path: Path) -> Any:

@@ -8,11 +8,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
-from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError
+from voxcert.encoders.checkpoint import CheckpointError, load_folder
 from voxcert.purifiers.base import Purifier
 from voxcert.purifiers.conditioner import Conditioner
 from voxcert.purifiers.networks import NoisePredictor
@@ -40,13 +36,7 @@ def load_purifier(folder: str | Path) -> Purifier:
     Raises:
         CheckpointError: If the folder or a file is missing or of another kind, or if the weights do not fit.
     """
-    folder = Path(folder)
-    try:
-        purifier = build_purifier(yaml.safe_load((folder / CONFIG).read_text()))
-        purifier.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, yaml.YAMLError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} is not the checkpoint folder of a purifier: {error}") from error
-    return purifier.eval()
+    return load_folder(folder, build_purifier, "purifier")
 
 
 def load_matching(purifier: Purifier, folder: str | Path) -> None:
