@@ -6,6 +6,7 @@ import soundfile
 import torch
 import yaml
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from voxcert.cli import main
 from voxcert.encoders.checkpoint import save_checkpoint
@@ -122,15 +123,33 @@ def test_writes_rows_table_audio_and_figures_and_its_config_repeats_the_run(conf
     assert timeless(tmp_path / "again") == rows
 
 
-def test_a_run_that_was_cut_continues_and_other_settings_are_refused(config, tmp_path, capsys):
-    invert(config)
+@pytest.mark.parametrize("defence", [(), ("--posterior_noise", 0.1), ("--sigma", 0.05, "--num_noise", 2)])
+def test_a_run_that_was_cut_continues_and_other_settings_are_refused(config, tmp_path, capsys, defence):
+    invert(config, *defence)
     rows, path = timeless(tmp_path / "run"), tmp_path / "run" / "rows.jsonl"
+    baselines = json.loads((tmp_path / "run" / "summary.json").read_text())["baselines"]
     content = path.read_bytes()
     path.write_bytes(content[: 3 * len(content) // 5])
-    invert(config)
+    invert(config, *defence)
     assert timeless(tmp_path / "run") == rows
-    printed = message(capsys, "invert", "--config", config, "--patience", 3)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["baselines"] == baselines
+    printed = message(capsys, "invert", "--config", config, *defence, "--patience", 3)
     assert "holds a run with other settings: patience is 20 there, got 3" in printed
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 4), (4, 1), (2, 3)])
+def test_a_run_continues_with_other_batches(config, tmp_path, first, second):
+    invert(config, "--batch_size", first)
+    whole = load_file(tmp_path / "run" / "inverted.safetensors")
+    path = tmp_path / "run" / "rows.jsonl"
+    content = path.read_bytes()
+    path.write_bytes(content[: 3 * len(content) // 5])
+    invert(config, "--batch_size", second)
+    again = load_file(tmp_path / "run" / "inverted.safetensors")
+    assert whole.keys() == again.keys()
+    for name, value in whole.items():
+        assert len(value) == len(SPEAKERS)
+        torch.testing.assert_close(again[name], value, atol=1e-3, rtol=1e-3)
 
 
 def test_d_vectors_are_always_inverted(config, tmp_path):

@@ -5,7 +5,7 @@ from voxcert.evaluation.invert_rows import InversionRow, read_inversions, rewrit
 
 ROWS = [
     InversionRow("white, sliding", "ann", "ann", 1.0, 0.9, 0.1, 10, 0.6, 0.5, seconds=1.0),
-    InversionRow("white, sliding", "bob", "bob", 0.5, 0.6, 0.2, 20, 0.8, 0.7, seconds=3.0),
+    InversionRow("white, sliding", "bob", "bob", 0.5, 0.6, 0.2, 24, 0.8, 0.7, seconds=3.0),
     InversionRow("white, sliding", "cyd", "ann", 0.0, 0.1, 0.9, 30, 1.9, 1.8, seconds=2.0),
     InversionRow("white, sliding", "dan", failed="the descent left the range of numbers"),
     InversionRow("zeros, d_vector", "ann", "bob", 0.0, 0.1, 0.9, 30, 1.9, 1.8),
@@ -24,7 +24,7 @@ def test_distances_are_those_of_successes_and_failures_count_as_misses():
 
 def test_the_table():
     table = inversion_table(summarize_inversions(ROWS), {"white, sliding": 0.2, "zeros, d_vector": 1.0})
-    assert "| white, sliding | 0.2 | 50.0 % [15, 85] | 2 of 4 | 37.5 % | 0.700 ± 0.100 | 15 | 1.50 |" in table
+    assert "| white, sliding | 0.2 | 50.0 % [15, 85] | 2 of 4 | 37.5 % | 0.700 ± 0.100 | 16 | 1.50 |" in table
 
 
 def test_rows_are_read_back_and_a_torn_one_is_left_out(tmp_path):

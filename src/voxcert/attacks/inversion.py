@@ -144,7 +144,8 @@ def _gradient(model: Model, points: Tensor, targets: Tensor, cost: Cost) -> tupl
     with torch.inference_mode(False), torch.enable_grad():
         points = points.detach().clone().requires_grad_()  # an inference tensor has no place in a graph
         log_posterior = model(points).gather(1, targets.clone()[:, None]).squeeze(1)
-        costs = -log_posterior if cost == "log_posterior" else -torch.expm1(log_posterior)
+        # The gradient of 1 - exp keeps posteriors that expm1's would round to 0.
+        costs = -log_posterior if cost == "log_posterior" else 1 - log_posterior.exp()
         if not costs.requires_grad:
             raise ValueError("model must be differentiable with respect to its input, got costs without a gradient")
         (gradient,) = torch.autograd.grad(costs.sum(), points)

@@ -21,11 +21,12 @@ from voxcert.attacks.budgets import steepest
 from voxcert.data.audio import load
 from voxcert.evaluation.defence_rows import DefenceRow, quality_fields, read_defences
 from voxcert.evaluation.defence_settings import GENUINE, DefenceSettings
-from voxcert.evaluation.defended_system import DefendedSystem, rounded, seed_of
+from voxcert.evaluation.defended_system import DefendedSystem, rounded
 from voxcert.evaluation.json_rows import rewrite_json_rows
 from voxcert.evaluation.kept_audio import write_rounded
 from voxcert.evaluation.quality import speech_quality
 from voxcert.evaluation.run_folder import ROWS, open_rows
+from voxcert.evaluation.seeds import seed_of
 from voxcert.evaluation.trials import Trial
 
 

@@ -4,7 +4,6 @@ The adaptive attack follows Athalye et al. 2018: the purifier's own gradients wh
 (BPDA) where it has none, and an expectation over its draws where it is random.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from voxcert.evaluation.defence_settings import UNDEFENDED, Defence, DefenceSett
 from voxcert.evaluation.defended import DefendedEncoder, open_purifier, system_id
 from voxcert.evaluation.kept_audio import HIGHEST, LOWEST
 from voxcert.evaluation.run_folder import read_prototypes, write_prototypes
+from voxcert.evaluation.seeds import seed_of
 from voxcert.purifiers.conditioning import Aud2Vec
 from voxcert.purifiers.text import TextEmbedder
 
@@ -181,8 +181,3 @@ class DefendedSystem:
 def rounded(waveform: Tensor) -> Tensor:
     """Waveforms as 16-bit audio holds them."""
     return (waveform / from_int16(1)).round().clamp(LOWEST, HIGHEST) * from_int16(1)
-
-
-def seed_of(*parts: Any) -> int:
-    """A seed that depends on these alone; 32 bits are all that a CPU generator reads."""
-    return int.from_bytes(hashlib.sha256("\n".join(map(str, parts)).encode()).digest()[:4], "big")

@@ -13,7 +13,7 @@ def summarize_inversions(rows: Sequence[InversionRow]) -> list[dict[str, Any]]:
 
     Returns:
         Accuracy over speakers with its 95 % Wilson interval, the number of correct speakers, accuracy over chunks, mean
-        and standard deviation of the distance over successes, median iterations, seconds per speaker and failures.
+        and standard deviation of the distance over successes, mean iterations, seconds per speaker and failures.
     """
     groups: dict[str, list[InversionRow]] = {}
     for row in rows:

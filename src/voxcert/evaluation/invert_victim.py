@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from voxcert.attacks.adaptive import ExpectationOverNoise, StraightThrough
 from voxcert.encoders.sincnet import SincNet
 from voxcert.evaluation.invert_settings import InversionSettings
-
-LEAST = 1e-30
-"""Stands for a released posterior of zero, whose logarithm has to be finite."""
+from voxcert.evaluation.seeds import seed_of
 
 
 class InvertedSystem(nn.Module):
@@ -29,21 +27,31 @@ class InvertedSystem(nn.Module):
         super().__init__()
         self.network, self.settings = network.requires_grad_(False), settings
         self._noise = torch.Generator().manual_seed(settings.seed)
-        self._rounded = StraightThrough(self._round)
+        self._rounded = StraightThrough(self._round_up_from_zero)
+
+    def reseed(self, *key: str) -> None:
+        """Begins the defence's and the attacker's noise anew, from the settings' seed and a key."""
+        self._noise.manual_seed(seed_of(self.settings.seed, *key))
 
     def descended(self, points: Tensor, d_vectors: bool = False) -> Tensor:
         """Log-posteriors (batch, classes) of chunks or d-vectors, as the attacker has them."""
         model = self.network.classify if d_vectors else self.network.log_posteriors
         if self.settings.access == "weights":
             return model(points)
-        return self._release(self._smooth(model, self.settings.num_noise, None if d_vectors else self._seed())(points))
+        smooth = self._smooth(model, self.settings.num_noise, None if d_vectors else self._seed())
+        log_posteriors = self._blur(smooth(points))
+        if self.settings.round_digits is None:
+            return log_posteriors
+        return self._rounded(log_posteriors.exp()).log()  # rounding's gradient is taken to be 1
 
     @torch.no_grad()
     def released(self, points: Tensor, d_vectors: bool = False) -> Tensor:
         """Posteriors (batch, classes) of chunks or d-vectors, as the system gives them out."""
         model = self.network.classify if d_vectors else self.network.log_posteriors
         smooth = self._smooth(model, self.settings.num_eval, None if d_vectors else self.settings.seed)
-        return self._release(smooth(points)).exp()
+        posteriors = self._blur(smooth(points)).exp()
+        digits = self.settings.round_digits
+        return posteriors if digits is None else posteriors.round(decimals=digits)
 
     def _smooth(
         self, model: Callable[[Tensor], Tensor], num_noise: int, seed: int | None
@@ -56,13 +64,15 @@ class InvertedSystem(nn.Module):
     def _seed(self) -> int:
         return int(torch.randint(2**31, (), generator=self._noise))
 
-    def _release(self, log_posteriors: Tensor) -> Tensor:
-        """Logarithms of the defended posteriors, with the gradient of rounding's input."""
-        if self.settings.posterior_noise > 0:
-            noise = torch.rand(log_posteriors.shape, generator=self._noise).to(log_posteriors)
-            noisy = log_posteriors.exp() + self.settings.posterior_noise * noise
-            log_posteriors = (noisy / noisy.sum(dim=-1, keepdim=True)).log()
-        return log_posteriors if self.settings.round_digits is None else self._rounded(log_posteriors)
+    def _blur(self, log_posteriors: Tensor) -> Tensor:
+        """Logarithms of the posteriors under the noise of the settings."""
+        if self.settings.posterior_noise == 0:
+            return log_posteriors
+        noise = torch.rand(log_posteriors.shape, generator=self._noise).to(log_posteriors)
+        noisy = log_posteriors.exp() + self.settings.posterior_noise * noise
+        return (noisy / noisy.sum(dim=-1, keepdim=True)).log()
 
-    def _round(self, log_posteriors: Tensor) -> Tensor:
-        return log_posteriors.exp().round(decimals=self.settings.round_digits).clamp_min(LEAST).log()
+    def _round_up_from_zero(self, posteriors: Tensor) -> Tensor:
+        """Rounded posteriors, with half of the last digit for 0, which has no logarithm."""
+        digits = self.settings.round_digits
+        return posteriors.round(decimals=digits).clamp_min(0.5 * 10**-digits)

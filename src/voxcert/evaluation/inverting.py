@@ -9,6 +9,7 @@ import zlib
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -54,7 +55,7 @@ def invert_speakers(
     """Inverts the training speakers of an identification network.
 
     Batches of speakers that `settings.output_dir` has already are skipped, so a run that was killed is continued by
-    the same call, to the same rows up to rounding.
+    the same call, to the same rows up to rounding; under a random defence, with the same batch size.
 
     Args:
         encoder: SincNet with one class for each training speaker of `data`, in that order.
@@ -91,6 +92,7 @@ def invert_speakers(
     job = _Job(system, settings, recordings.speakers, references, device, encoder_id)
     rows = job.run(None if others is None else stretches(others, settings.samples))
     summaries = summarize_inversions(rows)
+    system.reseed("baselines")
     measured = baselines(recordings, system)
     summary = {
         "command": command,
@@ -139,11 +141,11 @@ class _Job:
         """Gathers what was inverted in one file, and returns unit d-vectors (speakers, dim) by experiment."""
         found: dict[str, dict[str, list[Tensor]]] = {}
         for experiment in self.settings.experiments:
-            for batch in self._batches():
-                with safe_open(self._part(experiment, batch), "pt") as file:
+            for index in chain.from_iterable(self._batches()):
+                with safe_open(self._part(experiment, index), "pt") as file:
                     for name in file.keys():
                         found.setdefault(name, {}).setdefault(experiment.title, []).append(file.get_tensor(name))
-        joined = {name: {title: torch.cat(parts) for title, parts in own.items()} for name, own in found.items()}
+        joined = {name: {title: torch.stack(parts) for title, parts in own.items()} for name, own in found.items()}
         tensors = {f"{name}/{title}": value for name, own in joined.items() for title, value in own.items()}
         names = [self.speakers[index] for batch in self._batches() for index in batch]
         path = Path(self.settings.output_dir) / INVERTED
@@ -161,6 +163,7 @@ class _Job:
 
     def _invert(self, experiment: Experiment, batch: list[int], speech: Tensor | None) -> list[InversionRow]:
         begin = perf_counter()
+        self.system.reseed(experiment.title, self.speakers[batch[0]])
         targets = torch.tensor(batch, device=self.device)
         start = torch.stack([self._start(experiment, index, speech) for index in batch]).to(self.device)
         inverted = self._descend(experiment, start, targets)
@@ -175,9 +178,10 @@ class _Job:
                 d_vectors = network(inverted.points)
             tensors = {"d_vectors": d_vectors, "waveforms": inverted.points}
             self._keep(experiment, batch, inverted.points)
-        part = self._part(experiment, batch)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, part)
+        for place, index in enumerate(batch):
+            part = self._part(experiment, index)
+            part.parent.mkdir(parents=True, exist_ok=True)
+            save_file({name: value[place].cpu().contiguous() for name, value in tensors.items()}, part)
         seconds = (perf_counter() - begin) / len(batch)
         unit = F.normalize(d_vectors, dim=-1)
         return [
@@ -241,8 +245,8 @@ class _Job:
                 scaled = PEAK * waveform / waveform.abs().amax().clamp_min(1e-12)
                 write_rounded(Path(self.settings.output_dir) / name, scaled.nan_to_num())
 
-    def _part(self, experiment: Experiment, batch: list[int]) -> Path:
-        name = quote(self.speakers[batch[0]], safe="")
+    def _part(self, experiment: Experiment, index: int) -> Path:
+        name = quote(self.speakers[index], safe="")
         return Path(self.settings.output_dir) / "parts" / experiment.title / f"{name}.safetensors"
 
     def _finished(self, jobs: list[tuple[Experiment, list[int]]]) -> tuple[list[InversionRow], int]:

@@ -18,11 +18,11 @@ from tqdm import tqdm
 from voxcert.data.audio import SAMPLE_RATE, load
 from voxcert.data.corpora import READABLE
 from voxcert.encoders.loading import encoder_hash
-from voxcert.evaluation.defended_system import seed_of
 from voxcert.evaluation.devices import launch
 from voxcert.evaluation.json_rows import JsonRow, read_json_rows, rewrite_json_rows
 from voxcert.evaluation.kept_audio import write_rounded
 from voxcert.evaluation.run_folder import ROWS, check_settings, open_rows, write_config
+from voxcert.evaluation.seeds import seed_of
 from voxcert.purifiers.base import Purifier
 from voxcert.purifiers.conditioning import Aud2Vec
 
