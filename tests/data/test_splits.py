@@ -62,6 +62,17 @@ def test_without_distractors_only_the_tested_enrol():
     assert split.test.enroll == []
 
 
+def test_what_enrols_the_tested_may_be_trained_on_and_nothing_else_of_theirs():
+    everyone = corpus({"a": "abcd", "b": "xy"})
+    plain = divide(everyone, test_parts=["b"], num_val_speakers=1)
+    split = divide(everyone, test_parts=["b"], num_val_speakers=1, train_on_enrollment=True)
+    own = [one for one in split.test.enroll if one.speaker in "xy"]
+    assert len(own) == 4
+    assert split.train == plain.train + own
+    assert (split.val, split.test) == (plain.val, plain.test)
+    assert not set(split.train) & set(split.test.test)
+
+
 def test_speakers_with_too_little_material_train_instead():
     everyone = corpus({"": "abc"}) + corpus({"": "xyz"}, per_speaker=1)
     split = divide(everyone, num_val_speakers=3)

@@ -1,6 +1,6 @@
 import pytest
 
-from voxcert.attacks import pgd
+from voxcert.attacks import hop_skip_jump, nes, pgd
 from voxcert.evaluation.defence_settings import Defence, DefenceSettings, check_comparison
 from voxcert.purifiers import MeanFilter
 
@@ -26,6 +26,14 @@ ATTACKS = {"l2": pgd(epsilon=0.1)}
         ),
         (lambda: check(["a"], {}), "attacks must be one or more"),
         (lambda: check(["a"], text="transcript"), "text_embedder must be given for the text of a, got null"),
+        (
+            lambda: check(["a"], {"NES": nes(epsilon=0.1)}, text="wrong", can_read=True),
+            "text of a must be none under the attack NES, got wrong",
+        ),
+        (
+            lambda: check(["a"], {"HSJ": hop_skip_jump()}, text="wrong", can_read=True),
+            "text of a must be none under the attack HSJ, got wrong",
+        ),
         (lambda: check(["a"], text="heard", can_read=True), "transcriber must be given for what a hears, got null"),
     ],
 )
@@ -41,3 +49,4 @@ def check(names, attacks=ATTACKS, text="none", can_read=False):
 def test_what_can_be_made_is_not_refused():
     check(["a", "b"])
     check(["a"], text="wrong", can_read=True)
+    check(["a"], {"NES": nes(epsilon=0.1)})

@@ -248,3 +248,20 @@ def test_silent_output_and_a_broken_purifier_are_rows(tmp_path):
 def test_rounding_is_that_of_16_bit_audio():
     waveform = torch.tensor([[0.1, -1.0, 1.0, 0.4 / 32768]])
     assert (rounded(waveform) * 32768).tolist() == [[3277, -32768, 32767, 0]]
+
+
+def test_an_attack_that_leaves_the_range_of_numbers_is_a_row_also_when_the_run_continues(tmp_path):
+    def diverging(recognizer, waveform, labels, *, objective=None, targeted=False, generator=None):
+        """NaN for the first of every batch."""
+        out = waveform.clone()
+        out[0] = torch.nan
+        return out
+
+    settings = DefenceSettings(str(tmp_path), trials_per_batch=4, accelerator="cpu")
+    for _ in range(2):
+        summary = compare_defences(Projection(), Data(), [Defence("mean", MeanFilter(5))], {"l2": diverging}, settings)
+        rows = read_defences(tmp_path)
+        reasons = {row.failed for row in rows if row.failed is not None and row.utterance != "c/9"}
+        assert reasons == {"the attack's waveform is not finite"}
+        assert entries(summary)["mean", "l2", True]["error_rate"] is not None
+        (tmp_path / "rows.jsonl").write_text("")

@@ -135,3 +135,15 @@ def test_what_is_not_finite_is_a_row(folder, tmp_path):
     rows = purify_files(Broken(), settings(folder / "a.wav", tmp_path))
     assert [(row.output, row.failed) for row in rows] == [(None, "what the purifier returned is not finite")]
     assert not (tmp_path / "out" / "a.wav").exists()
+
+
+def test_another_files_result_is_not_overwritten(tmp_path):
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "1.wav", 0.1 * torch.randn(8000).numpy(), 16_000)
+    first = purify_files(GaussianFilter(2.0), settings(tmp_path / "x", tmp_path))
+    kept = (tmp_path / "out" / "1.wav").read_bytes()
+    with pytest.raises(ValueError, match=r"output_dir .*out has 1.wav of .*x/1.wav already, got .*y/1.wav for it"):
+        purify_files(GaussianFilter(2.0), settings(tmp_path / "y", tmp_path))
+    assert (tmp_path / "out" / "1.wav").read_bytes() == kept
+    assert purify_files(GaussianFilter(2.0), settings(tmp_path / "x", tmp_path)) == first

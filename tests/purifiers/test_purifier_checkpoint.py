@@ -71,3 +71,14 @@ def test_weights_go_over_to_a_purifier_with_more(make, spectral, waveform, tmp_p
     save_checkpoint(large, tmp_path, {})
     with pytest.raises(CheckpointError, match="has weights that do not fit the purifier to train: network.conditioner"):
         load_matching(small, tmp_path)
+
+
+@pytest.mark.parametrize("config", [None, [], {}, {"init_args": {}}])
+def test_configs_that_name_nothing(config):
+    with pytest.raises(CheckpointError, match="config needs class_path and init_args"):
+        build_purifier(config)
+
+
+def test_arguments_need_names():
+    with pytest.raises(CheckpointError, match=r"init_args of .*MeanFilter must be names with values, got \[3\]"):
+        build_purifier({"class_path": "voxcert.purifiers.MeanFilter", "init_args": [3]})

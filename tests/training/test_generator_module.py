@@ -287,3 +287,25 @@ def test_command_line_and_export(espeak, victim, tmp_path, monkeypatch):
     assert training["model"]["objective"] == config["model"]["init_args"]["objective"]
     with pytest.raises(ValueError, match="folder must not hold a checkpoint"):
         export(checkpoint, folder)
+
+
+def test_validating_and_testing_alone_forge_the_same_target(make, data, trainer):
+    module = make(target="random", generator={"epsilon": 0.2})
+    used = []
+    tested = module._tested_target
+    module._tested_target = lambda utterance: used.append(tested(utterance)) or used[-1]
+    data.distractors = True
+    for run in ("validate", "test"):
+        getattr(trainer(), run)(module, datamodule=data, verbose=False)
+    assert set(used) == {module.victim.speakers.index(module.generator.target)}
+    trainer().fit(module, datamodule=data)  # through a victim that validation enrolled
+
+
+def test_success_is_judged_in_full_precision(make, data, trainer):
+    module, seen = make(), []
+    succeeded = module.objective.succeeded
+    object.__setattr__(
+        module.objective, "succeeded", lambda scores, *rest: seen.append(scores.dtype) or succeeded(scores, *rest)
+    )
+    trainer(precision="bf16-mixed").fit(module, datamodule=data)
+    assert set(seen) == {torch.float32}

@@ -221,3 +221,18 @@ def test_attack_and_victim_come_together():
 def test_one_cycle_needs_an_end(data, trainer):
     with pytest.raises(ValueError, match="one_cycle needs the last step"):
         trainer(max_epochs=-1, max_time={"seconds": 1}).fit(PurifierModule(purifier(), one_cycle=True), datamodule=data)
+
+
+def test_validation_alone_can_attack_and_training_starts_elsewhere_each_time(data, trainer, victim):
+    started = pgd(**ATTACK | {"random_start": True, "steps": 1})
+    module = PurifierModule(purifier(), attack=started, victim=victim, text=HashedText())
+    trainer().validate(module, datamodule=data, verbose=False)
+    clean = 0.1 * torch.randn(2, 4000)
+    one, same, other = (module._attacked(clean, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    module.trainer = trainer(max_steps=2, limit_val_batches=0)
+    seeds, attacked = [], module._attacked
+    module._attacked = lambda waveform, seed: seeds.append(seed) or attacked(waveform, seed)
+    module.trainer.fit(module, datamodule=data)
+    assert len(set(seeds)) == 2

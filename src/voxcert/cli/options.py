@@ -81,13 +81,12 @@ def named_encoder(config: Any, untrained: Encoder | None, purifier: Purifier | N
         raise ValueError(f"one of checkpoint and encoder must be given, got {got}")
     if untrained is not None:
         print("the encoder has random weights: what follows says nothing about a trained one", file=sys.stderr)
-        return untrained.eval(), system_id(encoder_hash(untrained), purifier)
-    encoder = load_encoder(config.checkpoint)
-    own = is_checkpoint(config.checkpoint)
+    encoder = load_encoder(config.checkpoint) if untrained is None else untrained.eval()
+    own = untrained is None and is_checkpoint(config.checkpoint)
     encoder_id = system_id(checkpoint_hash(config.checkpoint) if own else encoder_hash(encoder), purifier)
     if config.checkpoint_hash not in (None, encoder_id, encoder_of(encoder_id)):
-        expected = config.checkpoint_hash
-        raise CheckpointError(f"checkpoint_hash must be {expected}, got {encoder_id} in {config.checkpoint}")
+        where = "random weights" if untrained is not None else config.checkpoint
+        raise CheckpointError(f"checkpoint_hash must be {config.checkpoint_hash}, got {encoder_id} in {where}")
     return encoder, encoder_id
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 
+import torch
 import yaml
 from jsonargparse import ArgumentParser
 
@@ -22,6 +23,7 @@ def purify(args: list[str], program: str = "voxcert purify") -> None:
     plain = yaml.safe_load(parser.dump(config, skip_unset=False))
     with messages_for_errors():
         check_words(config)
+        torch.manual_seed(config.seed)  # of random weights
         parts = parser.instantiate(config)
         rows = purify_files(
             open_purifier(parts.purifier),

@@ -33,6 +33,8 @@ class SpeakerDataModule(L.LightningDataModule):
         num_enroll: Recordings (or segments) that enrol a speaker.
         enroll_unit: "utterance" counts recordings and "segment" counts segments of `crop_seconds`. "auto" counts
             recordings where a speaker has two or more and segments otherwise, and always leaves one to test.
+        train_on_enrollment: Train on what enrols the tested speakers too, as one may who attacks a closed set. An
+            encoder so trained is tested on speakers that it knows.
         distractors: Enrol the training speakers too, and at test the validation speakers, to make the choice harder.
         speed_factors: Playing speeds of training crops; each is a class of its own for every speaker.
         crops_per_utterance: Crops of each training utterance in an epoch; more for a tiny corpus.
@@ -56,6 +58,7 @@ class SpeakerDataModule(L.LightningDataModule):
         train_crop_seconds: float = 2.0,
         num_enroll: int = 5,
         enroll_unit: EnrollUnit = "auto",
+        train_on_enrollment: bool = False,
         distractors: bool = True,
         speed_factors: list[float] = [1.0],  # noqa: B006 (never changed; a list is what the command line shows)
         crops_per_utterance: int = 1,
@@ -69,6 +72,7 @@ class SpeakerDataModule(L.LightningDataModule):
         super().__init__()
         self.corpus = corpus
         self.train_parts, self.test_parts = train_parts, test_parts
+        self.train_on_enrollment = train_on_enrollment
         self.num_val_speakers, self.num_test_speakers = num_val_speakers, num_test_speakers
         self.crop_seconds, self.train_crop_seconds = crop_seconds, train_crop_seconds
         self.protocol = Protocol(num_enroll, enroll_unit, crop_seconds, distractors, seed)
@@ -95,6 +99,7 @@ class SpeakerDataModule(L.LightningDataModule):
             test_parts=self.test_parts,
             num_val_speakers=self.num_val_speakers,
             num_test_speakers=self.num_test_speakers,
+            train_on_enrollment=self.train_on_enrollment,
         )
 
     @property

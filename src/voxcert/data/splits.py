@@ -66,6 +66,7 @@ def split_speakers(
     test_parts: list[str] | None,
     num_val_speakers: int,
     num_test_speakers: int,
+    train_on_enrollment: bool = False,
 ) -> Split:
     """Divide a corpus into training, validation and test speakers.
 
@@ -80,6 +81,7 @@ def split_speakers(
         test_parts: Parts whose speakers are tested, all of them.
         num_val_speakers: Speakers of the training parts held out for validation.
         num_test_speakers: Speakers of the training parts held out for the test, where there are no `test_parts`.
+        train_on_enrollment: Train on what enrols the tested speakers too.
 
     Raises:
         ValueError: A part is unknown or on both sides, there are too few speakers, or both ways to choose test
@@ -102,7 +104,7 @@ def split_speakers(
     train = [utterance for own in pool.values() for utterance in own]
     evaluated = protocol.divide(tested or test)
     return Split(
-        train=train,
+        train=train + (evaluated.enroll if train_on_enrollment else []),
         val=protocol.with_distractors(protocol.divide(val), train),
         test=protocol.with_distractors(evaluated, train + val),
     )

@@ -124,19 +124,23 @@ class Bench:
         device, utterances = job.system.device, [trial.utterance for trial in trials]
         clean = torch.stack([self.items[utterance]["waveform"] for utterance in utterances]).to(device)
         sent = self._sent(job, trials, clean)
+        finite = sent.isfinite().all(dim=1)
+        sent = sent.where(finite[:, None], clean)
         claims = torch.tensor([job.system.speakers.index(claim(trial)) for trial in trials], device=device)
         scores, purified = job.system.judge(sent, utterances, claims)
         qualities = [quality_fields(speech_quality(*pair)) for pair in zip(clean, purified, strict=True)]
         delta = (sent - clean).double()
         sizes = zip(norms(delta, "l2").tolist(), norms(delta, "linf").tolist(), strict=True)
         seconds = (time.perf_counter() - start) / len(trials)
-        for score, quality, (l2, linf) in zip(scores.tolist(), qualities, sizes, strict=True):
-            finite = -2 < score < 2  # false for NaN
-            result = {"score": score} if finite else {"failed": f"the score is {score}"}
+        for whole, score, quality, (l2, linf) in zip(finite.tolist(), scores.tolist(), qualities, sizes, strict=True):
+            if not whole:
+                yield {"failed": "the attack's waveform is not finite", "seconds": seconds}
+                continue
+            result = {"score": score} if -2 < score < 2 else {"failed": f"the score is {score}"}  # NaN too
             yield result | quality | {"l2": l2, "linf": linf, "seconds": seconds}
 
     def _sent(self, job: Job, trials: Sequence[Trial], clean: Tensor) -> Tensor:
-        """What reaches the purifier, (batch, time): the utterances, noisy or attacked."""
+        """What reaches the purifier, (batch, time): the utterances, noisy or attacked; not finite where that failed."""
         if job.condition == GENUINE:
             return self._genuine(trials, clean)
         if job.adaptive:
@@ -145,10 +149,13 @@ class Bench:
         if not all(path.is_file() for path in paths):
             attacked = self._attacked(self.bare, job.condition, trials, clean)
             for path, waveform in zip(paths, attacked, strict=True):
+                if not waveform.isfinite().all():
+                    continue
                 draft = path.with_name(f"draft-{os.getpid()}.flac")
                 write_rounded(draft, waveform)
                 draft.replace(path)
-        return torch.stack([load(path) for path in paths]).to(clean)
+        lost = torch.full_like(clean[0], torch.nan, device="cpu")
+        return torch.stack([load(path) if path.is_file() else lost for path in paths]).to(clean)
 
     def _genuine(self, trials: Sequence[Trial], clean: Tensor) -> Tensor:
         if self.settings.genuine_snr_db is None:

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from voxcert.attacks import Attack
+from voxcert.evaluation.attack_description import attack_path
 from voxcert.purifiers.base import Purifier
 
 GENUINE = "genuine"
 """The condition without an attack."""
 UNDEFENDED = "none"
 """The name of the encoder without a defence, in rows and tables."""
+UNORDERED = {"voxcert.attacks.score_based.nes", "voxcert.attacks.decision_based.hop_skip_jump"}
+"""Attacks that ask about some of a batch's utterances, several times over."""
+
 Text = Literal["none", "transcript", "wrong", "heard"]
 
 
@@ -88,7 +92,8 @@ def check_comparison(defences: Sequence[Defence], attacks: dict[str, Attack], ca
         can_hear: Whether there is a transcriber.
 
     Raises:
-        ValueError: If names repeat or are those of conditions, or a defence is told text that nothing embeds or hears.
+        ValueError: If names repeat or are those of conditions, a defence is told text that nothing embeds or hears, or
+            an attack asks for utterances in an order of its own, to which text cannot be matched.
     """
     names = [defence.name for defence in defences]
     if not names or len(set(names)) < len(names):
@@ -100,3 +105,6 @@ def check_comparison(defences: Sequence[Defence], attacks: dict[str, Attack], ca
             raise ValueError(f"text_embedder must be given for the text of {defence.name}, got null")
         if defence.text == "heard" and not can_hear:
             raise ValueError(f"transcriber must be given for what {defence.name} hears, got null")
+        for name, attack in attacks.items():
+            if defence.text != "none" and attack_path(attack) in UNORDERED:
+                raise ValueError(f"text of {defence.name} must be none under the attack {name}, got {defence.text}")

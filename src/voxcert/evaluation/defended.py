@@ -36,7 +36,13 @@ class DefendedEncoder(nn.Module):
         self.register_buffer("text", text, persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Embeds waveforms (batch, time), once purified, as (batch, dim)."""
+        """Embeds waveforms (batch, time), once purified, as (batch, dim).
+
+        Raises:
+            ValueError: If the batch is not the utterances whose text is known, once or several times over.
+        """
+        if self.text is not None and len(waveform) % len(self.text):
+            raise ValueError(f"waveform must have a multiple of {len(self.text)} rows, got {len(waveform)}")
         text = None if self.text is None else self.text.repeat(len(waveform) // len(self.text), 1)
         step = partial(self.purifier, text=text)
         return self.encoder((step if self.purifier.differentiable else StraightThrough(step))(waveform))

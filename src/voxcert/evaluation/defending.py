@@ -73,6 +73,7 @@ def compare_defences(
     check_settings(settings.output_dir, config)
     device = launch(settings.accelerator, 1, 1).device
     encoder, items = encoder.to(device).eval(), data.items("test")
+    listener = None if listener is None else listener.to(device)
     readings = tqdm(range(len(items)), "reading", unit="utterance", leave=False)
     known = {item["utterance"]: item for item in (items[index] for index in readings)}
     words = Words({name: item.get("text", "") for name, item in known.items()}, text_embedder, listener, settings.seed)

@@ -114,6 +114,7 @@ def purify_files(
     check_settings(settings.output_dir, {name: value for name, value in config.items() if name != "inputs"})
     device = launch(settings.accelerator, 1, 1).device
     purifier = purifier.to(device).eval()
+    listener = None if listener is None else listener.to(device)
     folder = Path(settings.output_dir)
     write_config(folder, {name: value for name, value in config.items() if name != "inputs"})
     rows = [
@@ -121,8 +122,12 @@ def purify_files(
         for row in read_json_rows(folder / ROWS, PurifiedRow)
         if row.failed is None and (folder / row.output).is_file()
     ]
-    rewrite_json_rows(folder / ROWS, rows)
     done = {row.file: row for row in rows}
+    made = {row.output: row.file for row in rows}
+    for source, place in files.items():
+        if made.get(place, str(source)) != str(source):
+            raise ValueError(f"output_dir {folder} has {place} of {made[place]} already, got {source} for it")
+    rewrite_json_rows(folder / ROWS, rows)
     todo = [source for source in files if str(source) not in done]
     progress = tqdm(todo, "purifying", initial=len(files) - len(todo), total=len(files), unit="file")
     with closing(open_rows(folder, rank=0)) as writer:

@@ -24,6 +24,8 @@ def build_purifier(config: dict[str, Any]) -> Purifier:
     Raises:
         CheckpointError: If the config names anything but purifiers and their parts, or arguments that do not fit.
     """
+    if not isinstance(config, dict) or "class_path" not in config:
+        raise CheckpointError(f"the purifier's config needs class_path and init_args, got {config!r}")
     purifier = _build(config)
     if not isinstance(purifier, Purifier):
         raise CheckpointError(f"class_path must be a purifier of voxcert.purifiers, got {config['class_path']!r}")
@@ -66,7 +68,10 @@ def _build(config: Any) -> Any:
         raise CheckpointError(f"class_path {path!r} cannot be imported: {error}") from error
     if not (inspect.isclass(found) and issubclass(found, PARTS)):
         raise CheckpointError(f"class_path must be a class of purifiers or of their parts, got {path!r}")
-    arguments = {key: _build(value) for key, value in (config.get("init_args") or {}).items()}
+    given = config.get("init_args") or {}
+    if not isinstance(given, dict):
+        raise CheckpointError(f"init_args of {path} must be names with values, got {given!r}")
+    arguments = {key: _build(value) for key, value in given.items()}
     try:
         return found(**arguments)
     except (TypeError, ValueError) as error:

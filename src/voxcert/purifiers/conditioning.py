@@ -51,9 +51,11 @@ class SpeechRecognition(Transcriber):
     @torch.no_grad()
     def forward(self, waveform: Tensor) -> list[str]:
         """Writes down what is heard in waveforms (batch, time)."""
-        self.recognizer.device = waveform.device
+        self.recognizer.device = self.network.device
         rows = [{"raw": row, "sampling_rate": SAMPLE_RATE} for row in waveform.float().cpu().numpy()]
-        return [heard["text"].strip() for heard in self.recognizer(rows)]
+        # Whisper hears more than half a minute only where it may say when.
+        timing = {"return_timestamps": True} if self.recognizer.type == "seq2seq_whisper" else {}
+        return [heard["text"].strip() for heard in self.recognizer(rows, **timing)]
 
 
 class AudioLanguageModel(Transcriber):

@@ -85,18 +85,17 @@ class GeneratorModule(L.LightningModule):
     def victim(self) -> Recognizer:
         """The recognizer under attack, with frozen weights; enrolled when first asked for."""
         if not self._victims:
-            encoder = load_encoder(self.hparams.victim).to(self.device).requires_grad_(False)
-            batches = self.trainer.datamodule.enrollment_dataloader("test")
-            self._victims.append(self._choose(enroll(encoder, batches, device=self.device)))
+            with torch.inference_mode(False):  # or no gradient would pass what validation enrols
+                encoder = load_encoder(self.hparams.victim).to(self.device).requires_grad_(False)
+                batches = self.trainer.datamodule.enrollment_dataloader("test")
+                self._victims.append(self._choose(enroll(encoder, batches, device=self.device)))
         return self._victims[0]
 
     def on_fit_start(self) -> None:
         """Settles whom the generator forges."""
         self.generator.target = self._target_name()
 
-    def on_test_start(self) -> None:
-        """Settles whom the generator forges."""
-        self.generator.target = self._target_name()
+    on_validation_start = on_test_start = on_fit_start
 
     def forward(self, waveform: Tensor, target: Tensor) -> Tensor:
         """Forges waveforms (batch, time) as the speakers of index `target` (batch,)."""
@@ -123,7 +122,8 @@ class GeneratorModule(L.LightningModule):
         chosen = [self._tested_target(utterance) for utterance in batch["utterance"]]
         target = torch.tensor(chosen, device=self.device)
         forged = self(waveform, target)
-        hit, before = (self.objective.succeeded(self.victim(x), target, True) for x in (forged, waveform))
+        with torch.autocast(self.device.type, enabled=False):  # scores as the deployed victim has them
+            hit, before = (self.objective.succeeded(self.victim(x), target, True) for x in (forged, waveform))
         snr = snr_at_epsilon(waveform, norms(forged - waveform, "l2"))
         rows = torch.stack([hit.float(), before.float(), snr], dim=1).tolist()
         for utterance, speaker, index, row in zip(batch["utterance"], batch["speaker"], chosen, rows, strict=True):
@@ -157,7 +157,8 @@ class GeneratorModule(L.LightningModule):
         embedding = self.victim.encoder(forged)
         with torch.no_grad():
             source = self.victim.encoder(waveform)
-        scores = embedding @ self.victim.prototypes.T
+        with torch.autocast(self.device.type, enabled=False):
+            scores = embedding.float() @ self.victim.prototypes.T
         terms = {
             "saliency": weight.saliency_weight * saliency_loss(saliency),
             "norm": weight.norm_weight * norm_loss(waveform, forged, weight.norm, weight.norm_threshold),
@@ -204,14 +205,14 @@ class GeneratorModule(L.LightningModule):
     def _training_targets(self, num: int) -> Tensor:
         """One target per example: always the same, or drawn from all that are enrolled."""
         speakers = self.victim.speakers
-        if self.generator.target is None:
+        if self.hparams.target == ANY:
             return torch.randint(len(speakers), (num,), device=self.device)
         return torch.full((num,), speakers.index(self.generator.target), device=self.device)
 
     def _tested_target(self, utterance: str) -> int:
         """The target of an utterance, the same in every epoch and on every process."""
         speakers = self.victim.speakers
-        if self.generator.target is None:
+        if self.hparams.target == ANY:
             return zlib.crc32(utterance.encode()) % len(speakers)
         return speakers.index(self.generator.target)
 

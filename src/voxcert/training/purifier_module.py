@@ -78,9 +78,10 @@ class PurifierModule(L.LightningModule):
     def victim(self) -> Recognizer:
         """The recognizer under attack, with frozen weights; enrolled when first asked for."""
         if not self._victims:
-            encoder = load_encoder(self.hparams.victim).to(self.device).requires_grad_(False)
-            batches = self.trainer.datamodule.enrollment_dataloader("val")
-            self._victims.append(enroll(encoder, batches, device=self.device))
+            with torch.inference_mode(False):  # or no gradient would pass what validation enrols
+                encoder = load_encoder(self.hparams.victim).to(self.device).requires_grad_(False)
+                batches = self.trainer.datamodule.enrollment_dataloader("val")
+                self._victims.append(enroll(encoder, batches, device=self.device))
         return self._victims[0]
 
     def on_train_start(self) -> None:
@@ -92,7 +93,8 @@ class PurifierModule(L.LightningModule):
         """Returns the loss of a batch with `waveform` (batch, time) and `text` (transcripts)."""
         clean = batch["waveform"]
         noise, timesteps = torch.randn_like(clean), self._timesteps(len(clean))
-        loss = self._losses(clean, self._attacked(clean), self._embedded(batch), noise, timesteps).mean()
+        attacked = self._attacked(clean, seed=int(torch.randint(2**31, ())))
+        loss = self._losses(clean, attacked, self._embedded(batch), noise, timesteps).mean()
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
@@ -104,7 +106,7 @@ class PurifierModule(L.LightningModule):
     def validation_step(self, batch: dict, batch_idx: int) -> None:
         """Purifies a batch with `utterance` and `speaker` (names), `waveform` (batch, time) and `text`."""
         clean, text = batch["waveform"], self._embedded(batch)
-        attacked = self._attacked(clean)
+        attacked = self._attacked(clean, seed=batch_idx)
         purified = self.purifier(attacked, text)
         generator = torch.Generator().manual_seed(batch_idx)  # the same in every epoch
         noise = torch.randn(clean.shape, generator=generator).to(clean)
@@ -168,14 +170,15 @@ class PurifierModule(L.LightningModule):
         sigma = self.noise.sample(num, self.device).double()
         return self.purifier.scheduler.position(1 / (1 + sigma**2))
 
-    def _attacked(self, clean: Tensor) -> Tensor:
+    def _attacked(self, clean: Tensor, seed: int) -> Tensor:
         """What the attack makes of clean waveforms (batch, time), against what they are taken for."""
         if self.attack is None:
             return clean
         with torch.no_grad():
             labels = self.victim(clean).argmax(dim=1)
+        generator = torch.Generator(clean.device).manual_seed(seed)
         with torch.enable_grad():
-            return self.attack(self.victim, clean, labels).detach()
+            return self.attack(self.victim, clean, labels, generator=generator).detach()
 
     def _embedded(self, batch: dict) -> Tensor | None:
         """Embeddings of the transcripts, shape (batch, 768)."""
