@@ -178,6 +178,8 @@ def test_checkpoint_or_encoder_not_both_and_not_neither(config, capsys):
     del settings["checkpoint"]
     config.write_text(yaml.safe_dump(settings))
     assert "one of checkpoint and encoder must be given, got none" in message(capsys, "--config", config)
+    encoder = ["--encoder", ROOT / "configs" / "encoder" / "ecapa_mini.yaml", "--checkpoint_hash", "0123"]
+    assert "checkpoint_hash must be 0123, got" in message(capsys, "--config", config, *encoder)
 
 
 @pytest.mark.parametrize(

@@ -302,3 +302,11 @@ def test_both_have_help(command, capsys):
         run(command, "--help")
     assert stop.value.code == 0
     assert f"voxcert {command}" in capsys.readouterr().out
+
+
+def test_random_weights_are_the_same_in_every_run(reader, voices, tmp_path):
+    source = voices / SPEAKERS[0] / "0.wav"
+    config = yaml.safe_load((tmp_path / "reader" / "config.yaml").read_text())
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"purifier": config}))
+    for _ in range(2):  # the second run would refuse other weights
+        run("purify", "--inputs", f"[{source}]", "--config", tmp_path / "run.yaml", "--output_dir", tmp_path / "out")
