@@ -2,17 +2,23 @@ import pytest
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
+    GenerationConfig,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
     Qwen2Tokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
+    WhisperConfig,
     WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperTokenizer,
 )
 
 from voxcert.purifiers.conditioning import Aud2Vec, AudioLanguageModel, SpeechRecognition, Transcriber
 from voxcert.purifiers.text import HashedText
+
+LAYER = {"layers": 1, "attention_heads": 2, "ffn_dim": 16}
 
 
 @pytest.fixture
@@ -47,6 +53,43 @@ def test_speech_recognition(speech_recognizer, waveform):
     expected = "".join({1: " ", 2: "<unk>", 3: "a", 4: "b"}.get(token, "") for token in best).strip()
     assert len(texts) == 2
     assert texts[1].replace("<unk>", "") == expected.replace("<unk>", "")
+
+
+@pytest.fixture
+def whisper(tmp_path):
+    """Folder of a Whisper with random weights, whose tokens are bytes and times, and which by itself gives no times."""
+    torch.manual_seed(2)  # with which it writes letters
+    tokenizer = WhisperTokenizer(vocab={letter: i for i, letter in enumerate(sorted(ByteLevel.alphabet()))}, merges=[])
+    special = ["<|endoftext|>", "<|startoftranscript|>", "<|startofprev|>", "<|notimestamps|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    tokenizer.add_tokens([f"<|{0.02 * step:.2f}|>" for step in range(1501)], special_tokens=True)
+    tokenizer.save_pretrained(tmp_path / "whisper")
+    WhisperFeatureExtractor(feature_size=16).save_pretrained(tmp_path / "whisper")
+    end, start, previous, no_times = (tokenizer.convert_tokens_to_ids(name) for name in special)
+    common = {"decoder_start_token_id": start, "eos_token_id": end, "pad_token_id": end, "bos_token_id": end}
+    layers = {f"{part}_{name}": size for part in ("encoder", "decoder") for name, size in LAYER.items()}
+    config = WhisperConfig(
+        vocab_size=len(tokenizer), num_mel_bins=16, d_model=16, max_target_positions=64, **layers, **common
+    )
+    config.suppress_tokens, config.begin_suppress_tokens = [], []
+    network = WhisperForConditionalGeneration(config)
+    network.generation_config = GenerationConfig(
+        **common,
+        no_timestamps_token_id=no_times,
+        prev_sot_token_id=previous,
+        return_timestamps=False,
+        is_multilingual=False,
+        max_initial_timestamp_index=50,
+        max_length=30,
+    )
+    network.save_pretrained(tmp_path / "whisper")
+    return str(tmp_path / "whisper")
+
+
+def test_whisper_hears_more_than_half_a_minute(whisper):
+    transcriber = SpeechRecognition(whisper, local_files_only=True)
+    short, long = (transcriber(0.1 * torch.randn(1, 16_000 * seconds))[0] for seconds in (5, 31))
+    assert 0 < len(short) < len(long)
 
 
 def test_audio_language_model(language_model, waveform):

@@ -43,9 +43,13 @@ class SpeechRecognition(Transcriber):
 
     def __init__(self, model: str = WHISPER, local_files_only: bool = False):
         super().__init__()
+        from huggingface_hub import snapshot_download
         from transformers import pipeline  # takes seconds
 
-        self.recognizer = pipeline("automatic-speech-recognition", model=model, local_files_only=local_files_only)
+        # A flag of the pipeline's own would reach Whisper's generate, which refuses it.
+        if local_files_only and not Path(model).is_dir():
+            model = snapshot_download(model, local_files_only=True)
+        self.recognizer = pipeline("automatic-speech-recognition", model=model)
         self.network = self.recognizer.model  # so that .to(device) moves it
 
     @torch.no_grad()
