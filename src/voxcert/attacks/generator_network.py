@@ -169,10 +169,9 @@ def _decoder(channels: tuple[int, int, int, int], strides: tuple[int, int, int])
     """Mirrors the convolutions: (batch, channels, frames) -> (batch, outputs, frames * strides), of any amplitude."""
     output, first, second, third = channels
     layers: list[nn.Module] = []
-    for inputs, outputs, kernel, stride in zip(
-        (third, second, first), (second, first, output), KERNELS[::-1], strides[::-1], strict=True
-    ):
-        is_last = len(layers) == 6
+    sizes = zip((third, second, first), (second, first, output), KERNELS[::-1], strides[::-1], strict=True)
+    for number, (inputs, outputs, kernel, stride) in enumerate(sizes, start=1):
+        is_last = number == len(KERNELS)
         layers.append(
             nn.ConvTranspose1d(inputs, outputs, kernel, stride, kernel // 2, output_padding=stride - 1, bias=is_last)
         )

@@ -2,16 +2,22 @@
 
 import argparse
 import shlex
-from dataclasses import fields
 from pathlib import Path
 
-import torch
-import yaml
 from jsonargparse import ArgumentParser
 
 from voxcert.attacks import Attack
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.options import add_purifier, encoder_parser, given, named_encoder, named_purifier
+from voxcert.cli.options import (
+    add_purifier,
+    encoder_parser,
+    given,
+    instantiate,
+    named_encoder,
+    named_purifier,
+    parse,
+    settings,
+)
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.attack_description import attack_names
 from voxcert.evaluation.attack_settings import AttackSettings
@@ -23,18 +29,16 @@ from voxcert.evaluation.defended import DefendedEncoder
 def attack(args: list[str], program: str = "voxcert attack") -> None:
     """Attacks an encoder: enrols speakers, runs any attack on every test utterance, writes rows, table and plot."""
     parser = attack_parser(program)
-    config = parser.parse_args(args)
-    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    config, plain = parse(parser, args)
     with messages_for_errors():
-        torch.manual_seed(config.seed)  # of random weights
-        parts = parser.instantiate(config)
+        parts = instantiate(parser, config)
         purifier = named_purifier(config, parts)
         encoder, encoder_id = named_encoder(config, parts.encoder, purifier)
         attack_speakers(
             encoder if purifier is None else DefendedEncoder(purifier, encoder),
             parts.data,
             parts.attack,
-            AttackSettings(**{field.name: config[field.name] for field in fields(AttackSettings)}),
+            settings(AttackSettings, config),
             encoder_id=encoder_id,
             origin=given(plain, "checkpoint", "encoder", "purifier", "attack", "data"),
             command=f"{program} {shlex.join(args)}",

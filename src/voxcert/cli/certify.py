@@ -2,14 +2,20 @@
 
 import shlex
 import sys
-from dataclasses import fields
 
-import torch
-import yaml
 from jsonargparse import ArgumentParser
 
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.options import add_purifier, encoder_parser, given, named_encoder, named_purifier
+from voxcert.cli.options import (
+    add_purifier,
+    encoder_parser,
+    given,
+    instantiate,
+    named_encoder,
+    named_purifier,
+    parse,
+    settings,
+)
 from voxcert.cli.report import show
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.certification import certify_speakers
@@ -27,17 +33,15 @@ def certify(args: list[str] | None = None, program: str = "voxcert certify") -> 
     """
     args = sys.argv[1:] if args is None else args
     parser = certify_parser(program)
-    config = parser.parse_args(args)
-    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    config, plain = parse(parser, args)
     with messages_for_errors():
-        torch.manual_seed(config.seed)  # of random weights
-        parts = parser.instantiate(config)
+        parts = instantiate(parser, config)
         purifier = named_purifier(config, parts)
         encoder, encoder_id = named_encoder(config, parts.encoder, purifier)
         summary = certify_speakers(
             encoder if purifier is None else DefendedEncoder(purifier, encoder),
             parts.data,
-            CertificationSettings(**{field.name: config[field.name] for field in fields(CertificationSettings)}),
+            settings(CertificationSettings, config),
             encoder_id=encoder_id,
             origin=given(plain, "checkpoint", "encoder", "purifier", "data"),
             command=f"{program} {shlex.join(args)}",

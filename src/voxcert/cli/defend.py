@@ -1,16 +1,23 @@
 """`voxcert defend`."""
 
 import shlex
-from dataclasses import fields
 from pathlib import Path
 
-import torch
-import yaml
 from jsonargparse import ArgumentParser
 
 from voxcert.attacks import Attack
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.options import add_words, check_words, encoder_parser, given, named_encoder, open_listener
+from voxcert.cli.options import (
+    add_words,
+    check_words,
+    encoder_parser,
+    given,
+    instantiate,
+    named_encoder,
+    open_listener,
+    parse,
+    settings,
+)
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.defence_report import render_defences
 from voxcert.evaluation.defence_settings import Defence, DefenceSettings
@@ -20,12 +27,10 @@ from voxcert.evaluation.defending import DEFENCES_PLOT, compare_defences
 def defend(args: list[str], program: str = "voxcert defend") -> None:
     """Compares purifiers as defences: error rates, genuine, attacked and adaptively attacked, and speech quality."""
     parser = defend_parser(program)
-    config = parser.parse_args(args)
-    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    config, plain = parse(parser, args)
     with messages_for_errors():
         check_words(config)
-        torch.manual_seed(config.seed)  # of random weights
-        parts = parser.instantiate(config)
+        parts = instantiate(parser, config)
         encoder, encoder_id = named_encoder(config, parts.encoder)
         names = ("checkpoint", "encoder", "defences", "attacks", "text_embedder", "transcriber", "data")
         summary = compare_defences(
@@ -33,7 +38,7 @@ def defend(args: list[str], program: str = "voxcert defend") -> None:
             parts.data,
             parts.defences,
             parts.attacks,
-            DefenceSettings(**{field.name: config[field.name] for field in fields(DefenceSettings)}),
+            settings(DefenceSettings, config),
             text_embedder=parts.text_embedder,
             listener=open_listener(parts, config.output_dir),
             encoder_id=encoder_id,

@@ -1,15 +1,12 @@
 """`voxcert invert`."""
 
 import shlex
-from dataclasses import fields
 from pathlib import Path
 
-import torch
-import yaml
 from jsonargparse import ArgumentParser
 
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.options import encoder_parser, given, named_encoder
+from voxcert.cli.options import encoder_parser, given, instantiate, named_encoder, parse, settings
 from voxcert.data.corpus import Corpus
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.invert_settings import InversionSettings
@@ -19,17 +16,15 @@ from voxcert.evaluation.inverting import TABLE, invert_speakers
 def invert(args: list[str], program: str = "voxcert invert") -> None:
     """Inverts an identification network: reconstructs each training speaker, writes rows, audio, table and plots."""
     parser = invert_parser(program)
-    config = parser.parse_args(args)
-    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    config, plain = parse(parser, args)
     with messages_for_errors():
-        torch.manual_seed(config.seed)  # of random weights
-        parts = parser.instantiate(config)
+        parts = instantiate(parser, config)
         encoder, encoder_id = named_encoder(config, parts.encoder)
         invert_speakers(
             encoder,
             parts.data,
             parts.speech,
-            InversionSettings(**{field.name: parts[field.name] for field in fields(InversionSettings)}),
+            settings(InversionSettings, parts),
             encoder_id=encoder_id,
             origin=given(plain, "checkpoint", "encoder", "data", "speech"),
             command=f"{program} {shlex.join(args)}",

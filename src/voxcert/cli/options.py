@@ -3,9 +3,12 @@
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
+import yaml
 from jsonargparse import ArgumentParser
 
 from voxcert.encoders.base import Encoder
@@ -15,6 +18,8 @@ from voxcert.evaluation.defended import denoising, encoder_of, open_purifier, sy
 from voxcert.purifiers import Purifier
 from voxcert.purifiers.conditioning import Aud2Vec, Transcriber
 from voxcert.purifiers.text import TextEmbedder
+
+Settings = TypeVar("Settings")
 
 
 def first_line(function: Any) -> str:
@@ -67,6 +72,23 @@ def check_words(config: Any) -> None:
     """Refuses a transcriber without an embedder, before either is loaded."""
     if config.transcriber is not None and config.text_embedder is None:
         raise ValueError("text_embedder must be given beside a transcriber, got null")
+
+
+def parse(parser: ArgumentParser, args: list[str]) -> tuple[Any, dict[str, Any]]:
+    """The configuration, and the same as plain values, as YAML holds them."""
+    config = parser.parse_args(args)
+    return config, yaml.safe_load(parser.dump(config, skip_unset=False))
+
+
+def instantiate(parser: ArgumentParser, config: Any) -> Any:
+    """Builds what the configuration names; weights that nothing is loaded into depend on its seed alone."""
+    torch.manual_seed(config.seed)
+    return parser.instantiate(config)
+
+
+def settings(kind: type[Settings], values: Any) -> Settings:
+    """The settings of a job, from a configuration that holds more."""
+    return kind(**{field.name: values[field.name] for field in fields(kind)})
 
 
 def given(plain: dict[str, Any], *names: str) -> dict[str, Any]:

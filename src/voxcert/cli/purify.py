@@ -1,13 +1,19 @@
 """`voxcert purify`."""
 
-from dataclasses import fields
-
-import torch
-import yaml
 from jsonargparse import ArgumentParser
 
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.options import add_purifier, add_words, check_words, first_line, given, open_listener
+from voxcert.cli.options import (
+    add_purifier,
+    add_words,
+    check_words,
+    first_line,
+    given,
+    instantiate,
+    open_listener,
+    parse,
+    settings,
+)
 from voxcert.evaluation.defended import open_purifier
 from voxcert.evaluation.purifying import PurifySettings, purify_files
 
@@ -19,15 +25,13 @@ def purify(args: list[str], program: str = "voxcert purify") -> None:
     parser.add_class_arguments(PurifySettings, None)
     add_purifier(parser, required=True)
     add_words(parser)
-    config = parser.parse_args(args)
-    plain = yaml.safe_load(parser.dump(config, skip_unset=False))
+    config, plain = parse(parser, args)
     with messages_for_errors():
         check_words(config)
-        torch.manual_seed(config.seed)  # of random weights
-        parts = parser.instantiate(config)
+        parts = instantiate(parser, config)
         rows = purify_files(
             open_purifier(parts.purifier),
-            PurifySettings(**{field.name: config[field.name] for field in fields(PurifySettings)}),
+            settings(PurifySettings, config),
             listener=open_listener(parts, config.output_dir),
             origin=given(plain, "purifier", "text_embedder", "transcriber"),
         )
