@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := runs/demo
 
-.PHONY: help setup demo test test-full lint bench lock clean
+.PHONY: help setup demo test test-full tables lint bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -34,6 +34,9 @@ test: $(STAMP)  ## Run the tests
 
 test-full: $(STAMP)  ## Run the tests, the slow soundness and training ones too
 	$(BIN)/python -m pytest
+
+tables: $(STAMP)  ## Draw the tables and figures of the docs from the rows in docs/results
+	$(BIN)/python docs/tables.py
 
 lint: $(STAMP)  ## Check style and formatting
 	$(BIN)/ruff check .

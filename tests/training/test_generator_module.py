@@ -7,9 +7,9 @@ import yaml
 
 from voxcert.attacks import Margin
 from voxcert.attacks.budgets import norms, snr_at_epsilon
-from voxcert.attacks.generator import ssed
-from voxcert.attacks.generator_checkpoint import load_generator
-from voxcert.attacks.generator_network import SaliencyGenerator
+from voxcert.attacks.generator.attack import ssed
+from voxcert.attacks.generator.checkpoint import load_generator
+from voxcert.attacks.generator.network import SaliencyGenerator
 from voxcert.cli.train import train
 from voxcert.data import write_manifest
 from voxcert.encoders.base import enroll
@@ -264,7 +264,7 @@ def test_command_line_and_export(espeak, victim, tmp_path, monkeypatch):
             "class_path": "voxcert.training.generator_module.GeneratorModule",
             "init_args": {
                 "generator": {
-                    "class_path": "voxcert.attacks.generator_network.SaliencyGenerator",
+                    "class_path": "voxcert.attacks.generator.network.SaliencyGenerator",
                     "init_args": {**SIZES, "epsilon": 0.02},
                 },
                 "victim": victim,
