@@ -44,12 +44,12 @@ def with_files(args: Iterable[str]) -> Iterator[str]:
     Raises:
         ValueError: If there is no such file; the message begins with the option.
     """
-    option = ""
+    option = ""  # that waits for its value
     for arg in args:
         flag, equals, value = arg.partition("=") if arg.startswith("--") else (option, "", arg)
-        if flag.startswith("--") and value.endswith(SUFFIXES):
+        option = "" if equals or not arg.startswith("--") else arg
+        if flag and value.endswith(SUFFIXES):
             path = find_config(value, flag)
             print(f"{flag} reads {path}", file=sys.stderr)
             arg = f"{flag}={path}" if equals else str(path)
         yield arg
-        option = arg

@@ -53,6 +53,7 @@ def add_purifier(parser: ArgumentParser, required: bool = False) -> None:
         "--purifier",
         type=Purifier | str if required else Purifier | str | None,
         required=required,
+        enable_path=True,
         help=f"{use}A folder such as checkpoints/dap-mini, a config such as purifier/gaussian.yaml, or one of "
         "voxcert.purifiers with its settings, such as --purifier.std 2.",
     )
