@@ -248,8 +248,7 @@ def test_a_named_target_is_among_the_enrolled(make, data, trainer):
         assert len(module.victim.speakers) == 2
 
 
-def test_command_line_and_export(espeak, victim, tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train.py"])
+def test_command_line_and_export(espeak, victim, tmp_path):
     write_manifest(espeak.utterances(), tmp_path / "manifest.csv")
     corpus = {"class_path": "voxcert.data.Manifest", "init_args": {"path": str(tmp_path / "manifest.csv")}}
     crops = {"crop_seconds": 1.0, "train_crop_seconds": 0.5, "batch_size": 4, "num_enroll": 2}

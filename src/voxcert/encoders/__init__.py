@@ -6,23 +6,4 @@ use, since some of them need large libraries.
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "base": ["Encoder", "FeatureEncoder", "Recognizer", "enroll"],
-        "campplus": ["CAMPPlus"],
-        "checkpoint": ["CheckpointError", "checkpoint_hash", "load_checkpoint", "save_checkpoint"],
-        "deep_speaker": ["DeepSpeaker"],
-        "ecapa": ["ECAPA"],
-        "ecapa_glob": ["ECAPAGlob"],
-        "eres2net": ["ERes2Net"],
-        "fast_resnet": ["FastResNet34"],
-        "frontends": ["Frontend", "KaldiFbank", "LogMel"],
-        "loading": ["encoder_hash", "load_encoder", "load_weights"],
-        "pyannote": ["PyannoteXVector"],
-        "representation": ["SplitEncoder"],
-        "resnet": ["ResNet"],
-        "sincnet": ["SincNet"],
-        "wavlm": ["WavLM"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -100,6 +100,16 @@ class Recognizer(nn.Module):
         encoder: Waveform (batch, time) -> unit embedding (batch, dim).
         prototypes: One unit vector per speaker, shape (speakers, dim).
         speakers: Names, in the order of `prototypes`.
+
+    Example:
+        >>> import torch
+        >>> import voxcert
+        >>> tones = 0.1 * torch.sin(torch.arange(16000) * torch.tensor([[0.04], [0.08]]))  # 102 and 204 Hz
+        >>> encoder = voxcert.load_encoder("checkpoints/ecapa-mini")
+        >>> recognizer = voxcert.Recognizer(encoder, encoder(tones).detach(), ["low", "high"])
+        >>> scores = recognizer(tones)  # (waveforms, speakers)
+        >>> [recognizer.speakers[index] for index in scores.argmax(dim=1)]
+        ['low', 'high']
     """
 
     prototypes: Tensor
@@ -145,6 +155,15 @@ def enroll(
 
     Raises:
         ValueError: If fewer than two speakers are given, or if a prototype is not finite or has no direction.
+
+    Example:
+        >>> import torch
+        >>> import voxcert
+        >>> tones = 0.1 * torch.sin(torch.arange(16000) * torch.tensor([[0.04], [0.08]]))  # 102 and 204 Hz
+        >>> encoder = voxcert.load_encoder("checkpoints/ecapa-mini")
+        >>> recognizer = voxcert.enroll(encoder, [{"waveform": tones, "speaker": ["low", "high"]}], sigma=0.01)
+        >>> recognizer.speakers, recognizer.prototypes.shape
+        (['high', 'low'], torch.Size([2, 192]))
     """
     sums: dict[str, Tensor] = {}
     for index, batch in enumerate(batches):

@@ -41,6 +41,14 @@ def load_encoder(source: str | Path) -> Encoder:
     Raises:
         CheckpointError: If the source or a file is missing, the hub cannot be reached, a file is not plain data, or
             weights do not fit; the message says which.
+
+    Example:
+        >>> import torch
+        >>> import voxcert
+        >>> encoder = voxcert.load_encoder("checkpoints/ecapa-mini")
+        >>> embedding = encoder(0.1 * torch.randn(2, 16000))  # two waveforms of one second
+        >>> embedding.shape
+        torch.Size([2, 192])
     """
     path = _fetch(str(source).removeprefix(HUB)) if str(source).startswith(HUB) else Path(source)
     read, path = _published(path)
