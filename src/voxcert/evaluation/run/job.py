@@ -5,7 +5,8 @@ finished is what has all its rows, and seeds depend on what they are for.
 """
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -14,8 +15,9 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from voxcert.data.corpus import Utterance
-from voxcert.evaluation.run.folder import ROWS
-from voxcert.evaluation.run.processes import while_parent_lives
+from voxcert.evaluation.run.folder import ROWS, check_settings
+from voxcert.evaluation.run.lock import locked
+from voxcert.evaluation.run.processes import launch, while_parent_lives
 from voxcert.rows import Row, RowWriter, read_rows, replace_rows
 
 About = TypeVar("About")
@@ -65,6 +67,28 @@ class Task(Generic[About]):
 
     about: About
     keys: tuple[Hashable, ...]
+
+
+@contextmanager
+def started(
+    folder: str | Path, config: dict[str, Any], accelerator: str, devices: int | str = 1, num_nodes: int = 1
+) -> Iterator[Fabric]:
+    """Starts a job: its folder is this job's alone and has no other settings, and its processes run.
+
+    Args:
+        folder: Of the run.
+        config: Its settings, for `check_settings`.
+        accelerator: See `launch`.
+        devices: See `launch`.
+        num_nodes: See `launch`.
+
+    Raises:
+        ValueError: If another job works there, the folder holds a run with other settings (the message names them), or
+            the accelerator is not there.
+    """
+    with locked(folder):
+        check_settings(folder, config)  # before other processes are started
+        yield launch(accelerator, devices, num_nodes)
 
 
 def do_tasks(
