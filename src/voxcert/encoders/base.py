@@ -18,15 +18,15 @@ from voxcert.encoders.frontends import Frontend
 
 
 def public_path(cls: type) -> str:
-    """How configs and checkpoints name a class: where its package shows it, or else its module.
+    """How configs and checkpoints name a class: where an outer package shows it, or else its module.
 
     Files may then move inside a package without a checkpoint noticing.
     """
-    package = cls.__module__.rpartition(".")[0]
-    while package:
+    parts = cls.__module__.split(".")
+    for length in range(1, len(parts)):
+        package = ".".join(parts[:length])
         if getattr(sys.modules.get(package), cls.__name__, None) is cls:
             return f"{package}.{cls.__qualname__}"
-        package = package.rpartition(".")[0]
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
