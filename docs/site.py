@@ -1,0 +1,87 @@
+"""What the site adds to the pages of docs/: the first page (README), the changelog, and one API page for every package.
+
+MkDocs calls `on_config` and `on_files`; the rest needs neither MkDocs nor the site, so that tests can call it.
+"""
+
+import inspect
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import voxcert
+
+ROOT = Path(__file__).parents[1]
+BORROWED = {"index.md": "README.md", "changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
+"""Page of the site -> the file of the repository that it is."""
+
+
+def on_config(config):
+    """Adds the API pages to the navigation."""
+    pages = [{package.__name__: page_of(package.__name__)} for package in public_packages()]
+    config.nav.append({"API": pages})
+    return config
+
+
+def on_files(files, config):
+    """Adds the pages that are made from something else."""
+    from mkdocs.structure.files import File
+
+    for page, text in (borrowed_pages() | api_pages()).items():
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def borrowed_pages() -> dict[str, str]:
+    """Files of the repository's root as pages; their links are made relative to docs/."""
+    pages = {}
+    for page, name in BORROWED.items():
+        text = (ROOT / name).read_text().replace("](docs/", "](").replace('src="docs/', 'src="')
+        for other, source in BORROWED.items():
+            text = text.replace(f"]({source})", f"]({other})")
+        pages[page] = text
+    return pages
+
+
+def public_packages() -> list[ModuleType]:
+    """The packages that say what is public in them (`__all__`), `voxcert` first."""
+    names = [module.name for module in pkgutil.walk_packages(voxcert.__path__, "voxcert.") if module.ispkg]
+    packages = [voxcert, *(import_module(name) for name in sorted(names))]
+    return [package for package in packages if getattr(package, "__all__", None)]
+
+
+def page_of(package: str) -> str:
+    """Where a package is described."""
+    return f"api/{package}.md"
+
+
+def api_pages() -> dict[str, str]:
+    """One page of Markdown for every public package, with an entry for each name in its `__all__`."""
+    packages = public_packages()
+    homes = {}  # a name is described once, in the innermost package that offers it
+    for package in packages:
+        homes |= {id(getattr(package, name)): package for name in package.__all__ if described(package, name)}
+    return {page_of(package.__name__): _page(package, homes) for package in packages}
+
+
+def described(package: ModuleType, name: str) -> bool:
+    """Whether an entry for this name can have a docstring of its own to show; a module has a page instead."""
+    value = getattr(package, name)
+    return inspect.isclass(value) or inspect.isfunction(value)
+
+
+def _page(package: ModuleType, homes: dict[int, ModuleType]) -> str:
+    entries = [_entry(package, name, homes) for name in sorted(package.__all__, key=str.lower)]
+    return "\n\n".join([f"# `{package.__name__}`", inspect.getdoc(package) or "", *entries]) + "\n"
+
+
+def _entry(package: ModuleType, name: str, homes: dict[int, ModuleType]) -> str:
+    """The entry of a name: its docstring, or where that stands."""
+    value, path = getattr(package, name), f"{package.__name__}.{name}"
+    if inspect.ismodule(value):
+        return f"## `{path}` {{ #{path} }}\n\nA package: [{value.__name__}]({value.__name__}.md)."
+    home = homes.get(id(value), package)
+    if home is not package:
+        summary = inspect.getdoc(value).splitlines()[0]
+        return f"## `{path}` {{ #{path} }}\n\n{summary} [All of it][{home.__name__}.{name}]"
+    return f"::: {path}"
