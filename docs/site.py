@@ -14,6 +14,7 @@ import voxcert
 ROOT = Path(__file__).parents[1]
 BORROWED = {"index.md": "README.md", "changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
 """Page of the site -> the file of the repository that it is."""
+COMMANDS = "voxcert.cli"
 
 
 def on_config(config):
@@ -44,10 +45,23 @@ def borrowed_pages() -> dict[str, str]:
 
 
 def public_packages() -> list[ModuleType]:
-    """The packages that say what is public in them (`__all__`), `voxcert` first."""
+    """The packages that have something to describe, `voxcert` first; commands describe themselves."""
     names = [module.name for module in pkgutil.walk_packages(voxcert.__path__, "voxcert.") if module.ispkg]
-    packages = [voxcert, *(import_module(name) for name in sorted(names))]
-    return [package for package in packages if getattr(package, "__all__", None)]
+    packages = [voxcert, *(import_module(name) for name in sorted(names) if name != COMMANDS)]
+    return [package for package in packages if public_names(package) or modules_of(package)]
+
+
+def public_names(package: ModuleType) -> list[str]:
+    """The names in `__all__`; none where there is no such list."""
+    return list(getattr(package, "__all__", []))
+
+
+def modules_of(package: ModuleType) -> list[str]:
+    """The modules of a package that has no `__all__`: all of what is public in them is."""
+    if public_names(package):
+        return []
+    found = pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    return [module.name for module in found if not module.ispkg and not module.name.rpartition(".")[2].startswith("_")]
 
 
 def page_of(package: str) -> str:
@@ -56,11 +70,11 @@ def page_of(package: str) -> str:
 
 
 def api_pages() -> dict[str, str]:
-    """One page of Markdown for every public package, with an entry for each name in its `__all__`."""
+    """One page of Markdown for every public package, with an entry for each name in its `__all__`, or each module."""
     packages = public_packages()
     homes = {}  # a name is described once, in the innermost package that offers it
     for package in packages:
-        homes |= {id(getattr(package, name)): package for name in package.__all__ if described(package, name)}
+        homes |= {id(getattr(package, name)): package for name in public_names(package) if described(package, name)}
     return {page_of(package.__name__): _page(package, homes) for package in packages}
 
 
@@ -71,7 +85,8 @@ def described(package: ModuleType, name: str) -> bool:
 
 
 def _page(package: ModuleType, homes: dict[int, ModuleType]) -> str:
-    entries = [_entry(package, name, homes) for name in sorted(package.__all__, key=str.lower)]
+    entries = [_entry(package, name, homes) for name in sorted(public_names(package), key=str.lower)]
+    entries += [f"::: {module}" for module in modules_of(package)]
     return "\n\n".join([f"# `{package.__name__}`", inspect.getdoc(package) or "", *entries]) + "\n"
 
 

@@ -49,7 +49,7 @@ def links():
                 yield pytest.param(page, target, id=f"{page.name}-{target}")
 
 
-@pytest.mark.parametrize(("page", "target"), links())
+@pytest.mark.parametrize(("page", "target"), list(links()))
 def test_a_link_leads_somewhere(page, target):
     path, _, anchor = target.partition("#")
     found = page if not path else page.parent / path
@@ -77,7 +77,7 @@ def commands(starts):
                 yield pytest.param(shlex.split(line, comments=True), id=f"{page.name}-{line[:60]}")
 
 
-@pytest.mark.parametrize("command", commands(PARSED))
+@pytest.mark.parametrize("command", list(commands(PARSED)))
 def test_a_command_parses(command, monkeypatch, capsys):
     if any(word.startswith("my_") and word.endswith(".yaml") for word in command):
         pytest.skip("a reader's own files: test_extend runs it")
@@ -88,7 +88,7 @@ def test_a_command_parses(command, monkeypatch, capsys):
     assert stop.value.code in (0, None), capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", commands(NAMED))
+@pytest.mark.parametrize("command", list(commands(NAMED)))
 def test_a_short_command_exists(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command[1], "--help"])
@@ -120,7 +120,7 @@ def declared():
 
 def test_every_public_name_has_an_entry():
     pages = site.api_pages()
-    assert set(pages) == {f"api/{package}.md" for package in declared()}
+    assert {f"api/{package}.md" for package in declared()} <= set(pages)
     for package, names in declared().items():
         entries = re.findall(r"^(?:::: |## `)([\w.]+)", pages[f"api/{package}.md"], flags=re.MULTILINE)
         assert sorted(entries) == sorted(f"{package}.{name}" for name in names)
