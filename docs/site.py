@@ -74,29 +74,33 @@ def api_pages() -> dict[str, str]:
     packages = public_packages()
     homes = {}  # a name is described once, in the innermost package that offers it
     for package in packages:
-        homes |= {id(getattr(package, name)): package for name in public_names(package) if described(package, name)}
+        homes |= {source: package for name in public_names(package) if (source := source_of(package, name))}
     return {page_of(package.__name__): _page(package, homes) for package in packages}
 
 
-def described(package: ModuleType, name: str) -> bool:
-    """Whether an entry for this name can have a docstring of its own to show; a module has a page instead."""
+def source_of(package: ModuleType, name: str) -> str | None:
+    """Import path of the module's own class or function behind a public name; None for a package or a plain value."""
     value = getattr(package, name)
-    return inspect.isclass(value) or inspect.isfunction(value)
+    own = not inspect.ismodule(value) and getattr(value, "__module__", None) or ""
+    return f"{own}.{value.__qualname__}" if own.startswith("voxcert") and hasattr(value, "__qualname__") else None
 
 
-def _page(package: ModuleType, homes: dict[int, ModuleType]) -> str:
+def _page(package: ModuleType, homes: dict[str, ModuleType]) -> str:
     entries = [_entry(package, name, homes) for name in sorted(public_names(package), key=str.lower)]
     entries += [f"::: {module}" for module in modules_of(package)]
     return "\n\n".join([f"# `{package.__name__}`", inspect.getdoc(package) or "", *entries]) + "\n"
 
 
-def _entry(package: ModuleType, name: str, homes: dict[int, ModuleType]) -> str:
+def _entry(package: ModuleType, name: str, homes: dict[str, ModuleType]) -> str:
     """The entry of a name: its docstring, or where that stands."""
     value, path = getattr(package, name), f"{package.__name__}.{name}"
+    source = source_of(package, name)
     if inspect.ismodule(value):
-        return f"## `{path}` {{ #{path} }}\n\nA package: [{value.__name__}]({value.__name__}.md)."
-    home = homes.get(id(value), package)
-    if home is not package:
+        return f"## {path} {{ #{path} }}\n\nA package: [{value.__name__}]({value.__name__}.md)."
+    if source is None:  # a constant or a type: its docstring is read off the source
+        return f"::: {path}"
+    if homes[source] is not package:
         summary = inspect.getdoc(value).splitlines()[0]
-        return f"## `{path}` {{ #{path} }}\n\n{summary} [All of it][{home.__name__}.{name}]"
-    return f"::: {path}"
+        return f"## {path} {{ #{path} }}\n\n{summary} [More][{homes[source].__name__}.{name}]"
+    # A module may have the name of a function in it: the anchor says the one, the source the other.
+    return f"[](){{ #{path} }}\n\n::: {source}\n    options: {{heading: {path}, toc_label: {name}}}"
