@@ -19,12 +19,12 @@ from voxcert.cli.train import train
 from voxcert.data import SpeakerDataModule
 from voxcert.encoders.checkpoint import build_encoder
 from voxcert.encoders.ecapa import ECAPA
-from voxcert.evaluation.attack_description import check_attack
-from voxcert.evaluation.attack_settings import AttackSettings
-from voxcert.evaluation.defence_settings import DefenceSettings, check_comparison
-from voxcert.evaluation.defended import open_purifier
-from voxcert.evaluation.invert_settings import InversionSettings
-from voxcert.evaluation.invert_speech import stretches
+from voxcert.evaluation.attack.description import check_attack
+from voxcert.evaluation.attack.settings import AttackSettings
+from voxcert.evaluation.defence.encoder import open_purifier
+from voxcert.evaluation.defence.settings import DefenceSettings, check_comparison
+from voxcert.evaluation.inversion.recordings import stretches
+from voxcert.evaluation.inversion.settings import InversionSettings
 from voxcert.purifiers import DiffusionPurifier
 from voxcert.purifiers.checkpoint import build_purifier
 from voxcert.training.generator_module import GeneratorModule

@@ -27,21 +27,21 @@ def hand_gradient(points, targets, cost):
 @pytest.mark.parametrize("cost", ["posterior", "log_posterior"])
 def test_steps_are_those_computed_by_hand(cost):
     points = starts()
-    found = invert(linear, points, TARGETS, Descent(lr=0.1, iterations=3, patience=3, threshold=0, cost=cost))
+    found = invert(linear, points, TARGETS, Descent(step_size=0.1, steps=3, patience=3, threshold=0, cost=cost))
     for _ in range(3):
         points = points - 0.1 * hand_gradient(points, TARGETS, cost)
     assert torch.allclose(found.points, points)  # small steps: the last point is the best
     posterior = linear(points).exp().gather(1, TARGETS[:, None]).squeeze(1)
     assert torch.allclose(found.cost, 1 - posterior if cost == "posterior" else -posterior.log())
-    assert found.iterations.tolist() == [3, 3, 3, 3]
+    assert found.steps.tolist() == [3, 3, 3, 3]
 
 
 @pytest.mark.parametrize("cost", ["posterior", "log_posterior"])
 def test_a_linear_softmax_is_inverted(cost):
-    found = invert(linear, torch.zeros(4, 10, dtype=torch.float64), TARGETS, Descent(lr=0.5, cost=cost))
+    found = invert(linear, torch.zeros(4, 10, dtype=torch.float64), TARGETS, Descent(step_size=0.5, cost=cost))
     posterior = linear(found.points).exp().gather(1, TARGETS[:, None])
     assert (posterior >= 0.99).all()
-    assert (found.iterations < 1000).all()  # the threshold stopped it
+    assert (found.steps < 1000).all()  # the threshold stopped it
 
 
 class Scripted:
@@ -58,9 +58,9 @@ class Scripted:
 
 
 def steps_until_stop(costs, **settings):
-    descent = Descent(lr=1.0, **{"iterations": len(costs) - 1, "threshold": 0.0, "patience": 2} | settings)
+    descent = Descent(step_size=1.0, **{"steps": len(costs) - 1, "threshold": 0.0, "patience": 2} | settings)
     found = invert(Scripted(costs), torch.zeros(1, 1), torch.tensor([0]), descent)
-    return int(found.iterations), float(found.cost)
+    return int(found.steps), float(found.cost)
 
 
 @pytest.mark.parametrize(
@@ -92,43 +92,43 @@ def test_stop_rules_at_their_boundaries(costs, settings, steps):
 
 
 def test_a_gradient_of_zero_stops_by_patience():
-    found = invert(lambda x: linear(0 * x), starts(), TARGETS, Descent(lr=1.0, patience=5))
-    assert found.iterations.tolist() == [5] * 4
+    found = invert(lambda x: linear(0 * x), starts(), TARGETS, Descent(step_size=1.0, patience=5))
+    assert found.steps.tolist() == [5] * 4
     assert torch.equal(found.points, starts())
 
 
 def test_rows_stop_by_themselves():
-    descent = Descent(lr=0.3, iterations=200, patience=3, threshold=0.05)
+    descent = Descent(step_size=0.3, steps=200, patience=3, threshold=0.05)
     together = invert(linear, starts(), TARGETS, descent)
-    assert len(set(together.iterations.tolist())) > 1
+    assert len(set(together.steps.tolist())) > 1
     for row in range(4):
         alone = invert(linear, starts()[row : row + 1], TARGETS[row : row + 1], descent)
         assert torch.allclose(together.points[row], alone.points[0])
-        assert together.iterations[row] == alone.iterations[0]
+        assert together.steps[row] == alone.steps[0]
 
 
 def test_not_a_number_stops_and_is_never_the_best():
     def model(points):
         return linear(points).where(points.abs().sum(dim=-1, keepdim=True) < 20, math.nan)
 
-    found = invert(model, starts(), TARGETS, Descent(lr=1e3, patience=2))
+    found = invert(model, starts(), TARGETS, Descent(step_size=1e3, patience=2))
     assert found.cost.isfinite().all()
     assert torch.equal(found.points, starts())
-    assert (found.iterations <= 2).all()
+    assert (found.steps <= 2).all()
 
 
 def test_sliding_by_whole_windows_is_separate_inversion():
-    start, descent = starts(size=50), Descent(lr=0.2, iterations=30)
+    start, descent = starts(size=50), Descent(step_size=0.2, steps=30)
     slid = sliding_inversion(linear, start, TARGETS, descent, window=10, stride=10)
     windows = [invert(linear, start[:, first : first + 10], TARGETS, descent) for first in range(0, 50, 10)]
     whole = torch.cat([one.points for one in windows], dim=1)
     assert torch.equal(slid.points, whole[:, 5:45])  # half a window less at both ends
-    assert torch.equal(slid.iterations, sum(one.iterations for one in windows))
+    assert torch.equal(slid.steps, sum(one.steps for one in windows))
     assert torch.equal(slid.cost, windows[-1].cost)
 
 
 def test_sliding_windows_see_what_is_inverted():
-    start, descent = starts(size=20), Descent(lr=0.2, iterations=5, patience=5)
+    start, descent = starts(size=20), Descent(step_size=0.2, steps=5, patience=5)
     waveform = start.clone()
     for first in (0, 4, 8):  # 12 would reach past the end
         waveform[:, first : first + 10] = invert(linear, waveform[:, first : first + 10], TARGETS, descent).points
@@ -141,7 +141,7 @@ def test_nothing_is_changed_and_no_gradient_is_left():
     start = starts().float()
     kept = start.clone()
     with torch.inference_mode():
-        found = invert(model, start, TARGETS, Descent(lr=0.1, iterations=2))
+        found = invert(model, start, TARGETS, Descent(step_size=0.1, steps=2))
     assert torch.equal(start, kept)
     assert not found.points.requires_grad
     assert all(weight.grad is None for weight in model.parameters())
@@ -150,8 +150,8 @@ def test_nothing_is_changed_and_no_gradient_is_left():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lr": 0.0}, "lr must be above 0, got 0.0"),
-        ({"iterations": 0}, "iterations must be at least 1, got 0"),
+        ({"step_size": 0.0}, "step_size must be above 0, got 0.0"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"patience": 0}, "patience must be at least 1, got 0"),
         ({"threshold": -1.0}, "threshold must be at least 0, got -1.0"),
         ({"cost": "loss"}, "cost must be posterior or log_posterior, got 'loss'"),
@@ -159,7 +159,7 @@ def test_nothing_is_changed_and_no_gradient_is_left():
 )
 def test_bad_settings(change, message):
     with pytest.raises(ValueError, match=message):
-        Descent(**{"lr": 1.0} | change)
+        Descent(**{"step_size": 1.0} | change)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ class Descent:
     """How far and how long to descend, and when to stop: the parameters of Algorithm 1.
 
     Args:
-        lr: Step size (lambda).
-        iterations: Most steps (alpha).
+        step_size: Of every step (lambda).
+        steps: At most (alpha).
         patience: Stop once the cost is no less than the largest of so many costs before it (beta). The first
             comparison is made when there are so many, the start's among them.
         threshold: Stop at this cost or below (gamma).
@@ -33,16 +33,16 @@ class Descent:
         ValueError: If a setting is out of range.
     """
 
-    lr: float
-    iterations: int = 1000
+    step_size: float
+    steps: int = 1000
     patience: int = 20
     threshold: float = 0.01
     cost: Cost = "posterior"
 
     def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise ValueError(f"lr must be above 0, got {self.lr}")
-        for name in ("iterations", "patience"):
+        if not self.step_size > 0:
+            raise ValueError(f"step_size must be above 0, got {self.step_size}")
+        for name in ("steps", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.threshold >= 0:
@@ -58,12 +58,12 @@ class Inverted:
     Attributes:
         points: The best points, start included: shape (batch, size).
         cost: Their costs (batch,); after sliding, those of the last window.
-        iterations: Steps made (batch,), of all windows.
+        steps: Made of each, (batch,), of all windows.
     """
 
     points: Tensor
     cost: Tensor
-    iterations: Tensor
+    steps: Tensor
 
 
 def invert(model: Model, start: Tensor, targets: Tensor, descent: Descent) -> Inverted:
@@ -88,8 +88,8 @@ def invert(model: Model, start: Tensor, targets: Tensor, descent: Descent) -> In
     recent = cost.new_full((len(start), descent.patience), float("inf"))  # the last costs of every row, in a ring
     recent[:, 0] = cost
     active = torch.arange(len(start), device=start.device)
-    for step in range(1, descent.iterations + 1):
-        points[active] -= descent.lr * gradient
+    for step in range(1, descent.steps + 1):
+        points[active] -= descent.step_size * gradient
         gradient, cost = _gradient(model, points[active], targets[active], descent.cost)
         steps[active] = step
         better = cost < least[active]
@@ -134,7 +134,7 @@ def sliding_inversion(
     for first in range(0, start.shape[1] - window + 1, stride):
         inverted = invert(model, waveform[:, first : first + window], targets, descent)
         waveform[:, first : first + window] = inverted.points
-        steps += inverted.iterations
+        steps += inverted.steps
     half = window // 2
     return Inverted(waveform[:, half : half + start.shape[1] - window], inverted.cost, steps)
 

@@ -5,8 +5,8 @@ from tqdm import tqdm
 
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.options import first_line
-from voxcert.evaluation.card import add_metrics
-from voxcert.evaluation.catalogue import markdown, read_catalogue
+from voxcert.evaluation.cards.encoder_table import markdown, read_catalogue
+from voxcert.evaluation.cards.model_card import add_metrics
 from voxcert.training.export import export as export_checkpoint
 
 

@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import CheckpointError, checkpoint_hash
 from voxcert.encoders.loading import encoder_hash, is_checkpoint, load_encoder
-from voxcert.evaluation.defended import denoising, encoder_of, open_purifier, system_id
+from voxcert.evaluation.defence.encoder import denoising, encoder_of, open_purifier, system_id
 from voxcert.purifiers import Purifier
 from voxcert.purifiers.conditioning import Aud2Vec, Transcriber
 from voxcert.purifiers.text import TextEmbedder

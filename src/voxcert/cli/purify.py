@@ -14,8 +14,9 @@ from voxcert.cli.options import (
     parse,
     settings,
 )
-from voxcert.evaluation.defended import open_purifier
-from voxcert.evaluation.purifying import PurifySettings, purify_files
+from voxcert.evaluation.defence.encoder import open_purifier
+from voxcert.evaluation.purification import PurifySettings, purify_files
+from voxcert.evaluation.run.job import Provenance
 
 
 def purify(args: list[str], program: str = "voxcert purify") -> None:
@@ -32,8 +33,8 @@ def purify(args: list[str], program: str = "voxcert purify") -> None:
         rows = purify_files(
             open_purifier(parts.purifier),
             settings(PurifySettings, config),
+            Provenance(origin=given(plain, "purifier", "text_embedder", "transcriber")),
             listener=open_listener(parts, config.output_dir),
-            origin=given(plain, "purifier", "text_embedder", "transcriber"),
         )
         failed = [row for row in rows if row.failed is not None]
         print(f"{len(rows) - len(failed)} files are purified in {config.output_dir}, {len(failed)} failed.")

@@ -7,12 +7,13 @@ from jsonargparse import ArgumentParser
 
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.options import first_line
-from voxcert.evaluation.certified_comparison import COMPARISON_PLOT, plot_comparison
-from voxcert.evaluation.certified_empirical import describe_attacks, is_attack_run, redraw
-from voxcert.evaluation.defending import describe_comparison, is_comparison
-from voxcert.evaluation.plots import plot_certified_accuracy
-from voxcert.evaluation.report import TABLE_NOTE, default_radii, markdown_table, statement, summarize
-from voxcert.evaluation.run_folder import PLOT, read_config, read_run
+from voxcert.evaluation.attack.comparison import describe_attacks, is_attack_run, redraw
+from voxcert.evaluation.certification.comparison import COMPARISON_PLOT, plot_comparison
+from voxcert.evaluation.certification.figures import plot_certified_accuracy
+from voxcert.evaluation.certification.folder import PLOT, read_run
+from voxcert.evaluation.certification.tables import TABLE_NOTE, default_radii, markdown_table, statement, summarize
+from voxcert.evaluation.defence.job import describe_comparison, is_comparison
+from voxcert.evaluation.run.folder import read_config
 from voxcert.smoothing.certificate import Certificate
 
 
