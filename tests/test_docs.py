@@ -22,9 +22,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAKES_FILES = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+ENTRY = re.compile(r"^(?:## |\[\]\(\)\{ #|::: )(voxcert[\w.]*)", flags=re.MULTILINE)
 LARGEST_PICTURE = 150_000  # bytes
-PARSED = ("python certify.py", "python train.py", "voxcert certify", "voxcert train", "voxcert attack", "voxcert purify")
-PARSED += ("voxcert defend", "voxcert invert")
+CONFIGURED = ("certify", "train", "attack", "purify", "defend", "invert")
+PARSED = ("python certify.py", "python train.py", *(f"voxcert {name}" for name in CONFIGURED))
 NAMED = ("voxcert export", "voxcert card", "voxcert report", "voxcert encoders")  # they take no --print_config
 
 spec = importlib.util.spec_from_file_location("site_of_docs", ROOT / "docs" / "site.py")
@@ -114,7 +115,7 @@ def declared():
             targets = node.targets if isinstance(node, ast.Assign) else []
             if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
                 package = ".".join(path.parent.relative_to(SOURCE).parts)
-                found[package] = getattr(import_module(package), "__all__")
+                found[package] = import_module(package).__all__
     return {package: names for package, names in found.items() if names}
 
 
@@ -122,12 +123,13 @@ def test_every_public_name_has_an_entry():
     pages = site.api_pages()
     assert {f"api/{package}.md" for package in declared()} <= set(pages)
     for package, names in declared().items():
-        entries = re.findall(r"^(?:## |\[\]\(\)\{ #|::: )(voxcert[\w.]*)", pages[f"api/{package}.md"], flags=re.MULTILINE)
-        assert {f"{package}.{name}" for name in names} <= set(entries)
+        entries = set(ENTRY.findall(pages[f"api/{package}.md"]))
+        assert {f"{package}.{name}" for name in names} <= entries
 
 
-@pytest.mark.parametrize(("package", "name"), [(package, name) for package in declared() for name in declared()[package]])
-def test_every_public_name_is_documented(package, name):
+@pytest.mark.parametrize("path", [f"{package}.{name}" for package, names in declared().items() for name in names])
+def test_every_public_name_is_documented(path):
+    package, _, name = path.rpartition(".")
     value = getattr(import_module(package), name)
     if inspect.isclass(value) or inspect.isfunction(value) or inspect.ismodule(value):
         assert inspect.getdoc(value)
@@ -141,6 +143,7 @@ class Loaded(HTMLParser):
         self.urls, self.ids = [], set()
 
     def handle_starttag(self, tag, attributes):
+        """Takes what a tag names."""
         attributes = dict(attributes)
         self.ids.add(attributes.get("id"))
         if tag in ("script", "img", "iframe", "source", "video", "audio"):
