@@ -75,6 +75,8 @@ def api_pages() -> dict[str, str]:
     homes = {}  # a name is described once, in the innermost package that offers it
     for package in packages:
         homes |= {source: package for name in public_names(package) if (source := source_of(package, name))}
+    whole = {module: package for package in packages for module in modules_of(package)}
+    homes |= {source: whole[module] for source in homes if (module := source.rpartition(".")[0]) in whole}
     return {page_of(package.__name__): _page(package, homes) for package in packages}
 
 
@@ -101,6 +103,6 @@ def _entry(package: ModuleType, name: str, homes: dict[str, ModuleType]) -> str:
         return f"::: {path}"
     if homes[source] is not package:
         summary = inspect.getdoc(value).splitlines()[0]
-        return f"## {path} {{ #{path} }}\n\n{summary} [More][{homes[source].__name__}.{name}]"
+        return f"## {path} {{ #{path} }}\n\n{summary} [More][{source}]"
     # A module may have the name of a function in it: the anchor says the one, the source the other.
     return f"[](){{ #{path} }}\n\n::: {source}\n    options: {{heading: {path}, toc_label: {name}}}"
