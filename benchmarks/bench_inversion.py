@@ -11,8 +11,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from voxcert.attacks.inversion import Descent, Model, invert
-from voxcert.attacks.inversion_starts import Noise
+from voxcert.attacks.inversion.descent import Descent, Model, invert
+from voxcert.attacks.inversion.starts import Noise
 from voxcert.encoders.checkpoint import build_encoder
 
 

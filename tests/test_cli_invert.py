@@ -21,7 +21,7 @@ def rows_of(folder):
 
 
 SPEAKERS = [f"speaker{number}" for number in range(4)]
-STARTS = "voxcert.attacks.inversion_starts"
+STARTS = "voxcert.attacks.inversion.starts"
 ZEROS = {"class_path": f"{STARTS}.Constant", "init_args": {"value": 0}}
 WHITE = {"class_path": f"{STARTS}.Noise", "init_args": {"color": "white"}}
 SPEECH = {"class_path": f"{STARTS}.Mixture", "init_args": {

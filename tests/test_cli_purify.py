@@ -17,8 +17,8 @@ from voxcert.evaluation.purification.pieces import purify_long
 from voxcert.purifiers import AddNoise, GaussianFilter, HashedText
 from voxcert.purifiers.checkpoint import load_purifier
 from voxcert.purifiers.conditioner import Conditioner
-from voxcert.purifiers.conditioning import SpeechRecognition
 from voxcert.purifiers.diffusion import DiffusionPurifier
+from voxcert.purifiers.hearing import SpeechRecognition
 from voxcert.purifiers.networks import SpectralDiffWave
 from voxcert.purifiers.schedule import PurificationScheduler
 from voxcert.rows import read_rows
@@ -243,7 +243,7 @@ def reader(tmp_path):
 @pytest.fixture
 def words(speech_recognizer):
     """What a purifier that reads is told what it hears by."""
-    transcriber = "voxcert.purifiers.conditioning.SpeechRecognition"
+    transcriber = "voxcert.purifiers.hearing.SpeechRecognition"
     return {
         "text_embedder": {"class_path": "voxcert.purifiers.text.HashedText"},
         "transcriber": {
@@ -294,7 +294,7 @@ def test_defends_by_what_is_heard_in_what_is_attacked(comparison, reader, words,
         (["--inputs", "[nowhere]"], "the following arguments are required: purifier"),
         (
             ["--inputs", "[a]", "--purifier", "voxcert.purifiers.MeanFilter"]
-            + ["--transcriber", "voxcert.purifiers.conditioning.SpeechRecognition"],
+            + ["--transcriber", "voxcert.purifiers.hearing.SpeechRecognition"],
             "text_embedder must be given beside a transcriber",
         ),
     ],

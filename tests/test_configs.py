@@ -34,12 +34,6 @@ from voxcert.training.purifier_module import PurifierModule
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
-@pytest.fixture(autouse=True)
-def _command_line(monkeypatch):
-    """Lightning's command line warns where both arguments and a command line are given."""
-    monkeypatch.setattr("sys.argv", ["train.py"])
-
-
 def files(*groups):
     found = sorted(path for group in groups for path in (CONFIGS / group).glob("*.yaml"))
     assert found, f"no configs in {groups}"

@@ -3,6 +3,7 @@
 They join measuring and plotting, as the flat files of Cohen et al. 2019 do, so figures never need an accelerator.
 """
 
+import gzip
 import json
 import os
 from abc import ABC, abstractmethod
@@ -84,7 +85,7 @@ def read_rows(path: str | Path, kind: type[Kind]) -> list[Kind]:
     """All complete rows of a file; none where there is no file. A torn last line is left out.
 
     Args:
-        path: The file.
+        path: The file; one that ends in .gz is compressed.
         kind: Class of the rows.
 
     Raises:
@@ -93,7 +94,8 @@ def read_rows(path: str | Path, kind: type[Kind]) -> list[Kind]:
     path = Path(path)
     if not path.is_file():
         return []
-    *lines, _torn = path.read_bytes().split(b"\n")
+    data = path.read_bytes()
+    *lines, _torn = (gzip.decompress(data) if path.suffix == ".gz" else data).split(b"\n")
     rows = []
     for number, line in enumerate(lines, start=1):
         try:

@@ -16,7 +16,7 @@ from voxcert.cli.options import (
     parse,
     settings,
 )
-from voxcert.cli.report import show
+from voxcert.cli.tables import show
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.certification.folder import read_run
 from voxcert.evaluation.certification.job import certify_speakers

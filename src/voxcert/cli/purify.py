@@ -1,19 +1,18 @@
 """`voxcert purify`."""
 
-from jsonargparse import ArgumentParser
-
+from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.options import (
     add_purifier,
     add_words,
     check_words,
-    first_line,
     given,
     instantiate,
     open_listener,
     parse,
     settings,
 )
+from voxcert.cli.parser import Parser
 from voxcert.evaluation.defence.encoder import open_purifier
 from voxcert.evaluation.purification import PurifySettings, purify_files
 from voxcert.evaluation.run.job import Provenance
@@ -21,7 +20,7 @@ from voxcert.evaluation.run.job import Provenance
 
 def purify(args: list[str], program: str = "voxcert purify") -> None:
     """Purifies audio files: the same names in another folder, ready to be played or recognised."""
-    parser = ArgumentParser(prog=program, description=first_line(purify))
+    parser = Parser(prog=program, description=COMMANDS["purify"].purpose)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below; may be repeated.")
     parser.add_class_arguments(PurifySettings, None)
     add_purifier(parser, required=True)

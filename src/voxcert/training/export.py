@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from torch import nn
 
-from voxcert.attacks.generator_checkpoint import build_generator
+from voxcert.attacks.generator.checkpoint import build_generator
 from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError, build_encoder, read_pickled, save_checkpoint
 from voxcert.encoders.loading import is_checkpoint, load_encoder
 from voxcert.evaluation.cards.model_card import write_readme

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from voxcert.attacks.inversion import Descent, invert
-from voxcert.attacks.inversion_starts import Constant
+from voxcert.attacks.inversion.descent import Descent, invert
+from voxcert.attacks.inversion.starts import Constant
 from voxcert.encoders.sincnet import SincNet
 from voxcert.evaluation.inversion.settings import Experiment, InversionSettings
 from voxcert.evaluation.inversion.system import InvertedSystem

@@ -23,7 +23,7 @@ from voxcert.evaluation.defence.tables import render_defences, summarize_defence
 from voxcert.evaluation.run.folder import ROWS, check_settings, comparable, read_config, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
 from voxcert.evaluation.run.processes import device_name, launch
-from voxcert.purifiers.conditioning import Aud2Vec
+from voxcert.purifiers.hearing import Aud2Vec
 from voxcert.purifiers.text import TextEmbedder
 from voxcert.rows import read_rows
 

@@ -19,7 +19,7 @@ from voxcert.evaluation.defence.encoder import DefendedEncoder, open_purifier, s
 from voxcert.evaluation.defence.settings import UNDEFENDED, Defence, DefenceSettings
 from voxcert.evaluation.run.audio_files import rounded
 from voxcert.evaluation.run.job import seed_of
-from voxcert.purifiers.conditioning import Aud2Vec
+from voxcert.purifiers.hearing import Aud2Vec
 from voxcert.purifiers.text import TextEmbedder
 
 ENROLLED = "enrolled"

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from voxcert.attacks.inversion import Inverted, invert, sliding_inversion
+from voxcert.attacks.inversion.descent import Inverted, invert, sliding_inversion
 from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.evaluation.inversion.settings import Experiment
 from voxcert.evaluation.inversion.system import InvertedSystem

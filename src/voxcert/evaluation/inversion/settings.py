@@ -6,8 +6,8 @@ Methods, starts and numbers are those of Pizzi et al. 2023 (arXiv 2301.03206, se
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from voxcert.attacks.inversion import Cost, Descent
-from voxcert.attacks.inversion_starts import Start
+from voxcert.attacks.inversion.descent import Cost, Descent
+from voxcert.attacks.inversion.starts import Start
 
 Method = Literal["standard", "sliding", "d_vector"]
 Access = Literal["released", "weights"]

@@ -21,7 +21,7 @@ from voxcert.evaluation.run.folder import ROWS, check_settings, write_config
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, Task, do_tasks, seed_of
 from voxcert.evaluation.run.processes import launch
 from voxcert.purifiers.base import Purifier
-from voxcert.purifiers.conditioning import Aud2Vec
+from voxcert.purifiers.hearing import Aud2Vec
 from voxcert.rows import read_rows
 
 

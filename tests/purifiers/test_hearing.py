@@ -15,7 +15,7 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from voxcert.purifiers.conditioning import Aud2Vec, AudioLanguageModel, SpeechRecognition, Transcriber
+from voxcert.purifiers.hearing import Aud2Vec, AudioLanguageModel, SpeechRecognition, Transcriber
 from voxcert.purifiers.text import HashedText
 
 LAYER = {"layers": 1, "attention_heads": 2, "ffn_dim": 16}

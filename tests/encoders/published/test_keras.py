@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from voxcert.encoders.checkpoint import CheckpointError
-from voxcert.encoders.keras_weights import read_keras
+from voxcert.encoders.published.keras import read_keras
 
 
 @pytest.fixture

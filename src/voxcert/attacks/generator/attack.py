@@ -12,8 +12,8 @@ from torch import Tensor
 
 from voxcert.attacks.budgets import column
 from voxcert.attacks.call_shape import attack
-from voxcert.attacks.generator_checkpoint import load_generator
-from voxcert.attacks.generator_network import SaliencyGenerator
+from voxcert.attacks.generator.checkpoint import load_generator
+from voxcert.attacks.generator.network import SaliencyGenerator
 from voxcert.attacks.objectives import Objective
 
 _loaded = functools.lru_cache(maxsize=4)(load_generator)  # an attack is called once for each batch

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from voxcert.attacks.inversion_starts import Centred, Constant, Mixture, Noise, Speech, Uniform
+from voxcert.attacks.inversion.starts import Centred, Constant, Mixture, Noise, Speech, Uniform
 
 SPEECH = torch.arange(12.0).unflatten(0, (3, 4))
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from voxcert.attacks.inversion import Descent, invert, sliding_inversion
+from voxcert.attacks.inversion.descent import Descent, invert, sliding_inversion
 
 WEIGHTS = torch.randn(4, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 TARGETS = torch.tensor([0, 1, 2, 3])

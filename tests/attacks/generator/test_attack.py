@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from voxcert.attacks import Attack, Margin
-from voxcert.attacks.generator import ssed
-from voxcert.attacks.generator_checkpoint import load_generator
-from voxcert.attacks.generator_network import Residual, SaliencyGenerator, Spectrum, log_magnitude
+from voxcert.attacks.generator.attack import ssed
+from voxcert.attacks.generator.checkpoint import load_generator
+from voxcert.attacks.generator.network import Residual, SaliencyGenerator, Spectrum, log_magnitude
 from voxcert.encoders.base import Encoder, Recognizer
 from voxcert.encoders.checkpoint import CheckpointError, save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
@@ -157,7 +157,7 @@ def test_attack_is_named_in_yaml(tmp_path, recognizer):
     parser = ArgumentParser()
     parser.add_argument("--attack", type=Attack)
     settings = [f"--attack.network={tmp_path}", "--attack.targeted=true", "--attack.epsilon=0.01"]
-    config = parser.parse_args(["--attack.class_path=voxcert.attacks.generator.ssed", *settings])
+    config = parser.parse_args(["--attack.class_path=voxcert.attacks.generator.attack.ssed", *settings])
     attack = parser.instantiate(config).attack
     forged = attack(recognizer, waveforms(), torch.tensor([0, 0]), objective=Margin())
     assert 0 < (forged - waveforms()).abs().max() <= 0.01

@@ -5,7 +5,7 @@ import pytest
 import torch
 from speechbrain.nnet.CNN import SincConv
 
-from voxcert.encoders.sincnet_network import FILTER_SAMPLES, Convolutions, LayerNorm, Perceptron, SincConvolution
+from voxcert.encoders.networks.sincnet import FILTER_SAMPLES, Convolutions, LayerNorm, Perceptron, SincConvolution
 
 
 def test_filters_are_speechbrains_for_the_same_edges():

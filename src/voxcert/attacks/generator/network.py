@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voxcert.encoders.base import public_path
+
 KERNELS = 7, 3, 3
 """Of the encoder's convolutions; the decoders have them in reverse."""
 
@@ -79,8 +81,7 @@ class SaliencyGenerator(nn.Module):
         """How to build it again: class_path and init_args."""
         kept = {"saliency": self.saliency is not None, "epsilon": self.epsilon}
         whose = {"target": self.target, "target_dim": self.target_dim}
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        return {"class_path": path, "init_args": self._sizes | kept | whose}
+        return {"class_path": public_path(type(self)), "init_args": self._sizes | kept | whose}
 
     def forward(self, waveform: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Computes n in [-1, 1] and m in [0, 1] of eq. (3).

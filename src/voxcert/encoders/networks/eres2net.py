@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from voxcert.encoders.residual import Stride, shortcut
+from voxcert.encoders.networks.residual import Stride, shortcut
 
 CEILING = 20.0
 """Activations are clipped here, as in the networks that were published."""

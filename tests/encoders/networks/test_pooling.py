@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from voxcert.encoders.pooling import StatisticsPooling, require_frames
+from voxcert.encoders.networks.pooling import StatisticsPooling, require_frames
 
 
 def test_means_then_standard_deviations_of_every_band():

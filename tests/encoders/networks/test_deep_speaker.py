@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from golden import golden_names, golden_state, golden_tensors
-from voxcert.encoders.deep_speaker_network import ResCNN, SameConv2d, _clipped
+from voxcert.encoders.networks.deep_speaker import ResCNN, SameConv2d, _clipped
 
 
 def test_keras_layers_give_the_same_output():

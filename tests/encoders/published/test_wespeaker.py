@@ -10,7 +10,7 @@ from wespeaker_golden import assert_hears
 from voxcert import load_encoder
 from voxcert.encoders.campplus import CAMPPlus
 from voxcert.encoders.checkpoint import CheckpointError, build_encoder, load_checkpoint, save_checkpoint
-from voxcert.encoders.wespeaker import load_wespeaker, read_model
+from voxcert.encoders.published.wespeaker import load_wespeaker, read_model
 
 SIZE = {"growth_rate": 4, "bn_size": 2, "init_channels": 8}
 

@@ -6,15 +6,17 @@ Nothing in them is run or unpickled, and they need neither Lightning nor the run
 from pathlib import Path
 from typing import Any
 
-from voxcert.attacks.generator_network import SaliencyGenerator
+from voxcert.attacks.generator.network import SaliencyGenerator
 from voxcert.encoders.checkpoint import CheckpointError, load_folder
 
-CLASS_PATH = f"{SaliencyGenerator.__module__}.{SaliencyGenerator.__qualname__}"
+CLASS_PATH = "voxcert.attacks.SaliencyGenerator"
+FORMERLY = "voxcert.attacks.generator_network.SaliencyGenerator"
+"""How checkpoints of voxcert 0.1 name it."""
 
 
 def build_generator(config: dict[str, Any]) -> SaliencyGenerator:
     """Builds a generator with fresh weights from its `config`; CheckpointError if that is of anything else."""
-    if not isinstance(config, dict) or config.get("class_path") != CLASS_PATH:
+    if not isinstance(config, dict) or config.get("class_path") not in (CLASS_PATH, FORMERLY):
         given = config.get("class_path") if isinstance(config, dict) else config
         raise CheckpointError(f"class_path of a generator must be {CLASS_PATH}, got {given!r}")
     try:
