@@ -101,7 +101,7 @@ class Recognizer(nn.Module):
         prototypes: One unit vector per speaker, shape (speakers, dim).
         speakers: Names, in the order of `prototypes`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import voxcert
         >>> tones = 0.1 * torch.sin(torch.arange(16000) * torch.tensor([[0.04], [0.08]]))  # 102 and 204 Hz
@@ -156,7 +156,7 @@ def enroll(
     Raises:
         ValueError: If fewer than two speakers are given, or if a prototype is not finite or has no direction.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import voxcert
         >>> tones = 0.1 * torch.sin(torch.arange(16000) * torch.tensor([[0.04], [0.08]]))  # 102 and 204 Hz

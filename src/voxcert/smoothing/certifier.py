@@ -61,7 +61,7 @@ class Certifier:
     Raises:
         ValueError: if an argument is out of range; names the argument, what is allowed and what was given.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import voxcert
         >>> tones = 0.1 * torch.sin(torch.arange(16000) * torch.tensor([[0.04], [0.08]]))  # 102 and 204 Hz
@@ -140,7 +140,7 @@ class Certifier:
             ValueError: if the waveform is not one-dimensional or not finite, or if the encoder does not return
                 one unit embedding of the prototypes' dimension per row.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from voxcert import Certifier
             >>> def encoder(waveform):  # unit embeddings in the plane: by the sign of the mean
