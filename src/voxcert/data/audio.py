@@ -146,8 +146,13 @@ def crop(waveform: Tensor, num_samples: int, generator: torch.Generator | None =
 
 def shown(path: str | Path) -> str:
     """A path as messages show it: the middle of a very long one is left out."""
-    text = str(path)
+    text = printable(str(path))
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"
+
+
+def printable(text: str) -> str:
+    """A text with its stray bytes (of a file name in an old encoding) written out, so that it can be shown and kept."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def is_file(path: str | Path) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from voxcert.data.audio import printable
 from voxcert.data.files import PassedOver
 from voxcert.data.names import as_read, as_speaker
 from voxcert.data.same_audio import overlapping
@@ -82,7 +83,8 @@ class Corpus(ABC):
         found.sort(key=lambda utterance: utterance.id)
         found = _without_shared_audio(found, refused)
         found = _without_repeated_ids(found, refused, str(self))
-        return Survey(found, refused, _counted(passed) + _alike_names(found))
+        notes = _counted(passed) + _alike_names(found)
+        return Survey(found, [printable(reason) for reason in refused], [printable(note) for note in notes])
 
     def __str__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())

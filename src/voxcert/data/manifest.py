@@ -108,7 +108,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Row | str]]:
         if isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
             yield from ((number, {"ID": name} | row) for number, (name, row) in enumerate(whole.items(), start=1))
             return
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             row = _json_object(line)
             yield number, {as_read(name): value for name, value in row.items()} if isinstance(row, dict) else row

@@ -14,7 +14,14 @@ def as_read(name: str) -> str:
 
     Args:
         name: As it is written in a file or a folder.
+
+    Raises:
+        ValueError: It has bytes that are no text, such as a file name in an old encoding.
     """
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"a name must be UTF-8 text, got {name!r} (rename it)") from None
     return " ".join(unicodedata.normalize("NFC", name).translate(INVISIBLE).split())
 
 

@@ -8,17 +8,21 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import combinations, product
 from pathlib import Path
 from typing import BinaryIO
 
 import soundfile
 
+from voxcert.data.audio_length import BLOCK_FRAMES
 from voxcert.data.utterance import Utterance
 
 SLACK = 1e-6  # seconds: stretches that touch do not overlap
 SAMPLED_BYTES = 4096
+SAMPLED_FRAMES = 800
 
 Probe = Callable[[Path], Hashable]
+Alike = Callable[[Iterable[Path]], list[list[Path]]]
 
 
 def file_key(path: str | Path) -> Hashable:
@@ -57,28 +61,22 @@ def overlapping(utterances: Iterable[Utterance]) -> list[tuple[Utterance, Uttera
     return pairs
 
 
-def copies(groups: Sequence[Iterable[Utterance]]) -> list[tuple[Utterance, Utterance]]:
-    """Utterances of different groups whose files are copies of each other and whose stretches overlap.
+def copies(utterances: Iterable[Utterance], alike: Alike | None = None) -> list[tuple[Utterance, Utterance]]:
+    """Pairs of utterances whose files are copies of each other and whose stretches overlap.
 
     Args:
-        groups: What must not share audio, such as enrolment and test; an utterance of several counts in the first.
-
-    Returns:
-        Pairs, the one of the earlier group first.
+        utterances: In any order.
+        alike: How copies are found: `equal_files` (None), or `equal_recordings`.
     """
-    place = {}
-    for number, group in enumerate(groups):
-        for one in group:
-            place.setdefault(one, number)
     by_path: dict[Path, list[Utterance]] = defaultdict(list)
-    for one in place:
+    for one in dict.fromkeys(utterances):
         by_path[one.path].append(one)
     return [
-        (first, second)
-        for alike in equal_files(by_path)
-        for first in (one for path in alike for one in by_path[path])
-        for second in (one for path in alike for one in by_path[path])
-        if place[first] < place[second] and first.path != second.path and _share(first, second)
+        pair
+        for same in (alike or equal_files)(by_path)
+        for paths in combinations(sorted(same), 2)
+        for pair in product(*(by_path[path] for path in paths))
+        if _share(*pair)
     ]
 
 
@@ -97,7 +95,7 @@ def equal_recordings(paths: Iterable[Path]) -> list[list[Path]]:
     Args:
         paths: Files; those that cannot be read equal nothing.
     """
-    return _alike(list(paths), [_header, _samples])
+    return _alike(list(paths), [_header, _middle, _samples])
 
 
 def content_hash(path: str | Path) -> str:
@@ -150,9 +148,18 @@ def _header(path: Path) -> tuple[int, int]:
     return found.frames, found.samplerate
 
 
+def _middle(path: Path) -> bytes:
+    with soundfile.SoundFile(path) as file:
+        file.seek(file.frames // 2)
+        return file.read(SAMPLED_FRAMES, dtype="float32", always_2d=True).tobytes()
+
+
 def _samples(path: Path) -> str:
-    samples, _ = soundfile.read(path, dtype="float32", always_2d=True)
-    return hashlib.sha256(samples.tobytes()).hexdigest()
+    digest = hashlib.sha256()
+    with soundfile.SoundFile(path) as file:
+        for block in file.blocks(BLOCK_FRAMES, dtype="float32", always_2d=True):
+            digest.update(block.tobytes())
+    return digest.hexdigest()
 
 
 def _share(first: Utterance, second: Utterance) -> bool:
