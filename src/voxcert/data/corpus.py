@@ -31,11 +31,13 @@ class Survey:
     Attributes:
         utterances: What can be used, sorted by id.
         refused: Messages on what cannot; a corpus with any is not read.
+        leaks: Messages on audio that is listed twice, which is refused as well.
         notes: Messages on what was passed over and on what looks like a mistake.
     """
 
     utterances: list[Utterance]
     refused: list[str]
+    leaks: list[str]
     notes: list[str]
 
 
@@ -53,10 +55,10 @@ class Corpus(ABC):
             ValueError: There are none, one is refused, two share an id, or two share audio.
         """
         survey = self.survey()
-        if survey.refused:
-            others = len(survey.refused) - 1
-            more = f" (and {others} more: `voxcert data check` lists all)" if others else ""
-            raise ValueError(survey.refused[0] + more)
+        wrong = survey.refused + survey.leaks
+        if wrong:
+            more = f" (and {len(wrong) - 1} more: `voxcert data check` lists all)" if len(wrong) > 1 else ""
+            raise ValueError(wrong[0] + more)
         if not survey.utterances:
             raise ValueError("; ".join([f"{self}: no utterances found", *survey.notes]))
         for note in survey.notes:
@@ -81,22 +83,38 @@ class Corpus(ABC):
                 except ValueError as error:
                     refused.append(f"{one.origin or one.path}: {error}")
         found.sort(key=lambda utterance: utterance.id)
-        found = _without_shared_audio(found, refused)
+        shared = overlapping(found)
+        found = without_one_of_each(found, shared)
         found = _without_repeated_ids(found, refused, str(self))
+        leaks = [shared_audio(*pair) for pair in shared]
         notes = _counted(passed) + _alike_names(found)
-        return Survey(found, [printable(reason) for reason in refused], [printable(note) for note in notes])
+        return Survey(found, *([printable(message) for message in messages] for messages in (refused, leaks, notes)))
 
     def __str__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"{type(self).__name__}({settings})"
 
 
-def _without_shared_audio(found: list[Utterance], refused: list[str]) -> list[Utterance]:
-    lost = set()
-    for first, second in overlapping(found):
-        refused.append(f"{second}: a stretch of audio may be listed once, this one shares audio with {first}")
-        lost |= {id(second)} | ({id(first)} if first.speaker != second.speaker else set())  # who is right, nobody knows
+def without_one_of_each(found: list[Utterance], pairs: list[tuple[Utterance, Utterance]]) -> list[Utterance]:
+    """What is left when of each pair with the same audio one goes, and both where they have different speakers.
+
+    Args:
+        found: Utterances.
+        pairs: Of utterances among them, to be told apart by identity.
+    """
+    lost = {id(second) for _, second in pairs}
+    lost |= {id(first) for first, second in pairs if first.speaker != second.speaker}  # who is right, nobody knows
     return [one for one in found if id(one) not in lost]
+
+
+def shared_audio(first: Utterance, second: Utterance) -> str:
+    """What to say of two utterances with the same audio.
+
+    Args:
+        first: Of the two.
+        second: Of the two.
+    """
+    return f"{second}: a stretch of audio may be listed once, this one shares audio with {first}"
 
 
 def _without_repeated_ids(found: list[Utterance], refused: list[str], corpus: str) -> list[Utterance]:
@@ -114,7 +132,15 @@ def _counted(passed: list[PassedOver]) -> list[str]:
     by_reason: dict[str, list[Path]] = defaultdict(list)
     for one in passed:
         by_reason[one.reason].append(one.path)
-    return [f"{len(paths)} passed over, such as {paths[0]}: {reason}" for reason, paths in by_reason.items()]
+    return [
+        f"{len(paths)} passed over ({_endings(paths)}), such as {paths[0]}: {reason}"
+        for reason, paths in by_reason.items()
+    ]
+
+
+def _endings(paths: list[Path]) -> str:
+    counts = Counter(path.suffix.lower() or "no ending" for path in paths)
+    return ", ".join(f"{count} {ending}" for ending, count in sorted(counts.items()))
 
 
 def _alike_names(found: list[Utterance]) -> list[str]:

@@ -128,10 +128,20 @@ def load_crop(utterance: Utterance, num_samples: int) -> Tensor:
     """
     waveform = utterance.load()
     cropped = crop(waveform, num_samples)
-    first = utterance.start + max(0, len(waveform) - num_samples) // 2 / SAMPLE_RATE
-    seconds = num_samples / SAMPLE_RATE
-    check_audible(cropped, f"{shown(utterance.path)}: the crop of {seconds:g} s that begins at {first:.3f} s")
+    check_audible(cropped, crop_name(utterance, len(waveform), num_samples))
     return cropped
+
+
+def crop_name(utterance: Utterance, length: int, num_samples: int) -> str:
+    """What a message calls the central crop of an utterance.
+
+    Args:
+        utterance: What is cropped.
+        length: Of its waveform, in samples.
+        num_samples: Length of the crop.
+    """
+    first = utterance.start + max(0, length - num_samples) // 2 / SAMPLE_RATE
+    return f"{shown(utterance.path)}: the crop of {num_samples / SAMPLE_RATE:g} s that begins at {first:.3f} s"
 
 
 def readable(utterances: list[Utterance], num_samples: int, purpose: str) -> list[Utterance]:

@@ -1,6 +1,7 @@
 """Finds the audio files below a folder and reads text files: one scanner, with one rule for links and hidden names."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,9 @@ UNREADABLE = tuple(
 )
 """Endings of recordings that libsndfile does not read; they are counted, not forgotten."""
 CONVERT = "convert each next to itself: ffmpeg -i X.m4a -ar 16000 -ac 1 X.wav"
-_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"NIST_1A", b"FORM", b".snd", b"caff", b"#!AMR")
-_MAGIC_AT_4 = b"ftyp"
+_HEADS = re.compile(
+    rb"(RIFF|RIFX|RF64)....WAVE|fLaC|OggS|ID3|NIST_1A|FORM....(AIF|8SVX)|\.snd|caff|#!AMR|....ftyp", re.S
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def recordings(root: Path) -> Iterator[Path | PassedOver]:
             yield path
         elif ending in UNREADABLE:
             if not any(path.with_suffix(other).exists() for other in (".wav", ".flac", ".ogg", ".WAV")):
-                yield PassedOver(path, f"{ending} is not read here ({CONVERT})")
+                yield PassedOver(path, f"their endings are not read here ({CONVERT})")
         elif looks_like_audio(path):
             yield PassedOver(path, "they look like audio and have no ending that says so; rename them")
 
@@ -91,7 +93,7 @@ def looks_like_audio(path: Path) -> bool:
             head = file.read(12)
     except OSError:
         return False
-    return head.startswith(_MAGIC) or head[4:8] == _MAGIC_AT_4
+    return _HEADS.match(head) is not None
 
 
 def without_ending(name: str) -> str:
