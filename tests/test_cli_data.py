@@ -1,7 +1,21 @@
+import numpy as np
 import pytest
+import soundfile
 
 from voxcert.cli.data import data
 from voxcert.data import Manifest
+
+
+@pytest.fixture
+def write_audio(tmp_path):
+    """Write half a second of noise to a file below tmp_path."""
+
+    def write(name):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.random.default_rng(list(name.encode())).normal(0, 0.1, 8000), 16_000)
+
+    return write
 
 
 def test_a_report_and_a_manifest(write_audio, tmp_path, capsys):

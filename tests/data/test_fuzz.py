@@ -3,13 +3,15 @@
 import json
 import random
 import struct
+import traceback
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from voxcert.data import AudioError, Manifest, Utterance, load
+from voxcert.data import AudioError, Manifest, Utterance
 from voxcert.data.audio import duration
 from voxcert.data.datasets import NamedCrops
 
@@ -87,7 +89,6 @@ def test_damaged_audio_is_read_or_named(sources, tmp_path, seeds):
         if "error" in item:
             assert item["error"].startswith(f"{path}: "), item["error"]
             with pytest.raises(AudioError):
-                load(path)
                 NamedCrops([Utterance(path.name, path, "anna")], 4000)[0]
         else:
             assert usable(item["waveform"], 4000), path.name
@@ -119,6 +120,16 @@ def table(suffix: str, draw: random.Random) -> bytes:
     return damaged(data, draw) if draw.random() < 0.5 else data
 
 
+def read_table(path):
+    """Its utterances, or the ValueError; anything else is a fault of ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return Manifest(str(path)).utterances(), None
+        except ValueError as error:
+            return [], error
+
+
 def _line(row, header):
     return ",".join('"' + str(row.get(name, "")).replace('"', '""') + '"' for name in header)
 
@@ -133,14 +144,12 @@ def test_damaged_tables_are_read_or_named(sources, tmp_path, suffix, seeds):
         draw = random.Random(f"table/{seed}")
         path = tmp_path / f"{seed}.{suffix}"
         path.write_bytes(table(suffix, draw))
-        corpus = Manifest(str(path))
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                utterances = corpus.utterances()
-        except ValueError as error:
+        utterances, error = read_table(path)
+        if error is not None:
             assert str(path) in str(error), error
-            assert "File" not in str(error)
+            assert (
+                Path(traceback.extract_tb(error.__traceback__)[-1].filename).parent.name == "data"
+            )  # a message of ours
             str(error).encode("utf-8")
             continue
         crops = NamedCrops(utterances, 1600, report_bad=True)
