@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := runs/demo
 
-.PHONY: help setup demo test test-full lint bench lock clean
+.PHONY: help setup demo test test-full tables lint bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -20,6 +20,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps wespeaker-unofficial==0.0.2
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python pesq==0.0.4 || echo "PESQ is left out: it needs a C compiler"
 	@touch $@
 
@@ -34,6 +35,9 @@ test: $(STAMP)  ## Run the tests
 
 test-full: $(STAMP)  ## Run the tests, the slow soundness and training ones too
 	$(BIN)/python -m pytest
+
+tables: $(STAMP)  ## Draw the tables and figures of the docs from the rows in docs/results
+	$(BIN)/python docs/tables.py
 
 lint: $(STAMP)  ## Check style and formatting
 	$(BIN)/ruff check .

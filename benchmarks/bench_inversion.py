@@ -11,8 +11,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from voxcert.attacks.inversion import Descent, Model, invert
-from voxcert.attacks.inversion_starts import Noise
+from voxcert.attacks.inversion.descent import Descent, Model, invert
+from voxcert.attacks.inversion.starts import Noise
 from voxcert.encoders.checkpoint import build_encoder
 
 
@@ -20,7 +20,7 @@ def measure(model: Model, start: Tensor, steps: int, args: argparse.Namespace) -
     """Gradients per second, all rows together and row by row, and their ratio."""
     clock = time.process_time if args.device == "cpu" else time.perf_counter
     targets = torch.arange(len(start), device=start.device)
-    descent = Descent(lr=1e-6, iterations=steps, patience=steps + 1, threshold=0)  # nothing stops early
+    descent = Descent(step_size=1e-6, steps=steps, patience=steps + 1, threshold=0)  # nothing stops early
     sizes = {"batched": len(start), "one by one": 1}
     times: dict[str, list[float]] = {way: [] for way in sizes}
     for repeat in range(args.repeats + 1):

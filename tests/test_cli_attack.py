@@ -13,7 +13,13 @@ import yaml
 from tiny import TINY
 from voxcert.cli import main
 from voxcert.cli.certify import certify
-from voxcert.evaluation.attack_rows import read_attacks
+from voxcert.evaluation.attack.row import AttackRow
+from voxcert.rows import read_rows
+
+
+def rows_of(folder):
+    return read_rows(Path(folder) / "rows.jsonl", AttackRow)
+
 
 SPEAKERS = [f"speaker{number}" for number in range(4)]
 
@@ -64,12 +70,12 @@ def message(capsys, *args):
 
 
 def timeless(folder):
-    return [replace(row, seconds=0.0) for row in read_attacks(folder)]
+    return [replace(row, seconds=0.0) for row in rows_of(folder)]
 
 
 def test_draws_the_first_utterances_at_every_radius(config, tmp_path):
     attack(config, "--plot", 2, "--radii", "[0.01,0.1]", "--attack.class_path", "voxcert.attacks.pgd")
-    first = [row.utterance for row in read_attacks(tmp_path / "run")[:2]]
+    first = [row.utterance for row in rows_of(tmp_path / "run")[:2]]
     found = sorted(path.relative_to(tmp_path / "run" / "pictures") for path in tmp_path.rglob("pictures/*/*.png"))
     assert found == sorted(Path(radius, f"{quote(name, safe='')}.png") for radius in ("0.01", "0.1") for name in first)
 
@@ -134,14 +140,14 @@ def test_any_encoder_with_random_weights(config, tmp_path, capsys):
     config.write_text(yaml.safe_dump(settings))
     attack(config, "--keep", "wav", "--data.max_test_utterances", 2)
     assert "random weights" in capsys.readouterr().err
-    rows = read_attacks(tmp_path / "run")
+    rows = rows_of(tmp_path / "run")
     assert [(tmp_path / "run" / row.file).is_file() for row in rows] == [True, True]
 
 
 def test_an_open_set(config, tmp_path, capsys):
     attack(config, "--scenario", "osi", "--enrolled", "[speaker0,speaker1,speaker2]")
     assert "| osi " in capsys.readouterr().out
-    (row,) = read_attacks(tmp_path / "run")
+    (row,) = rows_of(tmp_path / "run")
     assert (row.speaker, row.expected) == ("speaker3", None)
     assert row.target in SPEAKERS[:3]
 

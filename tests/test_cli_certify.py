@@ -17,7 +17,7 @@ import yaml
 
 from voxcert.cli import main
 from voxcert.cli.certify import certify
-from voxcert.evaluation.run_folder import read_run
+from voxcert.evaluation.certification.folder import read_run
 
 ROOT = Path(__file__).parents[1]
 

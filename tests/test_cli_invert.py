@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -11,10 +12,16 @@ from safetensors.torch import load_file
 from voxcert.cli import main
 from voxcert.encoders.checkpoint import save_checkpoint
 from voxcert.encoders.sincnet import SincNet
-from voxcert.evaluation.invert_rows import read_inversions
+from voxcert.evaluation.inversion.row import InversionRow
+from voxcert.rows import read_rows
+
+
+def rows_of(folder):
+    return read_rows(Path(folder) / "rows.jsonl", InversionRow)
+
 
 SPEAKERS = [f"speaker{number}" for number in range(4)]
-STARTS = "voxcert.attacks.inversion_starts"
+STARTS = "voxcert.attacks.inversion.starts"
 ZEROS = {"class_path": f"{STARTS}.Constant", "init_args": {"value": 0}}
 WHITE = {"class_path": f"{STARTS}.Noise", "init_args": {"color": "white"}}
 SPEECH = {"class_path": f"{STARTS}.Mixture", "init_args": {
@@ -57,17 +64,17 @@ def config(victim, voices, tmp_path):
     )
     split = {"class_path": "voxcert.data.TimeSplit", "init_args": {"corpus": known, "late": 0.4}}
     experiments = [
-        {"name": "white", "method": "standard", "start": WHITE, "lr": 0.1},
-        {"name": "white", "method": "sliding", "start": WHITE, "lr": 0.1},
-        {"name": "noise and speech", "method": "sliding", "start": SPEECH, "lr": 0.1},
-        {"name": "zeros", "method": "d_vector", "start": ZEROS, "lr": 1.0},
+        {"name": "white", "method": "standard", "start": WHITE, "step_size": 0.1},
+        {"name": "white", "method": "sliding", "start": WHITE, "step_size": 0.1},
+        {"name": "noise and speech", "method": "sliding", "start": SPEECH, "step_size": 0.1},
+        {"name": "zeros", "method": "d_vector", "start": ZEROS, "step_size": 1.0},
     ]
     settings = {
         "checkpoint": str(victim),
         "output_dir": str(tmp_path / "run"),
         "experiments": experiments,
-        "iterations": 5,
-        "samples": 1920,
+        "steps": 5,
+        "start_samples": 1920,
         "batch_size": 2,
         "accelerator": "cpu",
         "data": {"corpus": split, "train_parts": ["early"]},
@@ -93,21 +100,21 @@ def message(capsys, *args):
 
 
 def timeless(folder):
-    return [replace(row, seconds=0.0) for row in read_inversions(folder)]
+    return [replace(row, seconds=0.0) for row in rows_of(folder)]
 
 
 def test_writes_rows_table_audio_and_figures_and_its_config_repeats_the_run(config, tmp_path, capsys):
-    invert(config, "--iterations", 4)
+    invert(config, "--steps", 4)
     printed, folder = capsys.readouterr().out, tmp_path / "run"
     assert "| white, sliding | 0.1 |" in printed
     assert "- recordings, held out: error" in printed
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["command"].startswith(f"voxcert invert --config {config} --iterations 4")
+    assert summary["command"].startswith(f"voxcert invert --config {config} --steps 4")
     assert summary["baselines"]["held_out"]["speakers"] == 4
     rows = timeless(folder)
     titles = ["white, standard", "white, sliding", "noise and speech, sliding", "zeros, d_vector"]
     assert [(row.experiment, row.speaker) for row in rows] == [(title, name) for title in titles for name in SPEAKERS]
-    assert {row.iterations for row in rows if row.experiment == "white, standard"} == {8}  # two windows of 4 steps
+    assert {row.steps for row in rows if row.experiment == "white, standard"} == {8}  # two windows of 4 steps
     assert all(0 <= row.posterior <= 1 and 0 <= row.nearest <= row.distance <= 2 for row in rows)
     for picture in ("accuracy.png", "components.png"):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
@@ -153,8 +160,8 @@ def test_a_run_continues_with_other_batches(config, tmp_path, first, second):
 
 
 def test_d_vectors_are_always_inverted(config, tmp_path):
-    invert(config, "--iterations", 1000)
-    found = [row for row in read_inversions(tmp_path / "run") if row.experiment.endswith("d_vector")]
+    invert(config, "--steps", 1000)
+    found = [row for row in rows_of(tmp_path / "run") if row.experiment.endswith("d_vector")]
     assert all(row.correct and row.cost <= 0.01 for row in found)
 
 
@@ -162,10 +169,8 @@ def test_d_vectors_are_always_inverted(config, tmp_path):
     "defence", [("--round_digits", 2), ("--posterior_noise", 0.1), ("--sigma", 0.05, "--num_noise", 2, "--num_eval", 4)]
 )
 def test_defended_systems(config, tmp_path, defence):
-    invert(config, "--iterations", 2, "--num_speakers", 2, *defence)
-    invert(
-        config, "--iterations", 2, "--num_speakers", 2, *defence, "--access", "weights", "--output_dir", tmp_path / "w"
-    )
+    invert(config, "--steps", 2, "--num_speakers", 2, *defence)
+    invert(config, "--steps", 2, "--num_speakers", 2, *defence, "--access", "weights", "--output_dir", tmp_path / "w")
     released, weights = timeless(tmp_path / "run"), timeless(tmp_path / "w")
     assert len(released) == len(weights) == 8
     assert [row.cost for row in released] != [row.cost for row in weights]
@@ -174,8 +179,8 @@ def test_defended_systems(config, tmp_path, defence):
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (["--iterations", 0], "error: iterations must be at least 1, got 0"),
-        (["--samples", 1279], "error: samples must be at least 1280, two chunks, got 1279"),
+        (["--steps", 0], "error: steps must be at least 1, got 0"),
+        (["--start_samples", 1279], "error: start_samples must be at least 1280, two chunks, got 1279"),
         (["--num_speakers", 5], "error: num_speakers must be at most 4, got 5"),
         (["--round_digits", 0], "error: round_digits must be at least 1 or null, got 0"),
         (["--access", "all"], "access"),

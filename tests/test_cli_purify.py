@@ -1,6 +1,7 @@
 """What a user types about purifiers: `--purifier` of certify and attack, `voxcert purify` and `voxcert defend`."""
 
 import json
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -10,16 +11,22 @@ import yaml
 from voxcert.cli import main
 from voxcert.encoders.checkpoint import checkpoint_hash, save_checkpoint
 from voxcert.encoders.loading import encoder_hash
-from voxcert.evaluation.attack_rows import read_attacks
-from voxcert.evaluation.purifying import purify_long
-from voxcert.evaluation.run_folder import read_run
+from voxcert.evaluation.attack.row import AttackRow
+from voxcert.evaluation.certification.folder import read_run
+from voxcert.evaluation.purification.pieces import purify_long
 from voxcert.purifiers import AddNoise, GaussianFilter, HashedText
 from voxcert.purifiers.checkpoint import load_purifier
 from voxcert.purifiers.conditioner import Conditioner
-from voxcert.purifiers.conditioning import SpeechRecognition
 from voxcert.purifiers.diffusion import DiffusionPurifier
+from voxcert.purifiers.hearing import SpeechRecognition
 from voxcert.purifiers.networks import SpectralDiffWave
 from voxcert.purifiers.schedule import PurificationScheduler
+from voxcert.rows import read_rows
+
+
+def rows_of(folder):
+    return read_rows(Path(folder) / "rows.jsonl", AttackRow)
+
 
 SPEAKERS = [f"speaker{number}" for number in range(4)]
 
@@ -123,7 +130,7 @@ def test_attacks_the_system_that_was_certified(config, tmp_path, capsys):
     attack = ["attack", "--config", tmp_path / "attack.yaml", *smoothed, "--certified", tmp_path / "run"]
     assert "must be of one encoder" in message(capsys, *attack, "--output_dir", tmp_path / "bare")
     run(*attack, "--purifier", path, "--output_dir", tmp_path / "attack")
-    rows = read_attacks(tmp_path / "attack")
+    rows = rows_of(tmp_path / "attack")
     assert {row.encoder for row in rows} == {row.encoder for row in read_run(tmp_path / "run")}
     assert all(0 < row.l2 <= 0.0011 for row in rows)
 
@@ -236,7 +243,7 @@ def reader(tmp_path):
 @pytest.fixture
 def words(speech_recognizer):
     """What a purifier that reads is told what it hears by."""
-    transcriber = "voxcert.purifiers.conditioning.SpeechRecognition"
+    transcriber = "voxcert.purifiers.hearing.SpeechRecognition"
     return {
         "text_embedder": {"class_path": "voxcert.purifiers.text.HashedText"},
         "transcriber": {
@@ -287,7 +294,7 @@ def test_defends_by_what_is_heard_in_what_is_attacked(comparison, reader, words,
         (["--inputs", "[nowhere]"], "the following arguments are required: purifier"),
         (
             ["--inputs", "[a]", "--purifier", "voxcert.purifiers.MeanFilter"]
-            + ["--transcriber", "voxcert.purifiers.conditioning.SpeechRecognition"],
+            + ["--transcriber", "voxcert.purifiers.hearing.SpeechRecognition"],
             "text_embedder must be given beside a transcriber",
         ),
     ],

@@ -11,8 +11,7 @@ from voxcert.data import write_manifest
 
 
 @pytest.fixture
-def config(espeak, tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train.py"])
+def config(espeak, tmp_path):
     write_manifest(espeak.utterances(), tmp_path / "manifest.csv")
     tiny = {"channels": 16, "mfa_channels": 48, "dim": 24, "attention_channels": 8, "se_channels": 8}
     settings = {

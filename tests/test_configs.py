@@ -19,12 +19,12 @@ from voxcert.cli.train import train
 from voxcert.data import SpeakerDataModule
 from voxcert.encoders.checkpoint import build_encoder
 from voxcert.encoders.ecapa import ECAPA
-from voxcert.evaluation.attack_description import check_attack
-from voxcert.evaluation.attack_settings import AttackSettings
-from voxcert.evaluation.defence_settings import DefenceSettings, check_comparison
-from voxcert.evaluation.defended import open_purifier
-from voxcert.evaluation.invert_settings import InversionSettings
-from voxcert.evaluation.invert_speech import stretches
+from voxcert.evaluation.attack.description import check_attack
+from voxcert.evaluation.attack.settings import AttackSettings
+from voxcert.evaluation.defence.encoder import open_purifier
+from voxcert.evaluation.defence.settings import DefenceSettings, check_comparison
+from voxcert.evaluation.inversion.recordings import stretches
+from voxcert.evaluation.inversion.settings import InversionSettings
 from voxcert.purifiers import DiffusionPurifier
 from voxcert.purifiers.checkpoint import build_purifier
 from voxcert.training.generator_module import GeneratorModule
@@ -32,12 +32,6 @@ from voxcert.training.identification_module import IdentificationModule
 from voxcert.training.purifier_module import PurifierModule
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-
-
-@pytest.fixture(autouse=True)
-def _command_line(monkeypatch):
-    """Lightning's command line warns where both arguments and a command line are given."""
-    monkeypatch.setattr("sys.argv", ["train.py"])
 
 
 def files(*groups):

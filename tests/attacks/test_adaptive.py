@@ -8,7 +8,6 @@ from linear import Linear, speech_like
 from torch import nn
 
 from voxcert.attacks import (
-    Checkpointed,
     CrossEntropy,
     ExpectationOverNoise,
     ExpectationOverTransformation,
@@ -192,25 +191,6 @@ def test_an_attack_passes_through_a_step_without_gradient():
 def test_a_step_that_changes_the_shape_is_named(waveform):
     with pytest.raises(ValueError, match=r"step must keep the shape .*\(2, 12\), got \(2, 11\)"):
         StraightThrough(lambda waveform: waveform[:, 1:])(waveform)
-
-
-def test_checkpointed_steps_keep_the_gradient_and_not_the_activations(waveform):
-    torch.manual_seed(0)
-    steps = [nn.Sequential(nn.Linear(12, 12), nn.Tanh(), nn.Dropout(0.2), nn.Linear(12, 12)) for _ in range(6)]
-
-    def measured(purifier):
-        kept = []
-        torch.manual_seed(1)
-        with torch.autograd.graph.saved_tensors_hooks(lambda saved: kept.append(saved.numel()) or saved, lambda s: s):
-            result = gradient_of(purifier, waveform, 1.0)
-        return result, sum(kept)
-
-    (plain, large), (checkpointed, small) = (
-        measured(nn.Sequential(*steps)),
-        measured(nn.Sequential(*map(Checkpointed, steps))),
-    )
-    torch.testing.assert_close(checkpointed, plain)
-    assert small < large / 2
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ def test_shape_errors_are_named(tiny):
 
 
 def test_config_records_every_argument_and_survives_copies(tiny):
-    assert tiny.config["class_path"] == "voxcert.encoders.ecapa.ECAPA"
+    assert tiny.config["class_path"] == "voxcert.encoders.ECAPA"
     assert tiny.config["init_args"]["channels"] == 16
     assert tiny.config["init_args"]["hop_ms"] == 10
     assert copy.deepcopy(tiny).config == tiny.config

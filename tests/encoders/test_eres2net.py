@@ -3,7 +3,7 @@ import torch
 from wespeaker_golden import assert_hears, assert_published, shapes_of
 
 from voxcert.encoders.eres2net import ERes2Net, ERes2NetNetwork
-from voxcert.encoders.eres2net_blocks import AttentiveFusion, SummedBlock
+from voxcert.encoders.networks.eres2net import AttentiveFusion, SummedBlock
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 import voxcert
 from golden import golden_names, golden_state, golden_tensors
 from voxcert.encoders.checkpoint import CheckpointError, save_checkpoint
+from voxcert.encoders.networks.sincnet import SincConvolution
 from voxcert.encoders.sincnet import SincNet, load_sincnet
-from voxcert.encoders.sincnet_network import SincConvolution
 
 SMALL = {"num_classes": 5, "chunk_samples": 800, "num_filters": 6, "channels": 4, "dim": 16}
 BLOCKS = {"CNN_model_par": "cnn", "DNN1_model_par": "dnn1", "DNN2_model_par": "dnn2"}

@@ -2,7 +2,7 @@
 
 import torch
 
-from voxcert.evaluation.attack_rows import AttackRow
+from voxcert.evaluation.attack.row import AttackRow
 
 
 def attack_row(utterance="u0", **changes):

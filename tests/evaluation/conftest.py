@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from voxcert.data import Utterance
 from voxcert.smoothing import Certificate
 
 
@@ -40,6 +41,10 @@ class ToyData:
     def enrollment_dataloader(self, stage):
         """One batch of the fixed waveforms."""
         return [{"waveform": torch.stack(list(self.centers.values())), "speaker": list(self.centers)}]
+
+    def tested(self, stage):
+        """What the tests are about."""
+        return [Utterance(one["utterance"], one["utterance"], one["speaker"]) for one in self.tests]
 
     def items(self, stage):
         """The tests."""

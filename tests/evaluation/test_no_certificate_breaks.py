@@ -8,11 +8,18 @@ import voxcert
 from voxcert.attacks import pgd
 from voxcert.data import LibriSpeech, SpeakerDataModule
 from voxcert.encoders.checkpoint import checkpoint_hash
-from voxcert.evaluation.attack_rows import read_attacks
-from voxcert.evaluation.attack_settings import AttackSettings
-from voxcert.evaluation.attacking import attack_speakers
-from voxcert.evaluation.certification import certify_speakers
-from voxcert.evaluation.settings import CertificationSettings
+from voxcert.evaluation.attack.job import attack_speakers
+from voxcert.evaluation.attack.row import AttackRow
+from voxcert.evaluation.attack.settings import AttackSettings
+from voxcert.evaluation.certification.job import certify_speakers
+from voxcert.evaluation.certification.settings import CertificationSettings
+from voxcert.evaluation.run.job import Provenance
+from voxcert.rows import read_rows
+
+
+def rows_of(folder):
+    return read_rows(Path(folder) / "rows.jsonl", AttackRow)
+
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "ecapa-mini"
 
@@ -34,7 +41,7 @@ def test_no_attack_succeeds_inside_a_certified_radius(librispeech, tmp_path, dec
     certified = CertificationSettings(
         str(tmp_path / "certified"), 0.01, num_estimate=500, enroll_noise=4, rules=[rule], accelerator="cpu"
     )
-    certify_speakers(encoder, data, certified, encoder_id=encoder_id)
+    certify_speakers(encoder, data, certified, Provenance(encoder_id))
     settings = AttackSettings(
         str(tmp_path / "attack"),
         certified=certified.output_dir,
@@ -44,8 +51,8 @@ def test_no_attack_succeeds_inside_a_certified_radius(librispeech, tmp_path, dec
         targeted=False,
         num_noise=64,
     )
-    attack_speakers(encoder, data, pgd(epsilon=1.0, steps=40, restarts=3), settings, encoder_id=encoder_id)
-    rows = read_attacks(settings.output_dir)
+    attack_speakers(encoder, data, pgd(epsilon=1.0, steps=40, restarts=3), settings, Provenance(encoder_id))
+    rows = rows_of(settings.output_dir)
     flipped = sum(row.success for row in rows)
     print(f"{decision}: {flipped} of {len(rows)} certified decisions turned")
     assert len(rows) >= 2

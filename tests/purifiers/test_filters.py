@@ -116,7 +116,7 @@ def test_codecs_clip_and_take_an_empty_batch():
 
 def test_remembers_how_it_was_built():
     for purifier in FILTERS:
-        assert purifier.config["class_path"] == f"voxcert.purifiers.filters.{name(purifier)}"
+        assert purifier.config["class_path"] == f"voxcert.purifiers.{name(purifier)}"
         again = type(purifier)(**purifier.config["init_args"])
         assert again.config == purifier.config
     assert AddNoise(0.1).config["init_args"] == {"sigma": 0.1, "seed": None}

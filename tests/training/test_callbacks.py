@@ -10,13 +10,13 @@ import torch
 import wandb
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from voxcert.smoothing.rows import read_rows
 from wandb.proto import wandb_internal_pb2
 
 from voxcert.data import write_manifest
 from voxcert.encoders.base import enroll
-from voxcert.evaluation.devices import FilledBatches
+from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.smoothing.certifier import Certifier
-from voxcert.smoothing.rows import read_rows
 from voxcert.training.callbacks import CertificationCallback
 
 TIMES = {"seconds"}

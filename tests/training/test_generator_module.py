@@ -7,9 +7,9 @@ import yaml
 
 from voxcert.attacks import Margin
 from voxcert.attacks.budgets import norms, snr_at_epsilon
-from voxcert.attacks.generator import ssed
-from voxcert.attacks.generator_checkpoint import load_generator
-from voxcert.attacks.generator_network import SaliencyGenerator
+from voxcert.attacks.generator.attack import ssed
+from voxcert.attacks.generator.checkpoint import load_generator
+from voxcert.attacks.generator.network import SaliencyGenerator
 from voxcert.cli.train import train
 from voxcert.data import write_manifest
 from voxcert.encoders.base import enroll
@@ -248,8 +248,7 @@ def test_a_named_target_is_among_the_enrolled(make, data, trainer):
         assert len(module.victim.speakers) == 2
 
 
-def test_command_line_and_export(espeak, victim, tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train.py"])
+def test_command_line_and_export(espeak, victim, tmp_path):
     write_manifest(espeak.utterances(), tmp_path / "manifest.csv")
     corpus = {"class_path": "voxcert.data.Manifest", "init_args": {"path": str(tmp_path / "manifest.csv")}}
     crops = {"crop_seconds": 1.0, "train_crop_seconds": 0.5, "batch_size": 4, "num_enroll": 2}
@@ -264,7 +263,7 @@ def test_command_line_and_export(espeak, victim, tmp_path, monkeypatch):
             "class_path": "voxcert.training.generator_module.GeneratorModule",
             "init_args": {
                 "generator": {
-                    "class_path": "voxcert.attacks.generator_network.SaliencyGenerator",
+                    "class_path": "voxcert.attacks.generator.network.SaliencyGenerator",
                     "init_args": {**SIZES, "epsilon": 0.02},
                 },
                 "victim": victim,

@@ -29,8 +29,7 @@ PURIFIER = {
 }
 
 
-def test_command_line_and_export(espeak, encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train.py"])
+def test_command_line_and_export(espeak, encoder, tmp_path):
     save_checkpoint(encoder, tmp_path / "victim", {})
     write_manifest(espeak.utterances(), tmp_path / "manifest.csv")
     corpus = {"class_path": "voxcert.data.Manifest", "init_args": {"path": str(tmp_path / "manifest.csv")}}

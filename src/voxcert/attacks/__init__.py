@@ -22,7 +22,6 @@ a file's. An attack of one's own is a function of this shape under the decorator
 """
 
 from voxcert.attacks.adaptive import (
-    Checkpointed,
     ExpectationOverNoise,
     ExpectationOverTransformation,
     StraightThrough,
@@ -40,12 +39,10 @@ from voxcert.attacks.call_shape import Attack, attack
 from voxcert.attacks.carlini_wagner import carlini_wagner
 from voxcert.attacks.checks import GradientWarning, check_gradients
 from voxcert.attacks.decision_based import hop_skip_jump
-from voxcert.attacks.generator import saliency, ssed
-from voxcert.attacks.generator_network import SaliencyGenerator
+from voxcert.attacks.generator import SaliencyGenerator, load_generator, saliency, ssed
 from voxcert.attacks.gradient import bim, fgsm, pgd
 from voxcert.attacks.imperceptible import imperceptible
 from voxcert.attacks.objectives import REJECTED, CrossEntropy, Margin, Objective, Verification
-from voxcert.attacks.open_set_threshold import estimate_threshold
 from voxcert.attacks.score_based import nes
 from voxcert.attacks.universal import fit_universal, load_universal, save_universal, universal
 from voxcert.attacks.universal_generator import PerturbationGenerator, fit_generator
@@ -54,7 +51,6 @@ __all__ = [
     "REJECTED",
     "Attack",
     "Audibility",
-    "Checkpointed",
     "Counted",
     "CrossEntropy",
     "ExpectationOverNoise",
@@ -71,13 +67,13 @@ __all__ = [
     "carlini_wagner",
     "check_gradients",
     "epsilon_at_snr",
-    "estimate_threshold",
     "fgsm",
     "fit_generator",
     "fit_universal",
     "from_int16",
     "hop_skip_jump",
     "imperceptible",
+    "load_generator",
     "load_universal",
     "nes",
     "norms",

@@ -169,22 +169,3 @@ class _Replace(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
-
-
-class Checkpointed(nn.Module):
-    """A module that keeps its inputs alone for the backward pass, and is computed again there (Chen et al. 2016).
-
-    A purifier of many steps becomes differentiable in the memory of one: `nn.Sequential(*map(Checkpointed, steps))`, or
-    `Checkpointed(network)` for the network that it calls in every step.
-
-    Args:
-        module: What to wrap. Randomness from torch's global generators is repeated faithfully.
-    """
-
-    def __init__(self, module: nn.Module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, *inputs: Any) -> Any:
-        """Returns `module(*inputs)`."""
-        return checkpoint(self.module, *inputs, use_reentrant=False)

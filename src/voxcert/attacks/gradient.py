@@ -131,6 +131,18 @@ def pgd(
 
     Returns:
         Adversarial waveforms (batch, time), in the ball and in [-1, 1].
+
+    Example:
+        >>> import torch
+        >>> import voxcert
+        >>> tones = 0.1 * torch.sin(torch.arange(16000) * torch.tensor([[0.04], [0.08]]))  # 102 and 204 Hz
+        >>> encoder = voxcert.load_encoder("checkpoints/ecapa-mini")
+        >>> recognizer = voxcert.enroll(encoder, [{"waveform": tones, "speaker": ["a", "b"]}])
+        >>> adversarial = voxcert.attacks.pgd(recognizer, tones, torch.tensor([0, 1]), epsilon=0.01, steps=5)
+        >>> recognizer(adversarial).argmax(dim=1)  # each is taken for the other
+        tensor([1, 0])
+        >>> bool((adversarial - tones).abs().max() < 0.0101)
+        True
     """
     if steps < 1 or restarts < 1:
         raise ValueError(f"steps and restarts must be at least 1, got steps={steps}, restarts={restarts}")

@@ -1,30 +1,65 @@
 """Entry points: `train.py`, `certify.py` and the `voxcert` command, one module for each command.
 
 `train` is a LightningCLI (fit, validate, test); every other command is a function whose signature makes its options.
+A command's module is imported when the command is called, so that `voxcert --help` waits for nothing.
 """
 
 import argparse
 import sys
-import warnings
-from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import NamedTuple
 
-from voxcert.cli.options import first_line
 
-MODULES = {
-    "train": "train",
-    "certify": "certify",
-    "attack": "attack",
-    "purify": "purify",
-    "defend": "defend",
-    "invert": "invert",
-    "encoders": "checkpoints",
-    "export": "checkpoints",
-    "card": "checkpoints",
-    "report": "report",
+class Command(NamedTuple):
+    """A command that has not been imported.
+
+    Attributes:
+        module: The module of this package that has its function.
+        purpose: The first line of its function's docstring.
+    """
+
+    module: str
+    purpose: str
+
+
+COMMANDS = {
+    "train": Command("train", "Runs `train.py`: `fit`, `validate` or `test` with configs and flags."),
+    "certify": Command(
+        "certify",
+        "Certifies an encoder: enrols speakers, proves a radius for every test utterance, writes rows, table and plot.",
+    ),
+    "attack": Command(
+        "attack",
+        "Attacks an encoder: enrols speakers, runs any attack on every test utterance, writes rows, table and plot.",
+    ),
+    "purify": Command(
+        "purify", "Purifies audio files: the same names in another folder, ready to be played or recognised."
+    ),
+    "defend": Command(
+        "defend",
+        "Compares purifiers as defences: error rates, genuine, attacked and adaptively attacked, and speech quality.",
+    ),
+    "invert": Command(
+        "invert",
+        "Inverts an identification network: reconstructs each training speaker, writes rows, audio, table and plots.",
+    ),
+    "encoders": Command(
+        "checkpoints",
+        "Lists every encoder: parameters, embedding size, front-end, published weights with their licence and source.",
+    ),
+    "export": Command(
+        "checkpoints",
+        "Turns a Lightning checkpoint into a checkpoint folder with safetensors, config, card and model card.",
+    ),
+    "card": Command(
+        "checkpoints",
+        "Adds what certification runs measured to a checkpoint's card and renders its README.md again.",
+    ),
+    "report": Command(
+        "report",
+        "Shows the tables of runs and draws their plots again, from their rows alone; certificates beside attacks.",
+    ),
 }
-"""Command -> the module that has its function."""
 
 
 def main(args: list[str] | None = None) -> None:
@@ -34,20 +69,13 @@ def main(args: list[str] | None = None) -> None:
         args: Arguments instead of those of the command line.
     """
     args = sys.argv[1:] if args is None else args
-    asked = args[:1] not in [[name] for name in MODULES]  # what the commands are for, or a mistake
-    purposes = [f"  {name:9}{first_line(_command(name))}" for name in MODULES] if asked else []
+    purposes = "\n".join(f"  {name:9}{command.purpose}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="voxcert",
         usage="voxcert COMMAND ... (voxcert COMMAND --help for its options)",
-        description="Speaker recognition with proved robustness.\n\n" + "\n".join(purposes),
+        description=f"Speaker recognition with proved robustness.\n\n{purposes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=MODULES, metavar="COMMAND", help="one of the above")
-    command = parser.parse_args(args[:1]).command
-    # LightningCLI suspects a mistake where it is handed arguments while sys.argv has some too.
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run")
-    _command(command)(args[1:])
-
-
-def _command(name: str) -> Callable[..., Any]:
-    return getattr(import_module(f"voxcert.cli.{MODULES[name]}"), name)
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above")
+    name = parser.parse_args(args[:1]).command
+    getattr(import_module(f"{__name__}.{COMMANDS[name].module}"), name)(args[1:])

@@ -19,11 +19,12 @@ from voxcert.cli.options import (
     settings,
 )
 from voxcert.data.datamodule import SpeakerDataModule
-from voxcert.evaluation.attack_description import attack_names
-from voxcert.evaluation.attack_settings import AttackSettings
-from voxcert.evaluation.attacking import attack_speakers
-from voxcert.evaluation.certified_empirical import ROBUST_PLOT, describe_attacks
-from voxcert.evaluation.defended import DefendedEncoder
+from voxcert.evaluation.attack.comparison import ROBUST_PLOT, describe_attacks
+from voxcert.evaluation.attack.description import attack_names
+from voxcert.evaluation.attack.job import attack_speakers
+from voxcert.evaluation.attack.settings import AttackSettings
+from voxcert.evaluation.defence.encoder import DefendedEncoder
+from voxcert.evaluation.run.job import Provenance
 
 
 def attack(args: list[str], program: str = "voxcert attack") -> None:
@@ -39,9 +40,11 @@ def attack(args: list[str], program: str = "voxcert attack") -> None:
             parts.data,
             parts.attack,
             settings(AttackSettings, config),
-            encoder_id=encoder_id,
-            origin=given(plain, "checkpoint", "encoder", "purifier", "attack", "data"),
-            command=f"{program} {shlex.join(args)}",
+            Provenance(
+                encoder_id,
+                given(plain, "checkpoint", "encoder", "purifier", "attack", "data"),
+                f"{program} {shlex.join(args)}",
+            ),
         )
         certified = [config.certified] if config.certified else []
         print(f"\n{describe_attacks([config.output_dir], certified)}\n\n{Path(config.output_dir) / ROBUST_PLOT}")

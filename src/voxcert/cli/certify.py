@@ -16,12 +16,13 @@ from voxcert.cli.options import (
     parse,
     settings,
 )
-from voxcert.cli.report import show
+from voxcert.cli.tables import show
 from voxcert.data.datamodule import SpeakerDataModule
-from voxcert.evaluation.certification import certify_speakers
-from voxcert.evaluation.defended import DefendedEncoder
-from voxcert.evaluation.run_folder import read_run
-from voxcert.evaluation.settings import CertificationSettings
+from voxcert.evaluation.certification.folder import read_run
+from voxcert.evaluation.certification.job import certify_speakers
+from voxcert.evaluation.certification.settings import CertificationSettings
+from voxcert.evaluation.defence.encoder import DefendedEncoder
+from voxcert.evaluation.run.job import Provenance
 
 
 def certify(args: list[str] | None = None, program: str = "voxcert certify") -> None:
@@ -42,9 +43,9 @@ def certify(args: list[str] | None = None, program: str = "voxcert certify") -> 
             encoder if purifier is None else DefendedEncoder(purifier, encoder),
             parts.data,
             settings(CertificationSettings, config),
-            encoder_id=encoder_id,
-            origin=given(plain, "checkpoint", "encoder", "purifier", "data"),
-            command=f"{program} {shlex.join(args)}",
+            Provenance(
+                encoder_id, given(plain, "checkpoint", "encoder", "purifier", "data"), f"{program} {shlex.join(args)}"
+            ),
         )
         if summary is not None:  # in the first process
             show(config.output_dir, summary["rules"], read_run(config.output_dir))

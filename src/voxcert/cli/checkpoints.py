@@ -1,41 +1,72 @@
-"""`voxcert export`, `voxcert card` and `voxcert encoders`."""
+"""`voxcert export`, `voxcert card` and `voxcert encoders`.
+
+The work is imported once the arguments are parsed: `--help` and mistakes answer without torch.
+"""
 
 from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
+from voxcert.cli import COMMANDS
+from voxcert.cli.configs import config_folder
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.options import first_line
-from voxcert.evaluation.card import add_metrics
-from voxcert.evaluation.catalogue import markdown, read_catalogue
-from voxcert.training.export import export as export_checkpoint
 
 
 def export(args: list[str], program: str = "voxcert export") -> None:
     """Turns a Lightning checkpoint into a checkpoint folder with safetensors, config, card and model card."""
-    parser = ArgumentParser(prog=program, description=first_line(export))
-    parser.add_function_arguments(export_checkpoint, as_positional=True)
-    config = parser.parse_args(args)
+    config = export_parser(program).parse_args(args)
     with messages_for_errors():
+        from voxcert.training.export import export as export_checkpoint
+
         folder = export_checkpoint(**config.as_dict())
         print(f"{folder} is written.")
 
 
+def export_parser(program: str) -> ArgumentParser:
+    """The options of `voxcert export`: the parameters of `voxcert.training.export.export`."""
+    parser = ArgumentParser(prog=program, description=COMMANDS["export"].purpose)
+    parser.add_argument("source", type=str, help="Lightning checkpoint (.ckpt) of `train`, or published weights.")
+    parser.add_argument("folder", type=str, help="The checkpoint folder to write, such as checkpoints/NAME.")
+    parser.add_argument(
+        "--config",
+        type=str | None,
+        help="The config.yaml of the training run; looked for beside the checkpoint and one folder up when null.",
+    )
+    parser.add_argument("--command", type=str | None, help="The command that trained it, for the card.")
+    parser.add_argument(
+        "--license", type=str, default="apache-2.0", help="Licence of the weights, as the hub spells it."
+    )
+    parser.add_argument(
+        "--attribution",
+        type=str | None,
+        help="Credit that the training data asks for; known for LibriSpeech and VoxCeleb.",
+    )
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace a checkpoint that the folder holds.")
+    return parser
+
+
 def card(args: list[str], program: str = "voxcert card") -> None:
     """Adds what certification runs measured to a checkpoint's card and renders its README.md again."""
-    parser = ArgumentParser(prog=program, description=first_line(card))
+    parser = ArgumentParser(prog=program, description=COMMANDS["card"].purpose)
     parser.add_argument("folder", type=str, help="Checkpoint folder.")
     parser.add_argument("runs", type=str, nargs="*", help="Output folders of `certify`.")
     config = parser.parse_args(args)
     with messages_for_errors():
+        from voxcert.evaluation.cards.model_card import add_metrics
+
         add_metrics(config.folder, config.runs)
         print(f"{config.folder}/README.md is written.")
 
 
 def encoders(args: list[str], program: str = "voxcert encoders") -> None:
     """Lists every encoder: parameters, embedding size, front-end, published weights with their licence and source."""
-    parser = ArgumentParser(prog=program, description=first_line(encoders))
-    parser.add_argument("--folder", type=str, default="configs/encoder", help="Folder of encoder configs.")
+    parser = ArgumentParser(prog=program, description=COMMANDS["encoders"].purpose)
+    parser.add_argument(
+        "--folder", type=str | None, help="Folder of encoder configs; those that come with voxcert when null."
+    )
     config = parser.parse_args(args)
     with messages_for_errors():
-        entries = tqdm(read_catalogue(config.folder), desc="building", unit="encoder", leave=False)
+        from voxcert.evaluation.cards.encoder_table import markdown, read_catalogue
+
+        folder = config.folder or config_folder() / "encoder"
+        entries = tqdm(read_catalogue(folder), desc="building", unit="encoder", leave=False)
         print(markdown(list(entries)))

@@ -19,9 +19,10 @@ from voxcert.cli.options import (
     settings,
 )
 from voxcert.data.datamodule import SpeakerDataModule
-from voxcert.evaluation.defence_report import render_defences
-from voxcert.evaluation.defence_settings import Defence, DefenceSettings
-from voxcert.evaluation.defending import DEFENCES_PLOT, compare_defences
+from voxcert.evaluation.defence.job import DEFENCES_PLOT, compare_defences
+from voxcert.evaluation.defence.settings import Defence, DefenceSettings
+from voxcert.evaluation.defence.tables import render_defences
+from voxcert.evaluation.run.job import Provenance
 
 
 def defend(args: list[str], program: str = "voxcert defend") -> None:
@@ -39,11 +40,9 @@ def defend(args: list[str], program: str = "voxcert defend") -> None:
             parts.defences,
             parts.attacks,
             settings(DefenceSettings, config),
+            Provenance(encoder_id, given(plain, *names), f"{program} {shlex.join(args)}"),
             text_embedder=parts.text_embedder,
             listener=open_listener(parts, config.output_dir),
-            encoder_id=encoder_id,
-            origin=given(plain, *names),
-            command=f"{program} {shlex.join(args)}",
         )
         print(f"\n{render_defences(summary['defences'])}\n\n{Path(config.output_dir) / DEFENCES_PLOT}")
 

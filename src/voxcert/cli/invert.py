@@ -9,8 +9,9 @@ from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.options import encoder_parser, given, instantiate, named_encoder, parse, settings
 from voxcert.data.corpus import Corpus
 from voxcert.data.datamodule import SpeakerDataModule
-from voxcert.evaluation.invert_settings import InversionSettings
-from voxcert.evaluation.inverting import TABLE, invert_speakers
+from voxcert.evaluation.inversion.job import TABLE, invert_speakers
+from voxcert.evaluation.inversion.settings import InversionSettings
+from voxcert.evaluation.run.job import Provenance
 
 
 def invert(args: list[str], program: str = "voxcert invert") -> None:
@@ -25,9 +26,9 @@ def invert(args: list[str], program: str = "voxcert invert") -> None:
             parts.data,
             parts.speech,
             settings(InversionSettings, parts),
-            encoder_id=encoder_id,
-            origin=given(plain, "checkpoint", "encoder", "data", "speech"),
-            command=f"{program} {shlex.join(args)}",
+            Provenance(
+                encoder_id, given(plain, "checkpoint", "encoder", "data", "speech"), f"{program} {shlex.join(args)}"
+            ),
         )
         print(f"\n{(Path(config.output_dir) / TABLE).read_text()}\n{config.output_dir}")
 

@@ -1,6 +1,5 @@
 """Options that several commands share: which encoder, which purifier, which words."""
 
-import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -11,25 +10,24 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 
+from voxcert.cli import COMMANDS
+from voxcert.cli.configs import with_files
+from voxcert.cli.errors import messages_for_errors
+from voxcert.cli.parser import Parser
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import CheckpointError, checkpoint_hash
 from voxcert.encoders.loading import encoder_hash, is_checkpoint, load_encoder
-from voxcert.evaluation.defended import denoising, encoder_of, open_purifier, system_id
+from voxcert.evaluation.defence.encoder import denoising, encoder_of, open_purifier, system_id
 from voxcert.purifiers import Purifier
-from voxcert.purifiers.conditioning import Aud2Vec, Transcriber
+from voxcert.purifiers.hearing import Aud2Vec, Transcriber
 from voxcert.purifiers.text import TextEmbedder
 
 Settings = TypeVar("Settings")
 
 
-def first_line(function: Any) -> str:
-    """What a function is for."""
-    return inspect.getdoc(function).splitlines()[0]
-
-
 def encoder_parser(program: str, command: Callable[..., None]) -> ArgumentParser:
-    """A parser with the options that name an encoder, for a command with this docstring."""
-    parser = ArgumentParser(prog=program, description=first_line(command))
+    """A parser with the options that name an encoder, for this command."""
+    parser = Parser(prog=program, description=COMMANDS[command.__name__].purpose)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below; may be repeated.")
     parser.add_argument(
         "--checkpoint",
@@ -40,7 +38,7 @@ def encoder_parser(program: str, command: Callable[..., None]) -> ArgumentParser
         Encoder,
         "encoder",
         required=False,
-        help="Instead of a checkpoint: a file such as configs/encoder/campplus.yaml; random weights, to try it out.",
+        help="Instead of a checkpoint: a config such as encoder/campplus.yaml; random weights, to try it out.",
     )
     parser.add_argument(
         "--checkpoint_hash", type=str | None, help="Refuse other weights; the config.yaml of a run holds those it had."
@@ -56,7 +54,8 @@ def add_purifier(parser: ArgumentParser, required: bool = False) -> None:
         "--purifier",
         type=Purifier | str if required else Purifier | str | None,
         required=required,
-        help=f"{use}A folder such as checkpoints/dap-mini, a file such as configs/purifier/gaussian.yaml, or one of "
+        enable_path=True,
+        help=f"{use}A folder such as checkpoints/dap-mini, a config such as purifier/gaussian.yaml, or one of "
         "voxcert.purifiers with its settings, such as --purifier.std 2.",
     )
 
@@ -75,7 +74,9 @@ def check_words(config: Any) -> None:
 
 
 def parse(parser: ArgumentParser, args: list[str]) -> tuple[Any, dict[str, Any]]:
-    """The configuration, and the same as plain values, as YAML holds them."""
+    """The configuration, and the same as plain values, as YAML holds them; configs are found by name."""
+    with messages_for_errors():
+        args = list(with_files(args))
     config = parser.parse_args(args)
     return config, yaml.safe_load(parser.dump(config, skip_unset=False))
 

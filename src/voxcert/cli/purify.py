@@ -1,26 +1,26 @@
 """`voxcert purify`."""
 
-from jsonargparse import ArgumentParser
-
+from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.options import (
     add_purifier,
     add_words,
     check_words,
-    first_line,
     given,
     instantiate,
     open_listener,
     parse,
     settings,
 )
-from voxcert.evaluation.defended import open_purifier
-from voxcert.evaluation.purifying import PurifySettings, purify_files
+from voxcert.cli.parser import Parser
+from voxcert.evaluation.defence.encoder import open_purifier
+from voxcert.evaluation.purification import PurifySettings, purify_files
+from voxcert.evaluation.run.job import Provenance
 
 
 def purify(args: list[str], program: str = "voxcert purify") -> None:
     """Purifies audio files: the same names in another folder, ready to be played or recognised."""
-    parser = ArgumentParser(prog=program, description=first_line(purify))
+    parser = Parser(prog=program, description=COMMANDS["purify"].purpose)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below; may be repeated.")
     parser.add_class_arguments(PurifySettings, None)
     add_purifier(parser, required=True)
@@ -32,8 +32,8 @@ def purify(args: list[str], program: str = "voxcert purify") -> None:
         rows = purify_files(
             open_purifier(parts.purifier),
             settings(PurifySettings, config),
+            Provenance(origin=given(plain, "purifier", "text_embedder", "transcriber")),
             listener=open_listener(parts, config.output_dir),
-            origin=given(plain, "purifier", "text_embedder", "transcriber"),
         )
         failed = [row for row in rows if row.failed is not None]
         print(f"{len(rows) - len(failed)} files are purified in {config.output_dir}, {len(failed)} failed.")

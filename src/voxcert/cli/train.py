@@ -1,12 +1,15 @@
 """`train.py`: a LightningCLI with fit, validate and test."""
 
+import sys
 import warnings
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from voxcert.cli.configs import with_files
 from voxcert.cli.errors import messages_for_errors
+from voxcert.cli.parser import Renamed
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.training.distributed import run_folder
 
@@ -24,7 +27,7 @@ class LoggedConfig(SaveConfigCallback):
             trainer.logger.log_hyperparams({"config": text})
 
 
-class TrainParser(LightningArgumentParser):
+class TrainParser(Renamed, LightningArgumentParser):
     """Lets flags reach a model whose arguments name a function, such as an attack.
 
     jsonargparse 4.53 hands `linked_targets`, which is about classes, on to functions too.
@@ -42,6 +45,10 @@ class TrainCLI(LightningCLI):
         """Links the data's number of training classes to the model."""
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: list[str] | None) -> None:
+        """Parses arguments, those of the command line when null; configs are found by name."""
+        self.config = parser.parse_args(list(with_files(sys.argv[1:] if args is None else args)))
+
     def _parse_ckpt_path(self) -> None:
         """Leaves the config as the user gave it.
 
@@ -50,7 +57,7 @@ class TrainCLI(LightningCLI):
         """
 
 
-def train(args: Any = None, run: bool = True) -> TrainCLI:
+def train(args: list[str] | None = None, run: bool = True) -> TrainCLI:
     """Runs `train.py`: `fit`, `validate` or `test` with configs and flags.
 
     Args:

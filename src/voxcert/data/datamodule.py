@@ -170,7 +170,7 @@ class SpeakerDataModule(L.LightningDataModule):
         Raises:
             ValueError: The stage has no speakers.
         """
-        return self._named(self._tested(stage))
+        return self._named(self.tested(stage))
 
     def plan(self, stage: Stage) -> list[Planned]:
         """What enrols and what is tested, and what its files are: the identity of a run on this stage.
@@ -205,7 +205,7 @@ class SpeakerDataModule(L.LightningDataModule):
         return segments
 
     def _evaluation_loader(self, stage: Stage) -> DataLoader:
-        utterances = self._tested(stage)
+        utterances = self.tested(stage)
         if self.skip_bad:
             utterances = readable(utterances, self._num_samples, stage)
         return self._loader(self._named(utterances), collate_fn=_collate, persistent_workers=self.num_workers > 0)
@@ -219,7 +219,15 @@ class SpeakerDataModule(L.LightningDataModule):
             raise ValueError(f"stage {stage!r} has no speakers: set {ways}")
         return evaluation
 
-    def _tested(self, stage: Stage) -> list[Utterance]:
+    def tested(self, stage: Stage) -> list[Utterance]:
+        """The utterances that `items` is about, in their order, without reading any audio.
+
+        Args:
+            stage: "val" or "test".
+
+        Raises:
+            ValueError: The stage has no speakers.
+        """
         utterances = self._evaluation(stage).test
         count = len(utterances) if self.max_test_utterances is None else self.max_test_utterances
         return balanced_subset(utterances, count, seed=self.protocol.seed)

@@ -5,6 +5,7 @@ mean of unit vectors is not a unit vector, and every certificate here assumes un
 """
 
 import inspect
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -14,6 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voxcert.encoders.frontends import Frontend
+
+
+def public_path(cls: type) -> str:
+    """How configs and checkpoints name a class: where its package shows it, or else its module.
+
+    Files may then move inside a package without a checkpoint noticing.
+    """
+    package = cls.__module__.rpartition(".")[0]
+    while package:
+        if getattr(sys.modules.get(package), cls.__name__, None) is cls:
+            return f"{package}.{cls.__qualname__}"
+        package = package.rpartition(".")[0]
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 class Encoder(nn.Module, ABC):
@@ -35,7 +49,7 @@ class Encoder(nn.Module, ABC):
         encoder = super().__new__(cls)
         bound = inspect.signature(cls).bind_partial(*args, **kwargs)  # partial: copies are made without arguments
         bound.apply_defaults()
-        encoder.config = {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": dict(bound.arguments)}
+        encoder.config = {"class_path": public_path(cls), "init_args": dict(bound.arguments)}
         return encoder
 
     @abstractmethod
@@ -86,6 +100,16 @@ class Recognizer(nn.Module):
         encoder: Waveform (batch, time) -> unit embedding (batch, dim).
         prototypes: One unit vector per speaker, shape (speakers, dim).
         speakers: Names, in the order of `prototypes`.
+
+    Example:
+        >>> import torch
+        >>> import voxcert
+        >>> tones = 0.1 * torch.sin(torch.arange(16000) * torch.tensor([[0.04], [0.08]]))  # 102 and 204 Hz
+        >>> encoder = voxcert.load_encoder("checkpoints/ecapa-mini")
+        >>> recognizer = voxcert.Recognizer(encoder, encoder(tones).detach(), ["low", "high"])
+        >>> scores = recognizer(tones)  # (waveforms, speakers)
+        >>> [recognizer.speakers[index] for index in scores.argmax(dim=1)]
+        ['low', 'high']
     """
 
     prototypes: Tensor
@@ -131,6 +155,15 @@ def enroll(
 
     Raises:
         ValueError: If fewer than two speakers are given, or if a prototype is not finite or has no direction.
+
+    Example:
+        >>> import torch
+        >>> import voxcert
+        >>> tones = 0.1 * torch.sin(torch.arange(16000) * torch.tensor([[0.04], [0.08]]))  # 102 and 204 Hz
+        >>> encoder = voxcert.load_encoder("checkpoints/ecapa-mini")
+        >>> recognizer = voxcert.enroll(encoder, [{"waveform": tones, "speaker": ["low", "high"]}], sigma=0.01)
+        >>> recognizer.speakers, recognizer.prototypes.shape
+        (['high', 'low'], torch.Size([2, 192]))
     """
     sums: dict[str, Tensor] = {}
     for index, batch in enumerate(batches):

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from voxcert.encoders.base import FeatureEncoder
 from voxcert.encoders.frontends import KaldiFbank
-from voxcert.encoders.pooling import StatisticsPooling, require_frames
-from voxcert.encoders.residual import DOWNSAMPLING, BasicBlock, require_bands, stage
+from voxcert.encoders.networks.pooling import StatisticsPooling, require_frames
+from voxcert.encoders.networks.residual import DOWNSAMPLING, BasicBlock, require_bands, stage
 
 HEAD_CHANNELS = 32
 BLOCKS = ((12, 1), (24, 2), (16, 2))

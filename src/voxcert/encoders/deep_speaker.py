@@ -13,9 +13,9 @@ from torch import Tensor
 
 from voxcert.encoders.base import FeatureEncoder
 from voxcert.encoders.checkpoint import CheckpointError
-from voxcert.encoders.deep_speaker_network import ResCNN
 from voxcert.encoders.frontends import SAMPLE_RATE, Frontend
-from voxcert.encoders.keras_weights import read_keras
+from voxcert.encoders.networks.deep_speaker import ResCNN
+from voxcert.encoders.published.keras import read_keras
 
 FFT_SIZE, WINDOW, HOP = 512, 400, 160  # samples
 

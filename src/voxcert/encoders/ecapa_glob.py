@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from voxcert.encoders.base import FeatureEncoder
 from voxcert.encoders.frontends import KaldiFbank
-from voxcert.encoders.pooling import VARIANCE_FLOOR, require_frames
+from voxcert.encoders.networks.pooling import VARIANCE_FLOOR, require_frames
 
 NUM_GROUPS = 8
 LEAST_FRAMES = 2

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voxcert.encoders.base import FeatureEncoder
-from voxcert.encoders.eres2net_blocks import AttentiveFusion, FusedBlock, SummedBlock
 from voxcert.encoders.frontends import KaldiFbank
-from voxcert.encoders.pooling import StatisticsPooling, require_frames
-from voxcert.encoders.residual import DOWNSAMPLING, require_bands, stage
+from voxcert.encoders.networks.eres2net import AttentiveFusion, FusedBlock, SummedBlock
+from voxcert.encoders.networks.pooling import StatisticsPooling, require_frames
+from voxcert.encoders.networks.residual import DOWNSAMPLING, require_bands, stage
 
 NUM_BLOCKS = (3, 4, 6, 3)
 

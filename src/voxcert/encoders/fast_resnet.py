@@ -14,8 +14,8 @@ from torchaudio.functional import melscale_fbanks
 
 from voxcert.encoders.base import FeatureEncoder
 from voxcert.encoders.checkpoint import CheckpointError, read_pickled
-from voxcert.encoders.fast_resnet_network import REDUCTION, ResNetSE34L, ResNetSE34V2
 from voxcert.encoders.frontends import SAMPLE_RATE, Frontend
+from voxcert.encoders.networks.fast_resnet import REDUCTION, ResNetSE34L, ResNetSE34V2
 
 FFT_SIZE, WINDOW, HOP = 512, 400, 160  # samples
 FRONTEND_NAMES = {

@@ -18,7 +18,7 @@ from voxcert.encoders.checkpoint import CheckpointError, load_checkpoint
 
 HUB = "hf:"
 PUBLISHED = {
-    "avg_model.pt": "wespeaker.load_wespeaker",
+    "avg_model.pt": "published.wespeaker.load_wespeaker",
     "embedding_model.ckpt": "ecapa.load_speechbrain",
     "config.json": "wavlm.load_wavlm",
     "pytorch_model.bin": "pyannote.load_pyannote",
@@ -41,6 +41,14 @@ def load_encoder(source: str | Path) -> Encoder:
     Raises:
         CheckpointError: If the source or a file is missing, the hub cannot be reached, a file is not plain data, or
             weights do not fit; the message says which.
+
+    Example:
+        >>> import torch
+        >>> import voxcert
+        >>> encoder = voxcert.load_encoder("checkpoints/ecapa-mini")
+        >>> embedding = encoder(0.1 * torch.randn(2, 16000))  # two waveforms of one second
+        >>> embedding.shape
+        torch.Size([2, 192])
     """
     path = _fetch(str(source).removeprefix(HUB)) if str(source).startswith(HUB) else Path(source)
     read, path = _published(path)
@@ -92,7 +100,7 @@ def _published(path: Path) -> tuple[Callable[[Path], Encoder] | None, Path]:
         if len(files) > 1:
             raise CheckpointError(f"{path} must hold one {pattern} file, got {', '.join(file.name for file in files)}")
         if files:
-            module, _, function = name.partition(".")
+            module, _, function = name.rpartition(".")
             reader = getattr(importlib.import_module(f"voxcert.encoders.{module}"), function)
             return reader, files[0] if "*" in pattern else files[0].parent
     return None, path

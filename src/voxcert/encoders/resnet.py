@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from voxcert.encoders.base import FeatureEncoder
 from voxcert.encoders.frontends import KaldiFbank
-from voxcert.encoders.pooling import StatisticsPooling, require_frames
-from voxcert.encoders.residual import DOWNSAMPLING, BasicBlock, Bottleneck, require_bands, stage
+from voxcert.encoders.networks.pooling import StatisticsPooling, require_frames
+from voxcert.encoders.networks.residual import DOWNSAMPLING, BasicBlock, Bottleneck, require_bands, stage
 
 DEPTHS = {
     34: (BasicBlock, (3, 4, 6, 3)),

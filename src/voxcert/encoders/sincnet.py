@@ -13,7 +13,7 @@ from torch import Tensor
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import CheckpointError, read_pickled
 from voxcert.encoders.frontends import SAMPLE_RATE
-from voxcert.encoders.sincnet_network import Classifier, Convolutions, Perceptron
+from voxcert.encoders.networks.sincnet import Classifier, Convolutions, Perceptron
 
 UNUSED = {"cnn": ("bn.",), "dnn1": ("ln.",), "dnn2": ("bn.", "ln.")}
 """Normalisations that every published file holds and no published network uses, by block."""

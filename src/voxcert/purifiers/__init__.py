@@ -7,9 +7,9 @@ Filters need no training; `load_purifier` loads what diffuses. What is said may 
 from voxcert.purifiers.base import TEXT_DIM, Purifier
 from voxcert.purifiers.checkpoint import load_purifier
 from voxcert.purifiers.conditioner import Conditioner
-from voxcert.purifiers.conditioning import Aud2Vec, AudioLanguageModel, SpeechRecognition
 from voxcert.purifiers.diffusion import DiffusionPurifier, OneShotDenoiser
 from voxcert.purifiers.filters import AddNoise, Codec, GaussianFilter, MeanFilter, MedianFilter, Quantise
+from voxcert.purifiers.hearing import Aud2Vec, AudioLanguageModel, SpeechRecognition
 from voxcert.purifiers.networks import DiffWave, SpectralDiffWave
 from voxcert.purifiers.schedule import PurificationScheduler
 from voxcert.purifiers.text import DebertaText, HashedText, TextEmbedder

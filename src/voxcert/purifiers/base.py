@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from voxcert.encoders.base import public_path
+
 TEXT_DIM = 768
 """Size of a text embedding, that of DeBERTaV3 (base)."""
 
@@ -30,7 +32,7 @@ class Configured:
         bound = inspect.signature(cls).bind_partial(*args, **kwargs)  # partial: copies are made without arguments
         bound.apply_defaults()
         arguments = {name: _plain(value) for name, value in bound.arguments.items()}
-        thing.config = {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
+        thing.config = {"class_path": public_path(cls), "init_args": arguments}
         return thing
 
 

@@ -35,8 +35,18 @@ def build_purifier(config: dict[str, Any]) -> Purifier:
 def load_purifier(folder: str | Path) -> Purifier:
     """Loads a purifier from a folder that `save_checkpoint` wrote, in eval mode, on the CPU.
 
+    Args:
+        folder: The checkpoint folder.
+
     Raises:
         CheckpointError: If the folder or a file is missing or of another kind, or if the weights do not fit.
+
+    Example:
+        >>> import torch
+        >>> import voxcert
+        >>> purifier = voxcert.load_purifier("checkpoints/dap-mini")
+        >>> purifier(0.1 * torch.randn(2, 8000)).shape  # half a second of two waveforms
+        torch.Size([2, 8000])
     """
     return load_folder(folder, build_purifier, "purifier")
 

@@ -26,6 +26,13 @@ class MedianFilter(Purifier):
 
     Args:
         kernel_size: Samples in a neighbourhood, odd. The paper does not say which it used.
+
+    Example:
+        >>> import torch
+        >>> from voxcert.purifiers import MedianFilter
+        >>> click = torch.tensor([[0.0, 0.0, 0.1, 0.9, 0.2, 0.3]])
+        >>> MedianFilter(3)(click)
+        tensor([[0.0000, 0.0000, 0.1000, 0.2000, 0.3000, 0.2000]])
     """
 
     def __init__(self, kernel_size: int = 3):

@@ -12,7 +12,6 @@ from voxcert.smoothing.curves import (
     smoothed_accuracy,
     wilson_interval,
 )
-from voxcert.smoothing.rows import RowWriter, finished_utterances, read_rows
 from voxcert.smoothing.rules import RULES
 
 __all__ = [
@@ -20,12 +19,9 @@ __all__ = [
     "RULES",
     "Certificate",
     "Certifier",
-    "RowWriter",
     "abstention_rate",
     "average_certified_radius",
     "certified_accuracy",
-    "finished_utterances",
-    "read_rows",
     "smoothed_accuracy",
     "wilson_interval",
 ]

@@ -3,16 +3,17 @@
 Its statement is the one of Cohen et al. 2019 (Section 3.2.2), with one error probability for the whole row.
 """
 
-import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+
+from voxcert.rows import Row
 
 ABSTAIN = 0.0
 """Radius of a certificate that abstained; the reason is in `abstained`."""
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Row):
     """One utterance, one rule.
 
     The promise: with probability at least 1 - alpha over the sampling noise, if the result is not ABSTAIN, the
@@ -97,32 +98,14 @@ class Certificate:
         )
 
     @property
+    def key(self) -> tuple[str, str]:
+        """Utterance and rule."""
+        return self.utterance, self.rule
+
+    @property
     def correct(self) -> bool:
         """Whether the prediction is the true speaker, certified or not; False if either is unknown."""
         return self.prediction != "" and self.prediction == self.speaker
-
-    def to_json(self) -> str:
-        """One line of JSON without a line break.
-
-        Raises:
-            ValueError: if a number is NaN or infinite, which JSON cannot hold.
-        """
-        return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, line: str) -> "Certificate":
-        """The certificate in a line written by `to_json`.
-
-        Raises:
-            ValueError: if the line is no JSON object or its keys are not those of a certificate.
-        """
-        values = json.loads(line)
-        if not isinstance(values, dict):
-            raise ValueError(f"a certificate must be a JSON object, got {type(values).__name__}")
-        names = {field.name for field in fields(cls)}
-        if values.keys() != names:
-            raise ValueError(f"a certificate must have the keys {sorted(names)}, got {sorted(values)}")
-        return cls(**values)
 
 
 def signal_to_perturbation_db(waveform_norm: float, radius: float) -> float | None:

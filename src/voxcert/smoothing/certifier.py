@@ -60,6 +60,18 @@ class Certifier:
 
     Raises:
         ValueError: if an argument is out of range; names the argument, what is allowed and what was given.
+
+    Example:
+        >>> import torch
+        >>> import voxcert
+        >>> tones = 0.1 * torch.sin(torch.arange(16000) * torch.tensor([[0.04], [0.08]]))  # 102 and 204 Hz
+        >>> encoder = voxcert.load_encoder("checkpoints/ecapa-mini")
+        >>> speakers = voxcert.enroll(encoder, [{"waveform": tones, "speaker": ["low", "high"]}])
+        >>> settings = {"sigma": 0.01, "rules": ["vote"], "num_select": 8, "num_estimate": 64}
+        >>> certifier = voxcert.Certifier(encoder, speakers.prototypes, speakers.speakers, **settings)
+        >>> [certificate] = certifier.certify(tones[0], utterance="one")
+        >>> certificate.prediction, 0.01 < certificate.radius < 0.02
+        ('low', True)
     """
 
     def __init__(
@@ -127,6 +139,17 @@ class Certifier:
         Raises:
             ValueError: if the waveform is not one-dimensional or not finite, or if the encoder does not return
                 one unit embedding of the prototypes' dimension per row.
+
+        Example:
+            >>> import torch
+            >>> from voxcert import Certifier
+            >>> def encoder(waveform):  # unit embeddings in the plane: by the sign of the mean
+            ...     return torch.nn.functional.one_hot((waveform.mean(dim=1) < 0).long(), 2).float()
+            >>> settings = {"sigma": 0.5, "rules": ["vote"], "num_estimate": 200, "batch_size": 100}
+            >>> certifier = Certifier(encoder, torch.eye(2), **settings)
+            >>> [certificate] = certifier.certify(torch.full((100,), 0.2))  # 2 from where the mean is 0, in l2
+            >>> certificate.prediction, 0 < certificate.radius < 2
+            ('0', True)
         """
         start = time.perf_counter()
         check_encoder(self.encoder)

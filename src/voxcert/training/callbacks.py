@@ -15,11 +15,11 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import WandbLogger
 from tqdm import tqdm
 
-from voxcert.evaluation.certification import build_certifier, certify_item, enroll_speakers, find_batch_size
-from voxcert.evaluation.devices import FilledBatches
-from voxcert.evaluation.plots import plot_certified_accuracy
-from voxcert.evaluation.represented import at_representation
-from voxcert.evaluation.settings import CertificationSettings, NoisePoint
+from voxcert.evaluation.certification.figures import plot_certified_accuracy
+from voxcert.evaluation.certification.job import build_certifier, certify_item, enroll_speakers, find_batch_size
+from voxcert.evaluation.certification.represented import at_representation
+from voxcert.evaluation.certification.settings import CertificationSettings, NoisePoint
+from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.curves import (
     abstention_rate,

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 from torch import nn
 
-from voxcert.attacks.generator_checkpoint import build_generator
+from voxcert.attacks.generator.checkpoint import build_generator
 from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError, build_encoder, read_pickled, save_checkpoint
 from voxcert.encoders.loading import is_checkpoint, load_encoder
-from voxcert.evaluation.card import write_readme
+from voxcert.evaluation.cards.model_card import write_readme
 from voxcert.purifiers.checkpoint import build_purifier
 
 BUILDERS = {"encoder": build_encoder, "generator": build_generator, "purifier": build_purifier}

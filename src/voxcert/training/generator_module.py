@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from voxcert.attacks.budgets import norms, snr_at_epsilon
-from voxcert.attacks.generator_checkpoint import load_generator
-from voxcert.attacks.generator_network import SaliencyGenerator
+from voxcert.attacks.generator.checkpoint import load_generator
+from voxcert.attacks.generator.network import SaliencyGenerator
 from voxcert.attacks.objectives import Objective
 from voxcert.encoders.base import Recognizer, enroll
 from voxcert.encoders.loading import load_encoder

@@ -1,0 +1,140 @@
+"""Draws the tables and figures of the docs from the rows of the runs that they report, so that none is typed by hand.
+
+A page says between two comments which runs a table shows; everything in between is drawn anew (`make tables`):
+
+    <!-- table: certified mini --radii 0 0.01 -->
+    <!-- end -->
+
+`python docs/tables.py keep RUN NAME` copies the rows and the summary of a finished run to docs/results/NAME.
+"""
+
+import argparse
+import gzip
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from voxcert.evaluation.attack.row import AttackRow
+from voxcert.evaluation.attack.tables import attack_table
+from voxcert.evaluation.certification.comparison import comparison_figure, system_name
+from voxcert.evaluation.certification.figures import certified_accuracy_figure
+from voxcert.evaluation.certification.tables import by_rule, markdown_table, summarize
+from voxcert.evaluation.defence.row import DefenceRow
+from voxcert.evaluation.defence.tables import render_defences, summarize_defences
+from voxcert.evaluation.inversion.row import InversionRow
+from voxcert.evaluation.inversion.tables import inversion_table, summarize_inversions
+from voxcert.evaluation.run.folder import ROWS, SUMMARY, read_summary
+from voxcert.evaluation.show.figures import save
+from voxcert.evaluation.show.tables import render_table
+from voxcert.rows import Row, read_rows
+from voxcert.smoothing.certificate import Certificate
+
+DOCS = Path(__file__).parent
+RESULTS = DOCS / "results"
+KEPT_ROWS = f"{ROWS}.gz"
+TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+FIGURE = re.compile(r"<!-- figure: (.+?) -->\n!\[[^\]]*\]\(([^)]+)\)")
+
+
+def rows_of(name: str, kind: type[Row]) -> list:
+    """Rows of a kept run; ValueError if there are none."""
+    rows = read_rows(RESULTS / name / KEPT_ROWS, kind)
+    if not rows:
+        raise ValueError(f"{RESULTS / name} must hold the rows of a run, got none")
+    return rows
+
+
+def certified(arguments: list[str]) -> str:
+    """One run, a line for each rule; or several, a line for each rule of each, named by their system."""
+    parser = argparse.ArgumentParser("certified")
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--radii", nargs="+", type=float, required=True)
+    parser.add_argument("--rules", nargs="+")
+    given = parser.parse_args(arguments)
+    runs = {name: rows_of(name, Certificate) for name in given.names}
+    if len(runs) == 1:
+        (rows,) = runs.values()
+        kept = [row for row in rows if given.rules is None or row.rule in given.rules]
+        return markdown_table(summarize(kept, given.radii))
+    lines = [["system", "sigma", "rule", "smoothed accuracy", *(f"CA at {radius:g}" for radius in given.radii), "ACR"]]
+    for name, rows in runs.items():
+        system = system_name(read_summary(RESULTS / name)["settings"])
+        for rule, own in by_rule(rows).items():
+            if given.rules is None or rule in given.rules:
+                entry = summarize(own, given.radii)[rule]
+                shares = [f"{point['value']:.2f}" for point in entry["certified_accuracy"]]
+                about = [system, f"{own[0].sigma:g}", f"`{rule}`", f"{entry['smoothed_accuracy']:.2f}"]
+                lines.append([*about, *shares, f"{entry['acr']:.3g}"])
+    return render_table(lines)
+
+
+def attacks(names: list[str]) -> str:
+    """Attack runs, a line for each budget."""
+    return attack_table(rows_of(name, AttackRow) for name in names)
+
+
+def defences(names: list[str]) -> str:
+    """A comparison of defences, with the notes that belong to its tables."""
+    return "\n\n".join(render_defences(summarize_defences(rows_of(name, DefenceRow))) for name in names)
+
+
+def inversion(names: list[str]) -> str:
+    """An inversion run, a line for each experiment."""
+    (name,) = names
+    settings = read_summary(RESULTS / name)["settings"]
+    sizes = {f"{one['name']}, {one['method']}": one["step_size"] for one in settings["experiments"]}
+    return inversion_table(summarize_inversions(rows_of(name, InversionRow)), sizes)
+
+
+TABLES: dict[str, Callable[[list[str]], str]] = {
+    "certified": certified,
+    "attacks": attacks,
+    "defences": defences,
+    "inversion": inversion,
+}
+
+
+def draw_figure(arguments: list[str], path: Path) -> None:
+    """Draws the certified accuracy of one run, or of several beside each other."""
+    runs = [(system_name(read_summary(RESULTS / name)["settings"]), rows_of(name, Certificate)) for name in arguments]
+    save(certified_accuracy_figure(runs[0][1]) if len(runs) == 1 else comparison_figure(runs), path)
+
+
+def redrawn(text: str) -> str:
+    """A page with its tables drawn anew."""
+
+    def table(match: re.Match[str]) -> str:
+        kind, *arguments = shlex.split(match[2])
+        if kind not in TABLES:
+            raise ValueError(f"a table must be one of {', '.join(TABLES)}, got {match[2]!r}")
+        return f"{match[1]}\n{TABLES[kind](arguments)}\n\n{match[3]}"
+
+    return TABLE.sub(table, text)
+
+
+def keep(run: Path, name: str) -> None:
+    """Copies what is reported of a finished run; the same rows give the same file."""
+    read_summary(run)  # which an unfinished run does not have
+    (RESULTS / name).mkdir(parents=True, exist_ok=True)
+    (RESULTS / name / KEPT_ROWS).write_bytes(gzip.compress((run / ROWS).read_bytes(), mtime=0))
+    (RESULTS / name / SUMMARY).write_text((run / SUMMARY).read_text())
+
+
+def main(arguments: list[str]) -> None:
+    """Redraws all pages, or keeps a run."""
+    if arguments[:1] == ["keep"]:
+        keep(Path(arguments[1]), arguments[2])
+        return
+    for page in sorted(DOCS.glob("*.md")):
+        old = page.read_text()
+        if (new := redrawn(old)) != old:
+            page.write_text(new)
+            print(f"{page} has changed")
+        for match in FIGURE.finditer(new):
+            draw_figure(shlex.split(match[1]), DOCS / match[2])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,10 @@
+from . import attacks as attacks
+from . import data as data
+from . import encoders as encoders
+from . import purifiers as purifiers
+from . import smoothing as smoothing
+from .encoders.base import Recognizer as Recognizer
+from .encoders.base import enroll as enroll
+from .encoders.loading import load_encoder as load_encoder
+from .purifiers.checkpoint import load_purifier as load_purifier
+from .smoothing.certifier import Certifier as Certifier

@@ -1,0 +1,35 @@
+"""A parser that knows what options and classes were called before, and says so where an old name is given."""
+
+import re
+from typing import NoReturn
+
+from jsonargparse import ArgumentParser
+
+RENAMED_OPTIONS = {"iterations": "steps", "lr": "step_size", "samples": "start_samples"}
+"""Of `voxcert invert`."""
+RENAMED_CLASSES = {
+    "voxcert.attacks.generator_network.": "voxcert.attacks.",
+    "voxcert.attacks.inversion_starts.": "voxcert.attacks.inversion.",
+    "voxcert.purifiers.conditioning.": "voxcert.purifiers.",
+}
+
+
+class Renamed:
+    """A parser's error, with the new name of what it is about."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Prints usage and message and exits with status 2."""
+        super().error("\n".join([message, *new_names(message)]), ex)
+
+
+class Parser(Renamed, ArgumentParser):
+    """The parser of every command but `train`."""
+
+
+def new_names(message: str) -> list[str]:
+    """A sentence for every old name in the message of a parser."""
+    refused = re.findall(r"Option '([^']*)' is not accepted|unrecognized arguments: --([a-z_.]+)", message)
+    last_words = [(option or flag).rpartition(".")[2] for option, flag in refused]
+    options = [f"{old} is called {RENAMED_OPTIONS[old]} now" for old in last_words if old in RENAMED_OPTIONS]
+    classes = [f"{old}NAME is called {new}NAME now" for old, new in RENAMED_CLASSES.items() if old in message]
+    return options + classes

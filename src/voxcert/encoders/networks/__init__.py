@@ -1,0 +1,1 @@
+"""Layers and networks that encoders are made of."""

@@ -1,0 +1,119 @@
+"""Attack runs beside certification runs of one model: one table, one picture, and whether a proof was broken."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from voxcert.evaluation.attack.certified import Folder, check_certificates
+from voxcert.evaluation.attack.figures import robust_figure
+from voxcert.evaluation.attack.robust_accuracy import broken_certificates
+from voxcert.evaluation.attack.row import AttackRow
+from voxcert.evaluation.attack.tables import ATTACK_NOTE, attack_table, smoothing_name
+from voxcert.evaluation.certification.folder import read_prototypes, read_run
+from voxcert.evaluation.certification.tables import by_rule, is_guarantee
+from voxcert.evaluation.run.folder import ROWS, read_config
+from voxcert.evaluation.show.figures import save
+from voxcert.rows import read_rows
+from voxcert.smoothing.certificate import Certificate
+
+ROBUST_PLOT = "robust_accuracy.png"
+JOINT_PLOT = "certified_empirical.png"
+
+
+def is_attack_run(folder: Folder) -> bool:
+    """Whether a folder is that of an attack run; ValueError if its config cannot be read."""
+    return "attack" in (read_config(folder) or {})
+
+
+def plot_runs(attacks: Sequence[Folder], certified: Sequence[Folder], path: Folder) -> None:
+    """Draws the curves of any number of runs into a PNG file.
+
+    Args:
+        attacks: Folders of attack runs, at least one.
+        certified: Folders of certification runs of the same model.
+        path: Of the file.
+
+    Raises:
+        ValueError: If a certified encoder is not the one that was attacked, or noise did not enter at the waveform.
+            Other speakers or utterances are a warning.
+    """
+    attacked = [_rows(folder) for folder in attacks]
+    proved = [read_run(folder) for folder in certified]
+    for folder, certificates in zip(certified, proved, strict=True):
+        for other, rows in zip(attacks, attacked, strict=True):
+            check_certificates(folder, certificates, rows[0].encoder)
+            _warn_of_differences(other, rows, folder, certificates)
+    several = len({rows[0].encoder for rows in attacked}) > 1
+    figure = robust_figure(
+        [
+            (f"{rows[0].attack}, {smoothing_name(rows[0])}" + (f", {rows[0].encoder[:8]}" if several else ""), rows)
+            for rows in attacked
+        ],
+        [(f"smoothed {rows[0].sigma:g}", rows) for rows in proved],
+    )
+    save(figure, path)
+
+
+def redraw(attacks: Sequence[Folder], certified: Sequence[Folder]) -> Path:
+    """Draws runs again: one attack run alone as it was drawn first, or all of them on one picture.
+
+    Args:
+        attacks: Folders of attack runs, at least one.
+        certified: Folders of certification runs.
+
+    Returns:
+        The picture, in the folder of the first attack.
+    """
+    folder = Path(attacks[0])
+    if len(attacks) + len(certified) > 1:
+        path = folder / JOINT_PLOT
+    else:
+        path, beside = folder / ROBUST_PLOT, read_config(folder).get("certified")
+        certified = [beside] if beside and Path(beside).is_dir() else []
+    plot_runs(attacks, certified, path)
+    return path
+
+
+def describe_attacks(attacks: Sequence[Folder], certified: Sequence[Folder]) -> str:
+    """The table of attack runs, and what they mean for the certificates of the same systems.
+
+    Args:
+        attacks: Folders of attack runs.
+        certified: Folders of certification runs.
+    """
+    runs = {folder: _rows(folder) for folder in attacks}
+    lines = [attack_table(runs.values()), ATTACK_NOTE]
+    for (folder, rows), run in ((pair, run) for pair in runs.items() for run in certified):
+        for rule, own in by_rule(read_run(run)).items():
+            decision = "vote" if rule == "vote" else "mean"
+            if is_guarantee(rule) and (own[0].sigma, decision) == (rows[0].sigma, rows[0].decision):
+                broken, both = broken_certificates(rows, own), _utterances(own) & _utterances(rows)
+                names = f": {', '.join(one.utterance for one in broken)}" if broken else ""
+                lines.append(f"{folder} broke {len(broken)} of {len(both)} certificates of {run} ({rule}){names}.")
+    return "\n\n".join(lines)
+
+
+def _rows(folder: Folder) -> list[AttackRow]:
+    rows = read_rows(Path(folder) / ROWS, AttackRow)
+    if not rows:
+        raise ValueError(f"runs must be folders with rows, got the attack run {folder} without any")
+    return rows
+
+
+def _warn_of_differences(
+    folder: Folder, rows: Sequence[AttackRow], certified: Folder, certificates: Sequence[Certificate]
+) -> None:
+    ours, theirs = read_prototypes(folder), read_prototypes(certified)
+    if theirs is None or ours[1] != theirs[1] or not torch.equal(ours[0], theirs[0]):
+        differ = "enrolled speakers (the option certified of voxcert attack takes those that were certified)"
+    elif rows[0].within is None and _utterances(rows) != _utterances(certificates):
+        differ = "utterances"
+    else:
+        return
+    warnings.warn(f"{folder} and {certified} are about different {differ}", stacklevel=3)
+
+
+def _utterances(rows: Sequence[AttackRow | Certificate]) -> set[str]:
+    return {row.utterance for row in rows}

@@ -1,0 +1,167 @@
+"""The attack job: enrol speakers, attack test utterances, measure what the system says then, write rows and a summary.
+
+Any attack meets any encoder, smoothed or not; success is measured as in Yao et al. 2022 (SSED), robust accuracy as in
+Korzh et al. 2024 (Fig. 9), but with the attack run at every radius.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from voxcert.attacks import Attack
+from voxcert.encoders.base import Recognizer, enroll
+from voxcert.evaluation.attack.attacker import Attacker
+from voxcert.evaluation.attack.certified import certified_radii, certified_speakers
+from voxcert.evaluation.attack.comparison import ROBUST_PLOT, plot_runs
+from voxcert.evaluation.attack.description import attack_path, attack_settings, check_attack
+from voxcert.evaluation.attack.row import AttackRow
+from voxcert.evaluation.attack.settings import AttackSettings
+from voxcert.evaluation.attack.tables import by_budget, summarize_attack, summarize_robustness
+from voxcert.evaluation.attack.trials import Trial, enrolled_only, plan_trials
+from voxcert.evaluation.attack.victim import Victim, balanced_threshold
+from voxcert.evaluation.certification.folder import read_prototypes, write_prototypes
+from voxcert.evaluation.run.folder import check_settings, comparable, write_config, write_summary
+from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
+from voxcert.evaluation.run.processes import device_name, launch
+
+Batch = tuple[float | None, list[Trial]]
+"""What is attacked together, with its radius."""
+
+
+def attack_speakers(
+    encoder: nn.Module,
+    data: SpeakerData,
+    attack: Attack,
+    settings: AttackSettings,
+    provenance: Provenance = UNKNOWN,
+) -> dict[str, Any]:
+    """Enrols the speakers of `data` and attacks the system with its test utterances.
+
+    Batches that `settings.output_dir` has already are skipped, so a run that was killed is continued by the same
+    call, to the same rows.
+
+    Args:
+        encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode.
+        data: Enrolment batches and test items, all of one length.
+        attack: Any attack of `voxcert.attacks`, its settings bound. Targets, objective and generator come from here.
+        settings: Whom to attack, and how to measure.
+        provenance: Hash of the encoder, and what made it, the data and the attack.
+
+    Returns:
+        The summary that is in summary.json too.
+
+    Raises:
+        ValueError: If the folder holds a run with other settings (the message names them), the attack's settings are
+            out of range, or the data does not have what the scenario needs.
+    """
+    check_attack(attack, settings)
+    described = {"class_path": attack_path(attack), "init_args": attack_settings(attack)}
+    config = {"attack": described, **provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
+    check_settings(settings.output_dir, config)
+    fabric = launch(settings.accelerator, 1, 1)
+    encoder, items = encoder.to(fabric.device).eval(), data.items("test")
+    named = [(one.id, one.speaker) for one in data.tested("test")]
+    recognizer = _enrolled(encoder, data, named, settings, provenance.encoder_id, fabric.device)
+    trials = plan_trials(
+        named,
+        recognizer.speakers,
+        scenario=settings.scenario,
+        targeted=settings.targeted,
+        target=settings.target,
+        seed=settings.seed,
+    )
+    victim, error_rate = _victim(recognizer, items, settings, fabric.device)
+    attacker = Attacker(attack, victim, fabric.device, provenance.encoder_id)
+    write_config(settings.output_dir, config)
+    write_prototypes(settings.output_dir, recognizer.prototypes, recognizer.speakers)
+    rows = do_tasks(
+        [Task(batch, tuple((trial.utterance, batch[0]) for trial in batch[1])) for batch in _batches(trials, settings)],
+        lambda batch: attacker.rows([items[trial.index] for trial in batch[1]], batch[1], batch[0]),
+        AttackRow,
+        settings.output_dir,
+        fabric,
+        verb="attacking",
+        unit="batch",
+        note=lambda batch, rows: _success_so_far(rows, batch[0] if settings.radii else None),
+    )
+    summary = {
+        "command": provenance.command,
+        "settings": comparable(config),
+        "checkpoint_hash": provenance.encoder_id,
+        "num_speakers": len(recognizer.speakers),
+        "threshold": victim.threshold,
+        "equal_error_rate": error_rate,
+        "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "scipy")},
+        "attacks": [summarize_attack(group) for group in by_budget(rows).values()],
+        "robust_accuracy": summarize_robustness(rows, sorted(settings.radii or [])),
+        "timing": {
+            "seconds_per_utterance": fmean(row.seconds for row in rows),
+            "device": device_name(fabric.device),
+        },
+    }
+    write_summary(settings.output_dir, summary)
+    certified = [settings.certified] if settings.certified else []
+    plot_runs([settings.output_dir], certified, Path(settings.output_dir) / ROBUST_PLOT)
+    return summary
+
+
+def _enrolled(
+    encoder: nn.Module,
+    data: SpeakerData,
+    named: Sequence[tuple[str, str]],
+    settings: AttackSettings,
+    encoder_id: str,
+    device: torch.device,
+) -> Recognizer:
+    """The speakers that the folder has, those of a certification run, or those of the data that are asked for."""
+    found = read_prototypes(settings.output_dir)
+    if found is None and settings.certified is not None:
+        found = certified_speakers(settings.certified, encoder_id)
+    if found is not None:
+        prototypes, speakers = found
+        return Recognizer(encoder, prototypes.to(device), speakers)
+    noisy = settings.sigma is not None and settings.enroll_noise > 0
+    noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise, "seed": settings.seed} if noisy else {}
+    recognizer = enroll(encoder, data.enrollment_dataloader("test"), device=device, **noise)
+    return enrolled_only(recognizer, [speaker for _, speaker in named], settings.enrolled, settings.seed)
+
+
+def _victim(
+    recognizer: Recognizer, items: Any, settings: AttackSettings, device: torch.device
+) -> tuple[Victim, float | None]:
+    """The system with its threshold, and the error rate there if it was found here."""
+    victim = Victim(recognizer, settings, settings.threshold)
+    if settings.scenario == "csi" or settings.threshold is not None:
+        return victim, None
+    readings = tqdm(range(len(items)), "setting the threshold", unit="utterance", leave=False)
+    error_rate, threshold = balanced_threshold(victim, (items[index] for index in readings), device)
+    return Victim(recognizer, settings, threshold), error_rate
+
+
+def _batches(trials: list[Trial], settings: AttackSettings) -> list[Batch]:
+    """Every batch of trials at every radius, or each trial within its certificate."""
+    if settings.within is not None:
+        certified = certified_radii(settings.certified, settings.decision)
+        batches = [
+            (settings.within * certified[trial.utterance], [trial]) for trial in trials if trial.utterance in certified
+        ]
+        if not batches:
+            raise ValueError(f"within needs utterances that {settings.certified} certifies for their speaker, got none")
+        return batches
+    size = settings.utterances_per_batch
+    together = [trials[start : start + size] for start in range(0, len(trials), size)]
+    return list(product(settings.radii or [None], together))
+
+
+def _success_so_far(rows: Sequence[AttackRow], radius: float | None) -> str:
+    own = by_budget(rows).get(radius)
+    at = "" if radius is None else f"radius {radius:g}: "
+    return f"{at}success {fmean(row.success for row in own):.2f}" if own else at

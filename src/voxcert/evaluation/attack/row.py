@@ -1,0 +1,88 @@
+"""What an attack did to one utterance: a frozen row that is one line of JSON.
+
+The counterpart of `voxcert.smoothing.Certificate`; SNR is 10 log10(P_x / P_delta), as in Yao et al. 2022 (section
+IV-A4).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from voxcert.rows import Row
+
+
+@dataclass(frozen=True)
+class AttackRow(Row):
+    """One utterance, one attack.
+
+    Decisions are names of speakers, None for nobody (an open set that rejects, a claim that is refused).
+
+    Attributes:
+        utterance: Id of the utterance.
+        speaker: Who speaks.
+        target: Who the attack wanted to be taken for; None for anything but the right decision.
+        scenario: `csi`, `osi` or `sv`.
+        expected: The right decision.
+        attack: Name of the attack.
+        attack_settings: Its settings.
+        seed: Seed of target, attack and noise.
+        encoder: Hash of the encoder.
+        radius: l2 budget of the attack in a run over radii or within certified ones; otherwise None.
+        within: Share of the certified radius that this is; None in other runs.
+        threshold: Least accepted score; None in a closed set.
+        sigma: Smoothing noise of the system; None where it is not smoothed.
+        decision: How a smoothed system decides, `mean` or `vote`.
+        num_noise: Noise draws per gradient of a smoothed system.
+        num_eval: Noise draws per decision of a smoothed system.
+        failed: None, or why there is no result.
+        clean: Decision before the attack.
+        adversarial: Decision after it; about the written file where one was kept.
+        success_before: Whether the clean utterance already did what the attack wants.
+        success: Whether the adversarial one does.
+        snr_db: Power of the utterance over that of the perturbation; None if either is 0.
+        l2: Norm of the perturbation, waveform in [-1, 1].
+        linf: Its largest sample.
+        seconds: Wall-clock time of the attack, shared equally among the utterances attacked together.
+        file: Adversarial waveform, relative to the folder of the run; None where it was not kept.
+    """
+
+    utterance: str
+    speaker: str
+    target: str | None
+    scenario: str
+    expected: str | None
+    attack: str
+    attack_settings: dict[str, Any]
+    seed: int
+    encoder: str = ""
+    radius: float | None = None
+    within: float | None = None
+    threshold: float | None = None
+    sigma: float | None = None
+    decision: str | None = None
+    num_noise: int = 0
+    num_eval: int = 0
+    failed: str | None = None
+    clean: str | None = None
+    adversarial: str | None = None
+    success_before: bool = False
+    success: bool = False
+    snr_db: float | None = None
+    l2: float = 0.0
+    linf: float = 0.0
+    seconds: float = 0.0
+    file: str | None = None
+
+    @property
+    def key(self) -> tuple[str, float | None]:
+        """Utterance and radius."""
+        return self.utterance, self.radius
+
+    @property
+    def correct_before(self) -> bool:
+        """Whether the clean utterance was decided rightly."""
+        return self.failed is None and self.clean == self.expected
+
+    @property
+    def correct(self) -> bool:
+        """Whether the adversarial one was."""
+        return self.failed is None and self.adversarial == self.expected

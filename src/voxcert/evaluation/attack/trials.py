@@ -1,0 +1,123 @@
+"""Who is enrolled, and which utterance is to be taken for whom: the plan of an attack run, before any attack.
+
+Sources and targets follow Yao et al. 2022 (SSED, section IV-A1): enrolled speakers attack a closed set, impostors an
+open one, and a target is any other enrolled speaker.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from voxcert.attacks import REJECTED
+from voxcert.encoders.base import Recognizer
+from voxcert.evaluation.attack.settings import Scenario
+
+SHOWN = 8  # names in a message
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One utterance and what an attack on it wants.
+
+    Decisions are a speaker's name, or None for nobody: an open set that rejects, a claim that is refused.
+
+    Attributes:
+        index: Which of the test items.
+        utterance: Id.
+        speaker: Who speaks.
+        expected: The right decision.
+        target: The decision that is wanted; None for any but the expected one.
+    """
+
+    index: int
+    utterance: str
+    speaker: str
+    expected: str | None
+    target: str | None
+
+    def succeeded(self, decision: str | None) -> bool:
+        """Whether a decision is what the attack wants."""
+        return decision == self.target if self.target is not None else decision != self.expected
+
+    def label(self, speakers: list[str]) -> int:
+        """The label that an attack is called with: the target, or else what not to be taken for."""
+        wanted = self.expected if self.target is None else self.target
+        return REJECTED if wanted is None else speakers.index(wanted)
+
+
+def enrolled_only(
+    recognizer: Recognizer, tested: Sequence[str], wanted: int | list[str] | None, seed: int
+) -> Recognizer:
+    """The recognizer with some of its speakers.
+
+    Args:
+        recognizer: All that could be enrolled.
+        tested: Speakers with test utterances.
+        wanted: Names, or how many of those with test utterances; None leaves all.
+        seed: Draws that many.
+
+    Raises:
+        ValueError: If a name is unknown, or the number out of range.
+    """
+    if wanted is None:
+        return recognizer
+    if isinstance(wanted, int):
+        candidates = sorted(set(tested) & set(recognizer.speakers))
+        if not 2 <= wanted <= len(candidates):
+            raise ValueError(f"enrolled must be in [2, {len(candidates)}], the speakers to test, got {wanted}")
+        wanted = random.Random(f"{seed}/enrolled").sample(candidates, wanted)
+    unknown = sorted(set(wanted) - set(recognizer.speakers))
+    if unknown or len(set(wanted)) < 2:
+        raise ValueError(f"enrolled must name 2 or more of the speakers {_few(recognizer.speakers)}, got {wanted}")
+    names = sorted(set(wanted))
+    rows = [recognizer.speakers.index(name) for name in names]
+    return Recognizer(recognizer.encoder, recognizer.prototypes[rows], names)
+
+
+def plan_trials(
+    items: Sequence[tuple[str, str]],
+    speakers: list[str],
+    *,
+    scenario: Scenario,
+    targeted: bool,
+    target: str | None = None,
+    seed: int = 0,
+) -> list[Trial]:
+    """Chooses the utterances to attack and their targets.
+
+    A target depends on the seed, the utterance and the enrolled speakers alone.
+
+    Args:
+        items: Utterance and speaker of each test item.
+        speakers: Who is enrolled.
+        scenario: See `AttackSettings`.
+        targeted: Whether the attack is towards a speaker.
+        target: The same one for all utterances; its own are left out.
+        seed: Of the targets.
+
+    Raises:
+        ValueError: If the target is not enrolled, or nothing is left to attack.
+    """
+    if target is not None and target not in speakers:
+        raise ValueError(f"target must be one of the enrolled speakers {_few(speakers)}, got {target!r}")
+    anybody = scenario == "sv" and targeted  # claims to be the target
+    expects_speaker = scenario == "csi" or (scenario == "sv" and not targeted)
+    trials = []
+    for index, (utterance, speaker) in enumerate(items):
+        attacks = anybody or (speaker in speakers) != (scenario == "osi")
+        if speaker != target and attacks:
+            others = [name for name in speakers if name != speaker]
+            drawn = target or random.Random(f"{seed}/{utterance}/target").choice(others) if targeted else None
+            trials.append(Trial(index, utterance, speaker, speaker if expects_speaker else None, drawn))
+    if not trials:
+        kind = "speakers who are not enrolled" if scenario == "osi" else "enrolled speakers"
+        raise ValueError(
+            f"scenario {scenario} needs test utterances of {kind} (enrolled sets who is), got none among "
+            f"{len(items)} of {len({speaker for _, speaker in items})} speakers, {len(speakers)} speakers enrolled"
+        )
+    return trials
+
+
+def _few(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + rest

@@ -1,0 +1,1 @@
+"""Model cards of checkpoints, and the table of all encoders."""

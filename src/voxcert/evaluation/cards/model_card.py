@@ -1,0 +1,156 @@
+"""Model cards: what a checkpoint was trained on and what was measured, with the command that measured it.
+
+`card.json` holds the facts and README.md renders them in the form of the Hugging Face hub (YAML front matter first).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from voxcert.encoders.checkpoint import checkpoint_hash, read_card, write_card
+from voxcert.evaluation.certification.tables import TABLE_NOTE, markdown_table
+from voxcert.evaluation.defence.encoder import encoder_of
+from voxcert.evaluation.run.folder import read_summary
+
+KNOWN_DATA = {
+    "LibriSpeech": ("openslr/librispeech_asr", "LibriSpeech (Panayotov et al. 2015, OpenSLR 12), CC BY 4.0"),
+    "VoxCeleb": ("ProgramComputer/voxceleb", "VoxCeleb (Nagrani et al. 2017, Chung et al. 2018), CC BY 4.0"),
+}
+"""Corpus class -> dataset on the hub, and the credit that its licence asks for."""
+
+
+def add_metrics(folder: str, runs: Iterable[str]) -> dict[str, Any]:
+    """Adds what certification runs measured to the card of a checkpoint, and renders its README.md again.
+
+    Args:
+        folder: Checkpoint folder.
+        runs: Output folders of `certify`. A run with the settings of one that the card has takes its place.
+
+    Returns:
+        The card.
+
+    Raises:
+        ValueError: If a run has no summary (it was not finished), or measured other weights.
+    """
+    card = read_card(folder)
+    for run in runs:
+        summary = read_summary(run)
+        if encoder_of(summary["checkpoint_hash"]) != checkpoint_hash(folder):
+            raise ValueError(
+                f"runs must have measured {folder} (hash {checkpoint_hash(folder)}), "
+                f"got {run} with the hash {summary['checkpoint_hash']}"
+            )
+        kept = ("command", "settings", "num_utterances", "num_speakers", "rules")
+        entry = {key: summary[key] for key in kept}
+        others = [old for old in card["metrics"] if old["settings"] != entry["settings"]]
+        card["metrics"] = [*others, entry]
+    write_card(folder, card)
+    write_readme(folder)
+    return card
+
+
+def write_readme(folder: str | Path) -> None:
+    """Renders README.md of a checkpoint folder from its card.json."""
+    folder = Path(folder)
+    (folder / "README.md").write_text(render(folder.resolve().name, read_card(folder)))
+
+
+TEMPLATE = """---
+{front}---
+
+# {name}
+
+A speaker encoder (16 kHz waveform to unit embedding) for certified speaker recognition by randomized smoothing, \
+{millions:.2f} M parameters.
+
+```python
+import voxcert
+
+# waveform (batch, time) in [-1, 1] -> embedding (batch, dim)
+encoder = voxcert.load_encoder("checkpoints/{name}")
+```
+
+Certify it on your speakers (`python certify.py --help` shows more):
+
+```bash
+python certify.py --checkpoint checkpoints/{name} --config configs/certify/librispeech.yaml \\
+  --data.corpus.root DIR --output_dir runs/mine
+```
+
+## Training
+
+{training}
+
+## Certified robustness
+
+{measured}
+"""
+
+
+def render(name: str, card: dict[str, Any]) -> str:
+    """Renders a model card.
+
+    Args:
+        name: Name of the checkpoint folder.
+        card: What `card.json` holds.
+    """
+    corpus = _class_name(card["training"].get("data", {}).get("corpus"))
+    dataset, credit = KNOWN_DATA.get(corpus, (None, None))
+    front = {
+        "license": card["license"],
+        "library_name": "voxcert",
+        "language": "en",
+        "tags": ["speaker-recognition", "speaker-identification", "randomized-smoothing", "certified-robustness"],
+        **({"datasets": [dataset]} if dataset else {}),
+        "metrics": ["accuracy"],
+    }
+    facts = _training_facts(card["training"], card["attribution"] or credit)
+    measured = [TABLE_NOTE, *map(_measured, card["metrics"])] if card["metrics"] else ["Not measured yet."]
+    return TEMPLATE.format(
+        front=yaml.safe_dump(front, sort_keys=False),
+        name=name,
+        millions=card["parameters"] / 1e6,
+        training="\n".join(f"- {fact}" for fact in facts) or "Not recorded.",
+        measured="\n\n".join(measured),
+    )
+
+
+def _training_facts(training: dict[str, Any], credit: str | None) -> list[str]:
+    facts = [training["source"]] if "source" in training else []
+    if "data" in training:
+        parts = training["data"].get("train_parts")
+        facts.append(f"data: {_describe(training['data'].get('corpus'))}" + (f", {', '.join(parts)}" if parts else ""))
+        facts.append(f"noise added to the waveforms: {_describe(training['noise']) or 'none'}")
+    if credit:
+        facts.append(f"credit: {credit}")
+    if "steps" in training:
+        averaged = ", weights averaged over training" if training["averaged"] else ""
+        facts.append(f"steps: {training['steps']}, epochs: {training['epochs']}{averaged}")
+    if "command" in training:
+        facts.append(f"command: `{training['command']}`")
+    return facts
+
+
+def _measured(entry: dict[str, Any]) -> str:
+    settings = entry["settings"]
+    named = settings.get("purifier") or settings.get("purifier.class_path")
+    behind = f"Behind the purifier {named}: " if named else ""
+    facts = (
+        f"{behind}{entry['num_utterances']} utterances, {entry['num_speakers']} speakers enrolled, "
+        f"sigma {settings['sigma']:g}, alpha {settings['alpha']:g}, n = {settings['num_estimate']}."
+    )
+    return f"```bash\n{entry['command']}\n```\n\n{facts}\n\n{markdown_table(entry['rules'])}"
+
+
+def _class_name(value: Any) -> str:
+    return value["class_path"].rpartition(".")[2] if isinstance(value, dict) and "class_path" in value else ""
+
+
+def _describe(value: Any) -> str:
+    """`{"class_path": "a.b.Uniform", "init_args": {"low": 0}}` as `Uniform(low=0)`."""
+    if not _class_name(value):
+        return ""
+    arguments = {key: item for key, item in (value.get("init_args") or {}).items() if item is not None}
+    return f"{_class_name(value)}({', '.join(f'{key}={item!r}' for key, item in arguments.items())})"

@@ -1,0 +1,81 @@
+"""Certified accuracy of several systems on one picture, such as an encoder with a denoiser in front of it and without.
+
+A panel for each smoothing noise, with the curves of Cohen et al. 2019 (Figure 1) for the systems that were certified
+there, as in Carlini et al. 2023 for denoised smoothing.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from voxcert.evaluation.certification.figures import draw_certified
+from voxcert.evaluation.certification.folder import read_run
+from voxcert.evaluation.certification.tables import by_rule, is_guarantee
+from voxcert.evaluation.run.folder import read_config
+from voxcert.evaluation.show.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, canvas, save, tidy
+from voxcert.smoothing.certificate import Certificate
+
+COMPARISON_PLOT = "certified_comparison.png"
+COLORS = [BLACK, BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]
+"""Of systems."""
+
+
+def system_name(config: dict[str, Any]) -> str:
+    """What a run certified: its encoder, and the purifier in front of it if there is one."""
+    encoder = _short(config.get("checkpoint") or config.get("encoder")) or "encoder"
+    purifier = _short(config.get("purifier"))
+    return encoder if purifier is None else f"{purifier} + {encoder}"
+
+
+def comparison_figure(runs: Sequence[tuple[str, Sequence[Certificate]]]) -> Figure:
+    """Draws a panel for each sigma and in it a step curve for each system, with its 95 % Wilson band.
+
+    Args:
+        runs: The system's name and the certificates of a run; of the first sound rule that all runs have.
+
+    Returns:
+        A figure that belongs to no window and no global state.
+
+    Raises:
+        ValueError: If there are no runs, or no sound rule is common to all of them.
+    """
+    rules = [[rule for rule in by_rule(rows) if is_guarantee(rule)] for _, rows in runs]
+    common = [rule for rule in rules[0] if all(rule in own for own in rules)] if rules else []
+    if not common:
+        raise ValueError(f"runs must have a sound rule in common, got {rules}")
+    own = [(name, [row for row in rows if row.rule == common[0]]) for name, rows in runs]
+    sigmas = sorted({rows[0].sigma for _, rows in own})
+    colors = dict(zip(dict.fromkeys(name for name, _ in own), COLORS * len(own), strict=False))
+    figure = canvas(1.5 + 3.6 * len(sigmas), 4.2)
+    panels = figure.subplots(1, len(sigmas), sharey=True, squeeze=False)[0]
+    for axes, sigma in zip(panels, sigmas, strict=True):
+        here = [(name, rows) for name, rows in own if rows[0].sigma == sigma]
+        ends = [draw_certified(axes, rows, name, colors[name]) for name, rows in here]
+        axes.set(xlim=(0, 1.06 * max(ends) or sigma), ylim=(0, 1.02), xlabel="l2 norm of the perturbation")
+        axes.set_title(f"$\\sigma$ = {sigma:g}", fontsize=11)
+        tidy(axes)
+    panels[0].set_ylabel("certified accuracy")
+    lines = {line.get_label(): line for axes in panels for line in axes.get_lines()}
+    title = f"rule {common[0]}, 95 % Wilson bands"
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=2, frameon=False, title=title)
+    return figure
+
+
+def plot_comparison(folders: Sequence[str | Path], path: str | Path) -> None:
+    """Draws the curves of certification runs into a PNG file.
+
+    Args:
+        folders: Of the runs.
+        path: Of the file.
+    """
+    runs = [(system_name(read_config(folder) or {}), read_run(folder)) for folder in folders]
+    save(comparison_figure(runs), path)
+
+
+def _short(value: Any) -> str | None:
+    """`checkpoints/dap-mini` as dap-mini, `{"class_path": "a.b.MeanFilter", ...}` as MeanFilter."""
+    if isinstance(value, dict):
+        return value["class_path"].rpartition(".")[2]
+    return None if value is None else Path(value).stem

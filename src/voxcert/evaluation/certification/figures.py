@@ -1,0 +1,94 @@
+"""The certified accuracy curve: share of utterances that no perturbation of a given norm can turn, over that norm.
+
+The plot of Cohen et al. 2019 (Figure 1), with Wilson bands and the loudness of the perturbation as a second axis.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from voxcert.evaluation.certification.tables import by_rule, is_guarantee
+from voxcert.evaluation.show.figures import (
+    BLUE,
+    GREEN,
+    PURPLE,
+    VERMILION,
+    add_loudness_axis,
+    canvas,
+    draw_share,
+    save,
+    tidy,
+)
+from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.curves import certified_accuracy, wilson_interval
+
+COLORS = {
+    "distribution": BLUE,
+    "vote": GREEN,
+    "mean": VERMILION,
+    "lipschitz": PURPLE,
+    "published_mean": VERMILION,
+    "published_se": PURPLE,
+}
+"""A published rule has the colour of its sound sister."""
+STYLES = {"lipschitz": ":", "published_mean": "--", "published_se": "--"}  # `lipschitz` all but covers `mean`
+
+
+def certified_accuracy_figure(rows: Sequence[Certificate]) -> Figure:
+    """Draws one step curve per rule.
+
+    Args:
+        rows: Certificates of one run, of one or more rules.
+
+    Returns:
+        A figure that belongs to no window and no global state.
+
+    Raises:
+        ValueError: If there are no rows.
+    """
+    if not rows:
+        raise ValueError("rows must hold at least one certificate, got none")
+    groups = by_rule(rows)
+    certified = [row.radius for row in rows if row.correct and row.abstained is None]
+    limit = 1.06 * max(certified, default=0.0) or rows[0].sigma
+    figure = canvas(8, 5)
+    axes = figure.add_subplot()
+    for rule, own in groups.items():
+        _draw_rule(axes, rule, own)
+    first = rows[0]
+    unit = "waveform in [-1, 1]" if rows[0].noise_at == "waveform" else f"of the {rows[0].noise_at}"
+    axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=f"l2 norm of the perturbation ({unit})")
+    axes.set_ylabel("certified accuracy")
+    samples = max(row.num_estimate for row in rows)
+    count = len(next(iter(groups.values())))
+    axes.set_title(
+        f"{count} utterances,  $\\sigma$ = {first.sigma:g},  n = {samples},  $\\alpha$ = {first.alpha:g}", fontsize=11
+    )
+    tidy(axes, has_top=True)
+    axes.legend(frameon=False, title="rule, 95 % Wilson band", alignment="left")
+    add_loudness_axis(axes, [row.waveform_norm for row in rows if row.waveform_norm > 0])
+    return figure
+
+
+def plot_certified_accuracy(rows: Sequence[Certificate], path: str | Path) -> None:
+    """Draws the certified accuracy curve into a PNG file."""
+    save(certified_accuracy_figure(rows), path)
+
+
+def _draw_rule(axes: Axes, rule: str, rows: list[Certificate]) -> None:
+    label = rule if is_guarantee(rule) else f"{rule} (not a guarantee)"
+    draw_certified(axes, rows, label, COLORS.get(rule, "0.4"), STYLES.get(rule, "-"), has_band=is_guarantee(rule))
+
+
+def draw_certified(
+    axes: Axes, rows: Sequence[Certificate], label: str, color: str, linestyle: str = "-", has_band: bool = True
+) -> float:
+    """Draws the curve of one rule down to its largest radius, where it reaches 0, and returns that radius."""
+    radii = np.unique([0.0, *(row.radius for row in rows if row.correct and row.abstained is None)])
+    shares = certified_accuracy(rows, radii)
+    bands = np.array([wilson_interval(round(share * len(rows)), len(rows)) for share in shares]) if has_band else None
+    draw_share(axes, radii, shares, bands, color=color, label=label, linestyle=linestyle)
+    return float(radii[-1])

@@ -1,0 +1,80 @@
+"""The settings of a certification run, checked before anything slow happens."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from voxcert.evaluation.certification.tables import default_radii
+from voxcert.smoothing.validation import check_settings
+
+Rule = Literal["distribution", "vote", "mean", "lipschitz", "published_mean", "published_se"]
+NoisePoint = Literal["waveform", "magnitude", "features"]
+
+
+@dataclass(frozen=True)
+class CertificationSettings:
+    """How speakers are certified, and where the results go.
+
+    Args:
+        output_dir: Folder for rows.jsonl, summary.json, certified_accuracy.png and config.yaml; shared by all nodes. A
+            run that was killed continues here when it is started again.
+        sigma: Standard deviation of the smoothing noise, in units of what it is added to (waveform amplitude).
+        noise_at: Where noise enters: `waveform`, `magnitude` (spectrogram) or `features` of the encoder. Radii are then
+            about that representation; only those at the waveform say what an attacker may add to a recording.
+        alpha: Error probability of one certificate (one utterance, one rule).
+        num_select: Samples that choose the speaker.
+        num_estimate: Fresh samples that bound the radius, at most.
+        num_looks: How often the radius is computed while sampling; with more than one, sampling stops early where going
+            on is not worth it.
+        tolerance: With several looks: stop when no radius can be expected to grow by more than this share.
+        target_radius: With several looks: stop when every rule has certified this radius.
+        num_thresholds: Size of the grid of the rule `distribution`.
+        rules: Certification rules; the first sound one is what the closing sentence is about. `published_mean` and
+            `published_se` are the formulas as printed, for comparison: not a guarantee.
+        radii: Where certified accuracy is reported; l2 norm. 0, 0.5, 1, 1.5 and 2 sigma when null.
+        enroll_noise: Noise draws at sigma for every enrolment segment, which pays at large sigma; 0 enrols on clean
+            speech.
+        seed: Seed of all noise.
+        batch_size: Noisy copies per forward; `auto` times several, and a run that is continued keeps the one it found.
+        accelerator: Where to compute; auto takes CUDA where it is at hand. (Apple's MPS has no float64.)
+        devices: Processes per node, each with a device of its own; auto takes all.
+        num_nodes: Machines; start the same command on each, as Lightning asks.
+
+    Raises:
+        ValueError: If a setting is out of range; says which, what is allowed and what was given.
+    """
+
+    output_dir: str
+    sigma: float
+    noise_at: NoisePoint = "waveform"
+    alpha: float = 1e-3
+    num_select: int = 100
+    num_estimate: int = 1000
+    num_looks: int = 1
+    tolerance: float = 0.05
+    target_radius: float | None = None
+    num_thresholds: int = 24
+    rules: list[Rule] = field(default_factory=lambda: ["distribution", "mean", "lipschitz", "vote"])
+    radii: list[float] | None = None
+    enroll_noise: int = 0
+    seed: int = 0
+    batch_size: int | Literal["auto"] = "auto"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int | Literal["auto"] = 1
+    num_nodes: int = 1
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.noise_at not in get_args(NoisePoint):
+            raise ValueError(f"noise_at must be one of {', '.join(get_args(NoisePoint))}, got {self.noise_at!r}")
+        for name, least in (("enroll_noise", 0), ("num_nodes", 1), ("devices", 1)):
+            value = getattr(self, name)
+            if value != "auto" and value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        if self.radii is not None and not (self.radii and all(0 <= radius < math.inf for radius in self.radii)):
+            raise ValueError(f"radii must be one or more finite numbers of at least 0, got {self.radii}")
+
+    @property
+    def report_radii(self) -> list[float]:
+        """Radii of the table."""
+        return default_radii(self.sigma) if self.radii is None else self.radii

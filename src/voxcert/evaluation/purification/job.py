@@ -1,0 +1,147 @@
+"""Purifies audio files: the same names in another folder, one after the other, to be continued after a kill.
+
+A file that cannot be purified becomes a row that says why, and the job goes on.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from voxcert.data.audio import SAMPLE_RATE, load
+from voxcert.data.corpora import READABLE
+from voxcert.encoders.loading import encoder_hash
+from voxcert.evaluation.purification.pieces import purify_long
+from voxcert.evaluation.purification.row import PurifiedRow
+from voxcert.evaluation.purification.settings import PurifySettings
+from voxcert.evaluation.run.audio_files import write_rounded
+from voxcert.evaluation.run.folder import ROWS, check_settings, write_config
+from voxcert.evaluation.run.job import UNKNOWN, Provenance, Task, do_tasks, seed_of
+from voxcert.evaluation.run.processes import launch
+from voxcert.purifiers.base import Purifier
+from voxcert.purifiers.hearing import Aud2Vec
+from voxcert.rows import read_rows
+
+
+def purify_files(
+    purifier: Purifier,
+    settings: PurifySettings,
+    provenance: Provenance = UNKNOWN,
+    *,
+    listener: Aud2Vec | None = None,
+) -> list[PurifiedRow]:
+    """Purifies files; those that the folder has already are left as they are, those that failed are tried again.
+
+    Args:
+        purifier: Any, in eval mode.
+        settings: Files, folder, seed.
+        provenance: What made the purifier and the listener.
+        listener: Tells a purifier that reads what is said; None tells it nothing.
+
+    Returns:
+        One row per file, in order of name.
+
+    Raises:
+        ValueError: If there are no files, two would get one name, one would be overwritten, or the folder holds a run
+            with other settings or weights.
+    """
+    own = encoder_hash(purifier)
+    if settings.purifier_hash not in (None, own):
+        raise ValueError(f"purifier_hash must be {settings.purifier_hash}, got {own}")
+    files, folder = find_files(settings.inputs, settings.output_dir), Path(settings.output_dir)
+    config = provenance.origin | asdict(settings) | {"purifier_hash": own}
+    del config["inputs"]  # more files may be purified into the same folder
+    check_settings(folder, config)
+    fabric = launch(settings.accelerator, 1, 1)
+    purifier = purifier.to(fabric.device).eval()
+    listener = None if listener is None else listener.to(fabric.device)
+    write_config(folder, config)
+
+    def is_done(row: PurifiedRow) -> bool:
+        return row.failed is None and (folder / row.output).is_file()
+
+    made = {row.output: row.file for row in read_rows(folder / ROWS, PurifiedRow) if is_done(row)}
+    for source, place in files.items():
+        if made.get(place, str(source)) != str(source):
+            raise ValueError(f"output_dir {folder} has {place} of {made[place]} already, got {source} for it")
+    return do_tasks(
+        [Task(source, ((str(source),),)) for source in files],
+        lambda source: [_purify_file(purifier, source, files[source], settings, listener, fabric.device)],
+        PurifiedRow,
+        folder,
+        fabric,
+        verb="purifying",
+        unit="file",
+        note=lambda source, rows: _failures_so_far(rows),
+        counts=is_done,
+    )
+
+
+def find_files(inputs: Sequence[str], output_dir: str) -> dict[Path, str]:
+    """The files to purify, each with its place in the output folder; those in the output folder are left out."""
+    found: dict[Path, str] = {}
+    home = Path(output_dir).resolve()
+    for given in map(Path, inputs):
+        if given.is_dir():
+            inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in READABLE)
+            found |= {path: _place(path.relative_to(given)) for path in inside if home not in path.resolve().parents}
+        else:
+            found[given] = _place(Path(given.name))  # a missing one becomes a row
+    if not found:
+        raise ValueError(f"inputs must hold audio files ({', '.join(READABLE)}), got none in {', '.join(inputs)}")
+    taken: dict[str, Path] = {}
+    for source, place in found.items():
+        if place in taken:
+            raise ValueError(f"inputs must differ in name, got {taken[place]} and {source}, both for {place}")
+        if (home / place) == source.resolve():
+            raise ValueError(
+                f"output_dir must be another folder than that of the inputs, got {output_dir} for {source}"
+            )
+        taken[place] = source
+    return found
+
+
+def _failures_so_far(rows: Sequence[PurifiedRow]) -> str:
+    num_failed = sum(row.failed is not None for row in rows)
+    return f"{num_failed} failed" if num_failed else ""
+
+
+@torch.no_grad()
+def _purify_file(
+    purifier: Purifier,
+    source: Path,
+    place: str,
+    settings: PurifySettings,
+    listener: Aud2Vec | None,
+    device: torch.device,
+) -> PurifiedRow:
+    start = time.perf_counter()
+    try:
+        waveform = load(source).to(device)
+        torch.manual_seed(seed_of(settings.seed, source.name))
+        said, text = (None, None) if listener is None else listener.hear(waveform)
+        told = None if text is None else text[None].to(device)
+        purified = purify_long(purifier, waveform, told, round(settings.chunk_seconds * SAMPLE_RATE))
+        if not purified.isfinite().all():
+            raise ValueError("what the purifier returned is not finite")
+    except (ValueError, torch.OutOfMemoryError) as error:
+        return PurifiedRow(str(source), None, failed=str(error), seconds=time.perf_counter() - start)
+    path = Path(settings.output_dir) / place
+    draft = path.with_name(f".{path.stem}.draft{path.suffix}")
+    change = (write_rounded(draft, purified) - waveform).double()
+    draft.replace(path)
+    ratio = 10 * torch.log10(waveform.double().square().sum() / change.square().sum())
+    return PurifiedRow(
+        file=str(source),
+        output=place,
+        text=said,
+        duration=len(waveform) / SAMPLE_RATE,
+        change_db=ratio.item() if ratio.isfinite() else None,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _place(path: Path) -> str:
+    return path.as_posix() if path.suffix.lower() in (".wav", ".flac") else path.with_suffix(".flac").as_posix()

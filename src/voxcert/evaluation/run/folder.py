@@ -1,0 +1,125 @@
+"""The folder of a run: its settings, which a continued run must share, its rows and its summary.
+
+Rows go to one append-only file per process; whole files are only ever replaced, never rewritten in place.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from voxcert.rows import replace_file
+
+CONFIG, ROWS, SUMMARY = "config.yaml", "rows.jsonl", "summary.json"
+LONGEST_NAME = 120
+"""Of a file about an utterance; disks end at 255 bytes, and endings and claims come on top."""
+MAY_DIFFER = {
+    "accelerator",
+    "batch_size",
+    "checkpoint",  # compared by its hash
+    "data.num_workers",
+    "devices",
+    "num_nodes",
+    "output_dir",
+    "plot",
+}
+
+
+def read_config(folder: str | Path) -> dict[str, Any] | None:
+    """The settings that a folder was made with, or None for a new folder.
+
+    Raises:
+        ValueError: If the folder holds rows of unknown settings, or a config that cannot be read.
+    """
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        if (Path(folder) / ROWS).exists():
+            raise ValueError(f"output_dir must be new or hold a run, got {folder} with {ROWS} but without {CONFIG}")
+        return None
+    try:
+        return dict(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the config of a run: {error}") from error
+
+
+def check_settings(folder: str | Path, config: dict[str, Any]) -> None:
+    """Refuses to continue a run with other settings.
+
+    Args:
+        folder: Output folder; a new one fits any settings.
+        config: The settings now, nested as in YAML. Those in `MAY_DIFFER` change no row.
+
+    Raises:
+        ValueError: If a setting differs; names all of them with what the folder has and what was given.
+    """
+    found = read_config(folder)
+    if found is None:
+        return
+    old, new = comparable(found), comparable(config)
+    missing = "nothing"
+    differences = [
+        f"{name} is {old.get(name, missing)!r} there, got {new.get(name, missing)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, missing) != new.get(name, missing)
+    ]
+    if differences:
+        raise ValueError(f"output_dir {folder} holds a run with other settings: {'; '.join(differences)}")
+
+
+def comparable(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide what the rows are, as `{"data.corpus.class_path": ...}`."""
+    plain = yaml.safe_load(yaml.safe_dump(config))  # tuples and the like as YAML gives them back
+    return {name: value for name, value in _flatten(plain).items() if name not in MAY_DIFFER}
+
+
+def write_config(folder: str | Path, config: dict[str, Any]) -> None:
+    """Keeps the settings; `--config` reads them back."""
+    replace_file(Path(folder) / CONFIG, yaml.dump(config, Dumper=_Quoting, sort_keys=False))
+
+
+def write_summary(folder: str | Path, summary: dict[str, Any]) -> None:
+    """Writes summary.json."""
+    replace_file(Path(folder) / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+
+
+def read_summary(folder: str | Path) -> dict[str, Any]:
+    """Reads summary.json.
+
+    Raises:
+        ValueError: If the run has none, which means that it was not finished.
+    """
+    path = Path(folder) / SUMMARY
+    if not path.is_file():
+        raise ValueError(f"{folder} must be the folder of a finished run, got one without {SUMMARY}")
+    return json.loads(path.read_text())
+
+
+class _Quoting(yaml.SafeDumper):
+    """Quotes texts that begin with a digit: a hash such as 12e34 is a number to some readers of YAML."""
+
+    def represent_str(self, text: str) -> yaml.ScalarNode:
+        """Represents a text."""
+        style = "'" if text[:1].isdigit() else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Quoting.add_representer(str, _Quoting.represent_str)
+
+
+def file_name(name: str) -> str:
+    """What files about an utterance or a speaker are called: another for any other text, short enough for any disk."""
+    quoted = quote(name, safe="", errors="surrogatepass")
+    if len(quoted) <= LONGEST_NAME:
+        return quoted
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{quoted[: LONGEST_NAME - 17]}-{digest}"
+
+
+def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat |= _flatten(item, f"{prefix}{key}.") if isinstance(item, dict) and item else {f"{prefix}{key}": item}
+    return flat

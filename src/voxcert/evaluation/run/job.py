@@ -1,0 +1,163 @@
+"""The skeleton of every job: plan tasks, skip what is finished, do a share, write rows, wait for all, merge.
+
+A job may be killed at any moment and is continued by the same call, whatever the number of processes was: what is
+finished is what has all its rows, and seeds depend on what they are for.
+"""
+
+import hashlib
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from lightning.fabric import Fabric
+from tqdm import tqdm
+
+from voxcert.data.corpus import Utterance
+from voxcert.evaluation.run.folder import ROWS
+from voxcert.evaluation.run.processes import while_parent_lives
+from voxcert.rows import Row, RowWriter, read_rows, replace_rows
+
+About = TypeVar("About")
+Kind = TypeVar("Kind", bound=Row)
+
+
+class SpeakerData(Protocol):
+    """What jobs need of a data module."""
+
+    def enrollment_dataloader(self, stage: str) -> Iterable[dict[str, Any]]:
+        """Batches {"waveform": (batch, time), "speaker": list[str]}."""
+
+    def tested(self, stage: str) -> Sequence[Utterance]:
+        """What the items are about, in their order, without reading any audio."""
+
+    def items(self, stage: str) -> Sequence[dict[str, Any]]:
+        """Items {"utterance", "speaker", "waveform": (time,)}, or "error" instead of the waveform."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the results of a job.
+
+    Attributes:
+        encoder_id: Hash of the encoder; stands in every row, and a continued run must have the same.
+        origin: What made encoder and data, as plain values: kept in config.yaml, and compared on a restart.
+        command: The command line, for the summary.
+    """
+
+    encoder_id: str = ""
+    origin: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+
+
+UNKNOWN = Provenance()
+"""Of results whose origin nobody noted."""
+
+
+@dataclass(frozen=True)
+class Task(Generic[About]):
+    """What a job does in one go, such as all that is asked about one utterance, or a batch that is attacked together.
+
+    Attributes:
+        about: What it is about, for the function that does it.
+        keys: `Row.key` of the rows that it makes, in their order.
+    """
+
+    about: About
+    keys: tuple[Hashable, ...]
+
+
+def do_tasks(
+    tasks: Sequence[Task[About]],
+    do: Callable[[About], Sequence[Kind]],
+    kind: type[Kind],
+    folder: str | Path,
+    fabric: Fabric,
+    *,
+    verb: str,
+    unit: str,
+    note: Callable[[About, Sequence[Kind]], str] | None = None,
+    counts: Callable[[Kind], bool] = lambda row: True,
+) -> list[Kind]:
+    """Does every world_size-th task that is not finished yet and writes its rows at once.
+
+    Args:
+        tasks: The plan, the same in all processes.
+        do: Makes the rows of a task, with the keys that the task names.
+        kind: Class of the rows.
+        folder: Of the run.
+        fabric: The processes.
+        verb: What is being done, for the progress bar, such as "certifying".
+        unit: What a task is about, for the progress bar.
+        note: What the progress bar says beside a task, from what it is about and the rows so far.
+        counts: Whether an old row is a result; a task with one that is not is done again.
+
+    Returns:
+        In the first process the rows of all tasks, in the plan's order; in the others none.
+
+    Raises:
+        RuntimeError: If a task has no rows in the end.
+    """
+    if fabric.is_global_zero:
+        merge_rows(folder, kind, tasks, counts)
+    fabric.barrier("what a killed run left behind is merged")
+    rows = [row for row in read_rows(Path(folder) / ROWS, kind) if counts(row)]
+    finished = {row.key for row in rows}
+    share = tasks[fabric.global_rank :: fabric.world_size]
+    open_tasks = [task for task in share if not finished.issuperset(task.keys)]
+    progress = tqdm(
+        open_tasks,
+        verb,
+        initial=len(share) - len(open_tasks),
+        total=len(share),
+        unit=unit,
+        disable=not fabric.is_global_zero,
+    )
+    with RowWriter(rows_path(folder, fabric.global_rank)) as writer:
+        for task in while_parent_lives(progress, fabric):
+            if note is not None:
+                progress.set_postfix_str(note(task.about, rows))
+            new = do(task.about)
+            writer.write(new)
+            rows += new
+    fabric.barrier("all rows are written")
+    if not fabric.is_global_zero:
+        return []
+    rows = merge_rows(folder, kind, tasks, counts=lambda row: True)
+    if len(rows) < sum(len(task.keys) for task in tasks):
+        raise RuntimeError(f"{folder} lacks rows of some of {len(tasks)} planned tasks")
+    return rows
+
+
+def merge_rows(
+    folder: str | Path, kind: type[Kind], tasks: Sequence[Task], counts: Callable[[Kind], bool]
+) -> list[Kind]:
+    """Gathers the row files of all processes, of this run or a killed one, in rows.jsonl, in the plan's order.
+
+    Rows of tasks that were cut short are dropped, to be made again; those that no task is about are kept at the end. A
+    process that outlived a killed run writes on to a file without a name and harms nobody.
+
+    Returns:
+        The rows of finished tasks.
+    """
+    folder = Path(folder)
+    files = sorted(folder.glob("rows*.jsonl"))
+    found = {row.key: row for file in files for row in read_rows(file, kind) if counts(row)}
+    finished = [key for task in tasks if found.keys() >= set(task.keys) for key in task.keys]
+    planned = {key for task in tasks for key in task.keys}
+    rows = [found[key] for key in finished]
+    replace_rows(folder / ROWS, [*rows, *(row for key, row in found.items() if key not in planned)])
+    for file in files:
+        if file.name != ROWS:
+            file.unlink()
+    return rows
+
+
+def rows_path(folder: str | Path, rank: int) -> Path:
+    """The row file of one process."""
+    return Path(folder) / (ROWS if rank == 0 else f"rows.rank{rank}.jsonl")
+
+
+def seed_of(*parts: Any) -> int:
+    """A seed that depends on these alone; 32 bits are all that a CPU generator reads."""
+    return int.from_bytes(hashlib.sha256("\n".join(map(str, parts)).encode()).digest()[:4], "big")

@@ -1,0 +1,128 @@
+"""Rows of a job as lines of JSON: frozen dataclasses in files that survive a job being killed at any moment.
+
+They join measuring and plotting, as the flat files of Cohen et al. 2019 do, so figures never need an accelerator.
+"""
+
+import gzip
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Self, TypeVar
+
+
+class Row(ABC):
+    """A frozen dataclass that is one line of JSON; numbers must be finite."""
+
+    @property
+    @abstractmethod
+    def key(self) -> tuple[Hashable, ...]:
+        """What the row is about: no two rows of a job have the same."""
+
+    def to_json(self) -> str:
+        """One line of JSON without a line break.
+
+        Raises:
+            ValueError: If a number is NaN or infinite, which JSON cannot hold.
+        """
+        return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """The row in a line written by `to_json`.
+
+        Raises:
+            ValueError: If the line is no JSON object or its keys are not those of a row.
+        """
+        values = json.loads(line)
+        if not isinstance(values, dict):
+            raise ValueError(f"a row must be a JSON object, got {type(values).__name__}")
+        names = {field.name for field in fields(cls)}
+        if values.keys() != names:
+            raise ValueError(f"a row must have the keys {sorted(names)}, got {sorted(values)}")
+        return cls(**values)
+
+
+Kind = TypeVar("Kind", bound=Row)
+
+
+class RowWriter:
+    """Appends rows to a file, forced to the disk; rows that belong together go down in one write.
+
+    A torn last line, left by a job that was killed while writing, is cut off when the file is opened.
+
+    Args:
+        path: File to append to; created, with its folder, if missing.
+    """
+
+    def __init__(self, path: str | Path):
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_torn_line(path)
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Appends rows that belong together, such as all those of an utterance."""
+        data = memoryview("".join(row.to_json() + "\n" for row in rows).encode())
+        while data:  # an unbuffered write may be short
+            data = data[self._file.write(data) :]
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def read_rows(path: str | Path, kind: type[Kind]) -> list[Kind]:
+    """All complete rows of a file; none where there is no file. A torn last line is left out.
+
+    Args:
+        path: The file; one that ends in .gz is compressed.
+        kind: Class of the rows.
+
+    Raises:
+        ValueError: If another line is no such row; names the file and the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return []
+    data = path.read_bytes()
+    *lines, _torn = (gzip.decompress(data) if path.suffix == ".gz" else data).split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(kind.from_json(line.decode()))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: no {kind.__name__} ({error})") from error
+    return rows
+
+
+def replace_rows(path: str | Path, rows: Iterable[Row]) -> None:
+    """Replaces a file of rows by these or, if killed meanwhile, leaves it as it was."""
+    replace_file(path, "".join(row.to_json() + "\n" for row in rows))
+
+
+def replace_file(path: str | Path, content: str | bytes) -> None:
+    """Writes a whole file, with its folder, or, if killed meanwhile, leaves the old one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _cut_torn_line(path: Path) -> None:
+    if path.exists():
+        data = path.read_bytes()
+        os.truncate(path, data.rfind(b"\n") + 1)

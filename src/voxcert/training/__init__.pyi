@@ -1,0 +1,16 @@
+from .adversarial_module import AdversarialEncoderModule as AdversarialEncoderModule
+from .callbacks import CertificationCallback as CertificationCallback
+from .encoder_module import EncoderModule as EncoderModule
+from .export import export as export
+from .generator_module import GeneratorModule as GeneratorModule
+from .identification_module import IdentificationModule as IdentificationModule
+from .losses import AngularMarginSoftmax as AngularMarginSoftmax
+from .losses import Consistency as Consistency
+from .losses import Regularizer as Regularizer
+from .losses import Stability as Stability
+from .noise import Fixed as Fixed
+from .noise import LogUniform as LogUniform
+from .noise import NoiseDistribution as NoiseDistribution
+from .noise import Uniform as Uniform
+from .purifier_module import PurifierModule as PurifierModule
+from .speaker_mapping import SpeakerMapping as SpeakerMapping

@@ -1,0 +1,278 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from attacked import distances
+
+from voxcert.attacks import CrossEntropy, attack, bim, carlini_wagner, fgsm, pgd
+from voxcert.data.audio import load
+from voxcert.encoders.base import enroll
+from voxcert.evaluation.attack.job import attack_speakers
+from voxcert.evaluation.attack.robust_accuracy import breaking_norms, robust_accuracy
+from voxcert.evaluation.attack.row import AttackRow
+from voxcert.evaluation.attack.settings import AttackSettings
+from voxcert.evaluation.attack.trials import enrolled_only
+from voxcert.evaluation.certification.folder import read_prototypes, read_run
+from voxcert.evaluation.certification.job import certify_speakers
+from voxcert.evaluation.certification.settings import CertificationSettings
+from voxcert.evaluation.run.folder import ROWS, read_summary
+from voxcert.evaluation.run.job import Provenance
+from voxcert.rows import read_rows
+
+
+def rows_of(folder):
+    return read_rows(Path(folder) / "rows.jsonl", AttackRow)
+
+
+PGD = pgd(epsilon=1.0, steps=5)
+
+
+@pytest.fixture
+def run(toy, tmp_path):
+    """A function that attacks the toy and returns the rows; the folder is the first argument."""
+
+    def attacked(name="run", attack=PGD, data=None, **changes):
+        settings = AttackSettings(str(tmp_path / name), **{"accelerator": "cpu"} | changes)
+        attack_speakers(toy[0], data or toy[1], attack, settings, Provenance("toy"))
+        return rows_of(tmp_path / name)
+
+    return attacked
+
+
+def timeless(rows):
+    return [replace(row, seconds=0.0, file=None) for row in rows]
+
+
+def test_robust_accuracy_of_a_linear_system_is_its_distances(toy, tmp_path):
+    # Two speakers and scores that are linear in the waveform: PGD cannot follow the gradient to a farther boundary.
+    encoder, data = toy
+    encoder.forward = lambda waveform: waveform @ encoder.weight
+    recognizer = enrolled_only(enroll(encoder, data.enrollment_dataloader("test")), [], ["a", "b"], seed=0)
+    exact = distances(encoder, recognizer, [item for item in data.items("test") if item["speaker"] in "ab"])
+    radii = np.unique([factor * distance for distance in exact.values() for factor in (0.999, 1.001)]).tolist()
+    settings = AttackSettings(str(tmp_path), targeted=False, enrolled=["a", "b"], radii=radii, accelerator="cpu")
+    attack_speakers(encoder, data, pgd(epsilon=1.0, steps=10, random_start=False), settings)
+    rows = rows_of(tmp_path)
+    assert len(rows) == 6 * len(radii)
+    expected = [sum(distance > radius for distance in exact.values()) / 6 for radius in radii]
+    np.testing.assert_allclose(robust_accuracy(rows, radii), expected)
+    found = breaking_norms(rows)
+    for utterance, distance in exact.items():
+        assert distance <= found[utterance] <= 1.002 * distance, utterance
+
+
+def test_smallest_perturbations_need_no_radii(toy, run):
+    encoder, data = toy
+    exact = distances(encoder, enroll(encoder, data.enrollment_dataloader("test")), data.items("test")[:-1])
+    rows = run(attack=carlini_wagner(steps=100, search_steps=6, initial_const=0.1, lr=1e-2), targeted=False)
+    found = breaking_norms(rows)
+    for utterance, distance in exact.items():
+        assert distance <= found[utterance] < 1.15 * distance, utterance
+
+
+def test_rows_say_what_was_attacked_and_what_came_of_it(toy, run):
+    rows = run(attack=fgsm(epsilon=0.05), seed=3)
+    waveforms = {item["utterance"]: item["waveform"] for item in toy[1].items("test")[:-1]}
+    assert [row.utterance for row in rows] == [item["utterance"] for item in toy[1].items("test")]
+    *measured, failed = rows
+    for row in measured:
+        assert row.failed is None
+        assert row.expected == row.speaker != row.target
+        assert row.success == (row.adversarial == row.target)
+        assert row.success_before == (row.clean == row.target)
+        assert row.linf == pytest.approx(0.05, rel=1e-4)
+        assert row.l2 == pytest.approx(0.05 * 200**0.5, rel=1e-4)
+        assert row.snr_db == pytest.approx(20 * np.log10(float(waveforms[row.utterance].norm()) / row.l2), abs=1e-3)
+        assert row.seconds > 0
+        assert (row.attack, row.attack_settings["epsilon"], row.attack_settings["norm"]) == ("fgsm", 0.05, "linf")
+        assert (row.seed, row.encoder, row.scenario, row.sigma, row.num_eval) == (3, "toy", "csi", None, 0)
+    assert failed.failed == "d9.wav: empty: the file has 0 bytes"
+    assert not failed.success
+
+
+def test_summary_holds_what_the_rows_say(run, tmp_path):
+    rows = run(targeted=False, radii=[0.2, 0.1])
+    summary = read_summary(tmp_path / "run")
+    assert [entry["radius"] for entry in summary["attacks"]] == [0.2, 0.1]
+    assert [entry["radius"] for entry in summary["robust_accuracy"]] == [0.1, 0.2]
+    assert summary["attacks"][0]["success_rate"] == sum(row.success for row in rows[:13]) / 13
+    assert (summary["num_speakers"], summary["threshold"], summary["checkpoint_hash"]) == (4, None, "toy")
+    assert summary["settings"]["attack.class_path"] == "voxcert.attacks.gradient.pgd"
+    assert summary["settings"]["attack.init_args.steps"] == 5
+    assert (tmp_path / "run" / "robust_accuracy.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("kept", "done"), [(3, 0), (8, 8), (20, 17)])
+def test_a_run_cut_anywhere_continues_to_the_same_rows(run, tmp_path, kept, done):
+    settings = {"attack": pgd(epsilon=1.0, steps=3), "radii": [0.1, 0.3], "utterances_per_batch": 4, "sigma": 0.05}
+    settings |= {"num_noise": 2, "num_eval": 4}
+    whole = run("whole", **settings)
+    run("cut", **settings)
+    path = tmp_path / "cut" / ROWS
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:kept]) + (lines[kept][:40] if kept < len(lines) else b""))
+    assert timeless(run("cut", **settings)) == timeless(whole)
+    assert path.read_bytes().splitlines(keepends=True)[:done] == lines[:done], "batches that were done are kept"
+
+
+def test_an_attack_on_one_utterance_does_not_depend_on_the_others(toy, run):
+    alone = {row.utterance: row for row in timeless(run("alone", utterances_per_batch=1))}
+
+    class Part:
+        def __init__(self, data):
+            self.enrollment_dataloader, self.data = data.enrollment_dataloader, data
+
+        def tested(self, stage):
+            return self.data.tested(stage)[4:7]
+
+        def items(self, stage):
+            return self.data.items(stage)[4:7]
+
+    for row in timeless(run("part", utterances_per_batch=1, data=Part(toy[1]))):
+        assert row == alone[row.utterance]
+
+
+def test_other_settings_in_the_folder_are_named(run):
+    run()
+    with pytest.raises(ValueError, match="attack.init_args.steps is 5 there, got 6"):
+        run(attack=pgd(epsilon=1.0, steps=6))
+    with pytest.raises(ValueError, match="seed is 0 there, got 1"):
+        run(seed=1)
+    with pytest.raises(ValueError, match="utterances_per_batch is 8 there, got 4"):
+        run(utterances_per_batch=4)
+    assert len(run(batch_size=7)) == 13, "copies per forward change nothing but the last digit"
+
+
+def test_kept_files_are_what_is_measured(toy, run, tmp_path):
+    free = run("free", attack=bim(epsilon=0.02), targeted=False)
+    rows = run("kept", attack=bim(epsilon=0.02), targeted=False, keep="flac")
+    encoder, data = toy
+    recognizer = enroll(encoder, data.enrollment_dataloader("test"))
+    for item, row, other in zip(data.items("test")[:-1], rows[:-1], free[:-1], strict=True):
+        waveform = load(tmp_path / "kept" / row.file, min_seconds=0)
+        delta = waveform - item["waveform"]
+        assert torch.equal(waveform, (waveform * 2**15).round() / 2**15)
+        assert row.l2 == pytest.approx(float(delta.norm()), rel=1e-5)
+        assert row.linf == pytest.approx(float(delta.abs().max()), rel=1e-5)
+        assert row.linf != other.linf
+        assert row.linf == pytest.approx(other.linf, abs=1.01 * 2**-16)
+        assert row.adversarial == recognizer.speakers[int(recognizer(waveform[None]).argmax())]
+    assert rows[-1].file is None
+
+
+def test_an_open_set_is_attacked_at_its_equal_error_rate(run, tmp_path):
+    rows = run(attack=bim(epsilon=0.1), scenario="osi", enrolled=["a", "b", "c"])
+    summary = read_summary(tmp_path / "run")
+    assert {row.speaker for row in rows} == {"d"}
+    assert summary["equal_error_rate"] <= 0.5
+    assert all(row.threshold == summary["threshold"] for row in rows)
+    assert all(row.success and row.adversarial == row.target for row in rows[:-1])
+    assert read_prototypes(tmp_path / "run")[1] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="scenario osi needs test utterances of speakers who are not enrolled"):
+        run("none", scenario="osi")
+
+
+def test_claims_are_verified_at_a_given_threshold(run, tmp_path):
+    genuine = run(attack=bim(epsilon=0.1), scenario="sv", targeted=False, threshold=0.8)
+    assert all(row.clean == row.speaker and row.adversarial is None and row.success for row in genuine[:-1])
+    impostors = run("sv", attack=bim(epsilon=0.2), scenario="sv", target="a", threshold=0.8)
+    assert {row.speaker for row in impostors} == set("bcd")
+    assert all(row.clean is None and row.adversarial == "a" for row in impostors[:-1])
+    assert read_summary(tmp_path / "run")["equal_error_rate"] is None
+
+
+def test_the_smoothed_system_is_attacked_and_measured_under_noise(run):
+    smoothed = {"sigma": 0.05, "num_noise": 4, "num_eval": 64, "targeted": False}
+    for decision in ("mean", "vote"):
+        rows = run(decision, attack=pgd(epsilon=1.0, steps=10), radii=[0.05, 2.0], decision=decision, **smoothed)
+        assert {(row.sigma, row.decision, row.num_noise, row.num_eval) for row in rows} == {(0.05, decision, 4, 64)}
+        assert all(row.clean == row.speaker for row in rows if row.failed is None)
+        near, far = ([row for row in rows if row.radius == radius and row.failed is None] for radius in (0.05, 2.0))
+        assert not any(row.success for row in near)
+        assert all(row.success for row in far)
+
+
+def test_a_smoothed_system_is_enrolled_under_its_noise(toy, run, tmp_path):
+    smoothed = {"sigma": 0.05, "num_noise": 2, "num_eval": 8, "attack": fgsm(epsilon=0.01)}
+    run("noisy", **smoothed, enroll_noise=3)
+    run("clean", **smoothed, enroll_noise=0)
+    encoder, data = toy
+    for name, noise in (("noisy", {"sigma": 0.05, "num_noise": 3}), ("clean", {})):
+        expected = enroll(encoder, data.enrollment_dataloader("test"), **noise).prototypes
+        assert torch.equal(read_prototypes(tmp_path / name)[0], expected)
+
+
+def test_certified_speakers_are_those_attacked(toy, run, tmp_path):
+    encoder, data = toy
+    settings = CertificationSettings(
+        str(tmp_path / "certified"), 0.05, num_estimate=100, enroll_noise=3, accelerator="cpu"
+    )
+    certify_speakers(encoder, data, settings, Provenance("toy"))
+    run(certified=str(tmp_path / "certified"))
+    assert torch.equal(read_prototypes(tmp_path / "run")[0], read_prototypes(tmp_path / "certified")[0])
+    with pytest.raises(ValueError, match="got 'toy' certified in .* and 'other' attacked"):
+        attack_speakers(
+            encoder,
+            data,
+            PGD,
+            AttackSettings(str(tmp_path / "other"), certified=str(tmp_path / "certified"), accelerator="cpu"),
+            Provenance("other"),
+        )
+
+
+@pytest.mark.parametrize(("decision", "rule"), [("vote", "vote"), ("mean", "distribution")])
+def test_attacks_within_certified_radii_have_these_as_budgets(toy, run, tmp_path, decision, rule):
+    encoder, data = toy
+    folder = tmp_path / "certified"
+    certify_speakers(encoder, data, CertificationSettings(str(folder), 0.05, accelerator="cpu"), Provenance("toy"))
+    certified = {row.utterance: row.radius for row in read_run(folder) if row.rule == rule and row.radius > 0}
+    settings = {"certified": str(folder), "within": 0.9, "sigma": 0.05, "decision": decision, "targeted": False}
+    rows = run(attack=pgd(epsilon=1.0, steps=10), num_noise=8, **settings)
+    assert {row.utterance: row.radius for row in rows} == {u: 0.9 * radius for u, radius in certified.items()}
+    for row in rows:
+        assert row.l2 == pytest.approx(row.radius, rel=1e-3)  # the whole budget is spent
+        assert row.correct_before
+        assert not row.success
+    (entry,) = read_summary(tmp_path / "run")["attacks"]
+    assert (entry["within"], entry["num_utterances"]) == (0.9, len(certified))
+
+
+def test_radii_of_a_rule_that_was_not_certified_are_missed(toy, run, tmp_path):
+    encoder, data = toy
+    settings = CertificationSettings(str(tmp_path / "votes"), 0.05, rules=["vote"], accelerator="cpu")
+    certify_speakers(encoder, data, settings, Provenance("toy"))
+    with pytest.raises(ValueError, match="certified must have a sound rule for the decision mean"):
+        run(certified=settings.output_dir, within=0.5, sigma=0.05)
+
+
+def test_a_waveform_out_of_range_is_named(toy, run):
+    toy[1].tests[5]["waveform"] = toy[1].tests[5]["waveform"] + 1
+    with pytest.raises(ValueError, match=r"waveform must lie in \[-1, 1\], got a peak of 1."):
+        run()
+
+
+@attack
+def broken(recognizer, waveform, labels, *, value, objective, targeted, generator):
+    """Spoils the second waveform of a batch."""
+    waveform[1] = value
+    return waveform
+
+
+def test_what_an_attack_returns_is_checked(run):
+    with pytest.raises(
+        ValueError, match=r"attack must return waveforms of shape .* in \[-1, 1\].* a peak of 2 from broken"
+    ):
+        run("loud", attack=broken(value=2.0))
+    rows = run("nan", attack=broken(value=float("nan")), keep="wav")
+    assert [row.failed for row in rows[:3]] == [None, "the attack's waveform is not finite", None]
+    assert json.loads(rows[1].to_json())["l2"] == 0
+    assert rows[0].success == rows[0].success_before
+
+
+def test_an_objective_of_the_attack_is_used(run):
+    rows = run(attack=bim(epsilon=0.05, objective=CrossEntropy(scale=10.0)))
+    assert rows[0].attack_settings["objective"] == {"class": "CrossEntropy", "threshold": None, "scale": 10.0}
+    assert all(row.success for row in rows[:-1])

@@ -1,0 +1,57 @@
+import pytest
+from attacked import attack_row
+
+from voxcert.evaluation.attack.tables import attack_table, by_budget, summarize_attack, summarize_robustness
+from voxcert.smoothing import wilson_interval
+
+ROWS = [
+    attack_row("u0", target="b", snr_db=20.0),
+    attack_row("u1", target="b", snr_db=30.0, clean="b", success_before=True),
+    attack_row("u2", target="b", snr_db=40.0, adversarial="c", success=False),
+    attack_row("u3", target="b", snr_db=None, l2=0.0, linf=0.0, adversarial="a", success=False),
+    attack_row("u4", target="b", snr_db=None, l2=0.0, failed="empty", success=False),
+]
+
+
+def test_summary_counts_what_was_there_before_and_failures():
+    entry = summarize_attack(ROWS)
+    assert (entry["num_utterances"], entry["num_failed"]) == (5, 1)
+    assert entry["success_rate"] == 0.4
+    assert (entry["low"], entry["high"]) == wilson_interval(2, 5)
+    assert entry["success_rate_before"] == 0.2
+    assert entry["success_rate_of_rest"] == 0.25
+    assert entry["snr_db"] == 30
+    assert entry["snr_db_of_successes"] == 25
+    assert (entry["accuracy_before"], entry["accuracy"]) == (0.6, 0.2)
+    assert entry["l2"] == pytest.approx(0.075)
+
+
+def test_nothing_to_average_is_none():
+    entry = summarize_attack([attack_row(success_before=True, success=False, snr_db=None)])
+    assert entry["success_rate_of_rest"] is None
+    assert entry["snr_db"] is None
+    assert entry["snr_db_of_successes"] is None
+
+
+def test_robustness_has_wilson_intervals_over_utterances():
+    rows = [attack_row(f"u{i}", radius=radius, l2=radius) for i in range(4) for radius in (0.1, 0.2)]
+    zero, half = summarize_robustness(rows, [0.05, 0.1])
+    assert (zero["value"], zero["low"], zero["high"]) == (1.0, *wilson_interval(4, 4))
+    assert (half["radius"], half["value"], half["high"]) == (0.1, 0.0, wilson_interval(0, 4)[1])
+
+
+def test_table_has_one_line_per_run_and_budget():
+    sweep = [
+        attack_row(radius=radius, sigma=0.01, decision="vote", attack_settings={"epsilon": radius, "norm": "l2"})
+        for radius in (0.1, 0.2)
+    ]
+    assert list(by_budget(sweep)) == [0.1, 0.2]
+    free = attack_row(attack="carlini_wagner", attack_settings={"kappa": 0})
+    heading, _, targeted, small, large, without = attack_table([ROWS, sweep, [free]]).splitlines()
+    assert "success %" in heading
+    assert "pgd, targeted" in targeted
+    assert "40.0 [11.8, 76.9]" in targeted
+    assert "| 0.1 l2 " in small
+    assert "smoothed 0.01 (vote)" in small
+    assert "| 0.2 l2 " in large
+    assert "| carlini_wagner, untargeted | - " in without

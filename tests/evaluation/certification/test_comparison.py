@@ -1,0 +1,55 @@
+import pytest
+
+from voxcert.evaluation.certification.comparison import COMPARISON_PLOT, comparison_figure, plot_comparison, system_name
+from voxcert.evaluation.run.folder import ROWS, write_config
+from voxcert.rows import RowWriter
+
+
+def rows(certificate, radii, sigma, rules=("vote",)):
+    return [certificate(rule, radius, f"u{i}", sigma=sigma) for i, radius in enumerate(radii) for rule in rules]
+
+
+def test_a_panel_for_each_sigma_and_a_curve_for_each_system(certificate):
+    figure = comparison_figure(
+        [
+            ("a", rows(certificate, [0.1, 0.3, 0.2, 0.0], 0.1, ("published_se", "distribution", "vote"))),
+            ("d + a", rows(certificate, [0.2, 0.2, 0.5, 0.4], 0.1)),
+            ("a", rows(certificate, [0.01, 0.02], 0.01)),
+        ]
+    )
+    small, large = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["$\\sigma$ = 0.01", "$\\sigma$ = 0.1"]
+    curves = {line.get_label(): (line.get_xdata().tolist(), line.get_ydata().tolist()) for line in large.get_lines()}
+    assert curves == {
+        "a": ([0, 0.1, 0.2, 0.3], [0.75, 0.5, 0.25, 0]),
+        "d + a": ([0, 0.2, 0.4, 0.5], [1, 0.5, 0.25, 0]),
+    }
+    (again,) = small.get_lines()
+    assert again.get_color() == next(line for line in large.get_lines() if line.get_label() == "a").get_color()
+    (legend,) = figure.legends
+    assert legend.get_title().get_text().startswith("rule vote")
+    assert sorted(text.get_text() for text in legend.get_texts()) == ["a", "d + a"]
+
+
+def test_systems_are_named_by_what_made_them():
+    assert system_name({"checkpoint": "checkpoints/ecapa-mini"}) == "ecapa-mini"
+    purifier = {"class_path": "voxcert.purifiers.MeanFilter", "init_args": {}}
+    assert system_name({"checkpoint": "ecapa-mini", "purifier": purifier}) == "MeanFilter + ecapa-mini"
+    assert system_name({"encoder": {"class_path": "a.ECAPA"}, "purifier": "x/dap-mini"}) == "dap-mini + ECAPA"
+
+
+def test_draws_from_folders(certificate, tmp_path):
+    for name in ("a", "b"):
+        write_config(tmp_path / name, {"checkpoint": name})
+        with RowWriter(tmp_path / name / ROWS) as writer:
+            writer.write(rows(certificate, [0.1], 0.1))
+    plot_comparison([tmp_path / "a", tmp_path / "b"], tmp_path / COMPARISON_PLOT)
+    assert (tmp_path / COMPARISON_PLOT).read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_has_nothing_in_common_cannot_be_compared(certificate):
+    runs = [("a", rows(certificate, [0.1], 0.1)), ("b", rows(certificate, [0.1], 0.1, ("published_se",)))]
+    with pytest.raises(ValueError, match="runs must have a sound rule in common"):
+        comparison_figure(runs)
+    with pytest.raises(ValueError, match="runs must have a sound rule in common"):
+        comparison_figure([])

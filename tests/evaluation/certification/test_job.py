@@ -1,0 +1,180 @@
+"""The job on a toy: what it writes, how it goes on after being killed, and what it refuses."""
+
+import inspect
+import json
+from dataclasses import fields, replace
+
+import pytest
+import torch
+import yaml
+
+from tiny import TINY
+from voxcert.encoders.ecapa import ECAPA
+from voxcert.evaluation.certification.folder import read_run
+from voxcert.evaluation.certification.job import certify_speakers
+from voxcert.evaluation.certification.settings import CertificationSettings
+from voxcert.evaluation.run.folder import ROWS
+from voxcert.evaluation.run.job import Provenance, rows_path
+from voxcert.evaluation.run.processes import FilledBatches
+from voxcert.rows import RowWriter
+from voxcert.smoothing import Certifier
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return CertificationSettings(
+        str(tmp_path / "run"), sigma=0.05, num_select=10, num_estimate=40, accelerator="cpu", radii=[0.0, 0.05]
+    )
+
+
+def without_times(folder):
+    rows = [replace(row, seconds=0.0) for row in read_run(folder)]
+    summary = json.loads((folder / "summary.json").read_text())
+    return rows, {key: value for key, value in summary.items() if key != "timing"}
+
+
+def test_writes_rows_summary_plot_and_config(toy, settings, tmp_path):
+    summary = certify_speakers(*toy, settings, Provenance("abc", {"data": {"seed": 0}}, "certify it"))
+    folder = tmp_path / "run"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "certified_accuracy.png",
+        "config.yaml",
+        "prototypes.safetensors",
+        "rows.jsonl",
+        "summary.json",
+    ]
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert summary["num_utterances"] == 13
+    assert summary["num_speakers"] == 4
+    assert summary["total_forwards"] == 12 * 50  # one pass serves all rules; the bad file costs nothing
+    assert summary["command"] == "certify it"
+    assert summary["timing"]["forwards_per_second"] > 0
+    assert list(summary["rules"]) == settings.rules
+    assert summary["rules"]["vote"]["certified_accuracy"][0]["value"] == pytest.approx(12 / 13)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["data"] == {"seed": 0}
+    assert config["checkpoint_hash"] == "abc"
+    assert isinstance(config["batch_size"], int)
+    assert {row.encoder for row in read_run(folder)} == {"abc"}
+
+
+def test_bad_audio_is_a_row_with_the_reason(toy, settings, tmp_path):
+    summary = certify_speakers(*toy, settings)
+    bad = [row for row in read_run(tmp_path / "run") if row.utterance == "d9"]
+    assert [row.rule for row in bad] == settings.rules
+    assert {row.abstained for row in bad} == {"d9.wav: empty: the file has 0 bytes"}
+    assert summary["num_failed"] == 1
+    assert summary["rules"]["vote"]["abstained"] == {"d9.wav: empty: the file has 0 bytes": 1}
+
+
+def test_all_audio_bad_is_still_a_result(toy, settings):
+    encoder, data = toy
+    data.tests = data.tests[-1:]
+    summary = certify_speakers(encoder, data, settings)
+    assert summary["rules"]["distribution"]["abstention_rate"] == 1.0
+
+
+def test_continues_after_any_kill_with_the_same_result(toy, settings, tmp_path):
+    whole = replace(settings, output_dir=str(tmp_path / "whole"), batch_size=16)
+    certify_speakers(*toy, whole)
+    rows = read_run(whole.output_dir)
+    certify_speakers(*toy, replace(settings, batch_size=16))
+    folder = tmp_path / "run"
+    for name in (ROWS, "summary.json", "certified_accuracy.png"):
+        (folder / name).unlink()
+    with (
+        RowWriter(rows_path(folder, 0)) as first,
+        RowWriter(rows_path(folder, 1)) as second,
+    ):  # two devices had been at it
+        first.write(rows[:7])
+        second.write(rows[20:24])
+    with (folder / ROWS).open("a") as file:
+        file.write(rows[7].to_json()[:50])
+    certify_speakers(*toy, settings)  # the automatic batch size is the one that the folder has
+    old, new = without_times(tmp_path / "whole"), without_times(folder)
+    assert new == old
+    kept = {row.utterance: row.seconds for row in read_run(folder)}
+    assert kept[rows[0].utterance] == rows[0].seconds  # not computed again
+
+
+def test_finished_run_computes_nothing_more(toy, settings):
+    certify_speakers(*toy, settings)
+    encoder, data = toy
+    first = certify_speakers(encoder, data, replace(settings, batch_size=3))
+    assert first["timing"]["seconds"] == certify_speakers(encoder, data, settings)["timing"]["seconds"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("sigma", 0.1), ("alpha", 0.01), ("num_estimate", 80), ("rules", ["vote"]), ("seed", 1)]
+)
+def test_other_settings_are_refused(toy, settings, name, value):
+    certify_speakers(*toy, settings)
+    with pytest.raises(ValueError, match=f"{name} is .* there, got"):
+        certify_speakers(*toy, replace(settings, **{name: value}))
+
+
+def test_another_checkpoint_is_refused(toy, settings):
+    certify_speakers(*toy, settings, Provenance("abc", {"checkpoint": "here"}))
+    certify_speakers(*toy, settings, Provenance("abc", {"checkpoint": "moved"}))
+    with pytest.raises(ValueError, match="checkpoint_hash is 'abc' there, got 'xyz'"):
+        certify_speakers(*toy, settings, Provenance("xyz"))
+
+
+def test_enrolment_noise_moves_the_prototypes(toy, settings, tmp_path):
+    certify_speakers(*toy, settings)
+    noisy = replace(settings, enroll_noise=5, output_dir=str(tmp_path / "noisy"))
+    certify_speakers(*toy, noisy)
+    points = [[row.point_radius for row in read_run(folder)] for folder in (tmp_path / "run", tmp_path / "noisy")]
+    assert points[0] != points[1]
+
+
+def test_one_speaker_is_not_enough(toy, settings):
+    encoder, data = toy
+    data.centers = {"a": torch.ones(200)}
+    with pytest.raises(ValueError, match="at least 2 speakers, got 1"):
+        certify_speakers(encoder, data, settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sigma": 0.0}, "sigma must be finite and above 0, got 0.0"),
+        ({"alpha": 1.0}, r"alpha must be in \(0, 1\), got 1.0"),
+        ({"rules": ["voting"]}, "rules must be different names out of"),
+        ({"enroll_noise": -1}, "enroll_noise must be at least 0, got -1"),
+        ({"devices": 0}, "devices must be at least 1, got 0"),
+        ({"radii": [-1.0]}, "radii must be one or more finite numbers of at least 0"),
+    ],
+)
+def test_settings_are_checked(settings, changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(settings, **changes)
+
+
+def test_missing_accelerator_is_told(toy, settings):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match="accelerator 'cuda' with devices 1 cannot be used"):
+        certify_speakers(*toy, replace(settings, accelerator="cuda"))
+
+
+@pytest.mark.parametrize("size", [1, 5, 16, 20])
+def test_embeddings_do_not_depend_on_the_number_of_threads(size):
+    encoder = FilledBatches(ECAPA(**TINY).eval())
+    waveform = 0.1 * torch.randn(size, 8000)
+    before = torch.get_num_threads()
+    outputs = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            outputs.append(encoder(waveform))
+    torch.set_num_threads(before)
+    assert len(outputs[0]) == size
+    assert torch.equal(*outputs)
+
+
+def test_defaults_are_those_of_the_certifier():
+    theirs = inspect.signature(Certifier).parameters
+    for field in fields(CertificationSettings):
+        if field.name in theirs and field.name not in ("sigma", "rules"):
+            assert field.default == theirs[field.name].default, field.name

@@ -1,0 +1,59 @@
+"""Numbers of the table by hand, and sentences that say no more than the rows."""
+
+import pytest
+
+from voxcert.evaluation.certification.tables import default_radii, markdown_table, statement, summarize
+from voxcert.smoothing import wilson_interval
+
+
+def test_summary_by_hand(certificate):
+    rows = [
+        certificate(radius=0.03, utterance="u0"),
+        certificate(radius=0.01, utterance="u1"),
+        certificate(radius=0.05, utterance="u2", prediction="b"),  # certified, but wrong
+        certificate(radius=0.0, utterance="u3", point_radius=0.004),  # right, but not certified
+    ]
+    entry = summarize(rows, [0.0, 0.01, 0.02])["distribution"]
+    assert entry["smoothed_accuracy"] == 0.75
+    assert entry["abstention_rate"] == 0.25
+    assert entry["abstained"] == {"lower bound not positive": 1}
+    assert entry["acr"] == pytest.approx(0.04 / 4)
+    assert entry["acr_point"] == pytest.approx((0.06 + 0.02 + 0.004) / 4)
+    assert [point["value"] for point in entry["certified_accuracy"]] == [0.5, 0.25, 0.25]  # strictly above the radius
+    assert (entry["certified_accuracy"][0]["low"], entry["certified_accuracy"][0]["high"]) == wilson_interval(2, 4)
+
+
+def test_default_radii_are_multiples_of_sigma():
+    assert default_radii(0.1) == pytest.approx([0.0, 0.05, 0.1, 0.15, 0.2])
+
+
+def test_table_has_a_row_per_rule_and_marks_published_ones(certificate):
+    table = markdown_table(summarize([certificate("vote"), certificate("published_mean")], [0.0, 0.005]))
+    header, line, vote, published = table.splitlines()
+    assert len({len(row) for row in table.splitlines()}) == 1  # aligned
+    assert "CA at 0.005" in header
+    assert "---" in line
+    assert "vote" in vote
+    assert "guarantee" not in vote
+    assert "published_mean (not a guarantee)" in published
+
+
+def test_statement_uses_the_rule_that_came_first(certificate):
+    """Not the best one: whoever chooses among several proofs after seeing them has several chances to be wrong."""
+    rows = [certificate("published_se", 0.5), certificate("distribution", 0.01), certificate("vote", 0.02)]
+    sentence = statement(rows)
+    assert "rule distribution" in sentence
+    assert "Proved for 1 of 1 utterances" in sentence
+    assert "at most 0.001" in sentence
+    assert "0.01 (40.0 dB" in sentence
+
+
+def test_statement_names_a_radius_that_half_of_the_utterances_reach(certificate):
+    rows = [certificate(radius=radius, utterance=f"u{radius}") for radius in (0.01, 0.02, 0.03, 0.04)]
+    assert "at least half of these radii are 0.02 " in statement(rows)
+
+
+def test_statement_without_a_proof_claims_nothing(certificate):
+    assert statement([certificate("published_mean")]).startswith("Nothing was proved")
+    assert statement([certificate(radius=0.0)]).startswith("Nothing was proved")
+    assert statement([certificate(prediction="b")]).startswith("Nothing was proved")

@@ -1,0 +1,152 @@
+from dataclasses import replace
+
+import pytest
+import soundfile
+import torch
+import yaml
+
+from voxcert.data import load
+from voxcert.evaluation.purification.job import find_files, purify_files
+from voxcert.evaluation.purification.pieces import purify_long
+from voxcert.evaluation.purification.row import PurifiedRow
+from voxcert.evaluation.purification.settings import PurifySettings
+from voxcert.purifiers import AddNoise, GaussianFilter, MeanFilter
+from voxcert.purifiers.base import Purifier
+from voxcert.rows import read_rows
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two good files, one of them at 8 kHz and stereo, and three bad ones."""
+    folder = tmp_path / "in"
+    (folder / "deep" / "down").mkdir(parents=True)
+    generator = torch.Generator().manual_seed(0)
+    soundfile.write(folder / "a.wav", 0.1 * torch.randn(8000, generator=generator).numpy(), 16_000)
+    soundfile.write(folder / "deep" / "b.ogg", 0.1 * torch.randn(4000, 2, generator=generator).numpy(), 8_000)
+    soundfile.write(folder / "deep" / "down" / "silent.flac", torch.zeros(8000).numpy(), 16_000)
+    soundfile.write(folder / "short.wav", 0.1 * torch.randn(100, generator=generator).numpy(), 16_000)
+    (folder / "torn.mp3").write_bytes(b"")
+    (folder / "notes.txt").write_text("no audio")
+    return folder
+
+
+def settings(folder, tmp_path, **changes):
+    return PurifySettings([str(folder)], str(tmp_path / "out"), accelerator="cpu", **changes)
+
+
+def test_good_files_are_purified_and_bad_ones_are_rows(folder, tmp_path):
+    purifier = GaussianFilter(2.0)
+    rows = purify_files(purifier, settings(folder, tmp_path))
+    found = {row.file.removeprefix(f"{folder}/"): row for row in rows}
+    assert sorted(found) == ["a.wav", "deep/b.ogg", "deep/down/silent.flac", "short.wav", "torn.mp3"]
+    assert {name: row.output for name, row in found.items() if row.failed is None} == {
+        "a.wav": "a.wav",
+        "deep/b.ogg": "deep/b.flac",
+    }
+    reasons = {"deep/down/silent.flac": "digitally silent", "short.wav": "too short", "torn.mp3": "0 bytes"}
+    assert all(reason in found[name].failed for name, reason in reasons.items())
+    assert {row.file: row for row in read_rows(tmp_path / "out" / "rows.jsonl", PurifiedRow)} == {
+        row.file: row for row in rows
+    }
+    for name, output in (("a.wav", "a.wav"), ("deep/b.ogg", "deep/b.flac")):
+        info = soundfile.info(tmp_path / "out" / output)
+        assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, "PCM_16")
+        clean, purified = load(folder / name), load(tmp_path / "out" / output)
+        assert torch.allclose(purified, purifier(clean[None])[0], atol=2**-16 + 1e-6)
+        change = 10 * torch.log10(clean.square().sum() / (purified - clean).square().sum())
+        assert found[name].change_db == pytest.approx(change.item(), abs=1e-3)
+        assert found[name].duration == len(clean) / 16_000
+
+
+def test_a_job_that_was_cut_goes_on_and_tries_failures_again(folder, tmp_path):
+    first = purify_files(AddNoise(0.01), settings(folder, tmp_path))
+    path = tmp_path / "out" / "rows.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])  # the last row is torn
+    stamp = (tmp_path / "out" / "a.wav").stat().st_mtime_ns
+    audio = (tmp_path / "out" / "deep" / "b.flac").read_bytes()
+    (tmp_path / "out" / "deep" / "b.flac").unlink()
+    soundfile.write(folder / "torn.mp3", 0.1 * torch.randn(8000).numpy(), 16_000, format="WAV")
+    again = purify_files(AddNoise(0.01), settings(folder, tmp_path))
+    assert (tmp_path / "out" / "a.wav").stat().st_mtime_ns == stamp, "done already"
+    assert (tmp_path / "out" / "deep" / "b.flac").read_bytes() == audio, "the same noise again"
+    assert [row.file for row in again] == [row.file for row in first]
+    assert [row.failed is None for row in again] == [True, True, False, False, True]
+    for old, new in zip(first[:4], again[:4], strict=True):
+        assert replace(old, seconds=0) == replace(new, seconds=0)
+
+
+def test_other_settings_weights_and_names_are_refused(folder, tmp_path):
+    purify_files(MeanFilter(3), settings(folder, tmp_path))
+    with pytest.raises(ValueError, match="holds a run with other settings: purifier_hash is"):
+        purify_files(MeanFilter(5), settings(folder, tmp_path))
+    with pytest.raises(ValueError, match="seed is 0 there, got 1"):
+        purify_files(MeanFilter(3), settings(folder, tmp_path, seed=1))
+    kept = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["purifier_hash"]
+    with pytest.raises(ValueError, match=f"purifier_hash must be {kept}, got "):
+        purify_files(MeanFilter(5), settings(folder, tmp_path, purifier_hash=kept))
+    (folder / "a.mp3").write_bytes(b"")
+    (folder / "a.flac").write_bytes(b"")
+    with pytest.raises(ValueError, match="inputs must differ in name, got .*a.flac and .*a.mp3, both for a.flac"):
+        find_files([str(folder)], "out")
+    with pytest.raises(ValueError, match="output_dir must be another folder"):
+        find_files([str(folder / "a.wav")], str(folder))
+    with pytest.raises(ValueError, match="inputs must hold audio files .* got none in"):
+        find_files([str(tmp_path / "out")], str(tmp_path / "out"))
+    with pytest.raises(ValueError, match="inputs must name at least one"):
+        PurifySettings([], "out")
+    with pytest.raises(ValueError, match="chunk_seconds must be finite and above 0.5, got 0.5"):
+        PurifySettings(["a"], "out", chunk_seconds=0.5)
+
+
+def test_results_inside_the_inputs_are_not_purified_again(folder):
+    job = PurifySettings([str(folder)], str(folder / "purified"), accelerator="cpu")
+    assert len(purify_files(MeanFilter(), job)) == len(purify_files(MeanFilter(), job)) == 5
+
+
+class Counting(Purifier):
+    """The identity, which remembers the lengths that it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.lengths = []
+
+    def purify(self, waveform, text):
+        """(batch, time) -> the same."""
+        self.lengths.append(waveform.shape[1])
+        return waveform
+
+
+@pytest.mark.parametrize("length", [3000, 16_000, 16_001, 40_000, 123_457])
+def test_long_recordings_are_purified_in_pieces_without_seams(length):
+    waveform, purifier = torch.randn(length, generator=torch.Generator().manual_seed(0)), Counting()
+    assert torch.allclose(purify_long(purifier, waveform, None, 16_000), waveform, atol=1e-6)
+    assert max(purifier.lengths) <= 16_000
+    assert len(purifier.lengths) == max(1, -(-(length - 4000) // 12_000))
+    filtered = purify_long(MeanFilter(5), waveform, None, 16_000)
+    difference = (filtered - MeanFilter(5)(waveform[None])[0]).abs()
+    assert (difference > 1e-5).sum() <= 4 * (len(purifier.lengths) - 1), "a filter's ends, faded out"
+
+
+def test_what_is_not_finite_is_a_row(folder, tmp_path):
+    class Broken(Purifier):
+        """NaN."""
+
+        def purify(self, waveform, text):
+            """(batch, time) -> the same."""
+            return waveform * float("nan")
+
+    rows = purify_files(Broken(), settings(folder / "a.wav", tmp_path))
+    assert [(row.output, row.failed) for row in rows] == [(None, "what the purifier returned is not finite")]
+    assert not (tmp_path / "out" / "a.wav").exists()
+
+
+def test_another_files_result_is_not_overwritten(tmp_path):
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "1.wav", 0.1 * torch.randn(8000).numpy(), 16_000)
+    first = purify_files(GaussianFilter(2.0), settings(tmp_path / "x", tmp_path))
+    kept = (tmp_path / "out" / "1.wav").read_bytes()
+    with pytest.raises(ValueError, match=r"output_dir .*out has 1.wav of .*x/1.wav already, got .*y/1.wav for it"):
+        purify_files(GaussianFilter(2.0), settings(tmp_path / "y", tmp_path))
+    assert (tmp_path / "out" / "1.wav").read_bytes() == kept
+    assert purify_files(GaussianFilter(2.0), settings(tmp_path / "x", tmp_path)) == first

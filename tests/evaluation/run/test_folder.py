@@ -1,0 +1,54 @@
+"""Folders of killed, continued and foreign runs."""
+
+import pytest
+
+from voxcert.evaluation.certification.folder import read_run
+from voxcert.evaluation.run.folder import ROWS, check_settings, file_name, read_config, read_summary, write_config
+from voxcert.rows import replace_rows
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    write_config(tmp_path, {"sigma": 0.01, "data": {"seed": 0, "num_workers": 2}, "devices": 1, "radii": (0.0, 1.0)})
+    check_settings(tmp_path, {"sigma": 0.01, "data": {"seed": 0, "num_workers": 0}, "devices": 2, "radii": [0.0, 1.0]})
+    with pytest.raises(ValueError, match=r"sigma is 0\.01 there, got 0\.02"):
+        check_settings(tmp_path, {"sigma": 0.02, "data": {"seed": 0}, "radii": [0.0, 1.0]})
+    with pytest.raises(ValueError, match=r"data\.seed is 0 there, got 1; sigma is 0\.01 there, got 'nothing'"):
+        check_settings(tmp_path, {"data": {"seed": 1}, "radii": [0.0, 1.0]})
+
+
+def test_a_new_folder_fits_any_settings(tmp_path):
+    check_settings(tmp_path / "new", {"sigma": 0.01})
+    assert read_config(tmp_path / "new") is None
+
+
+def test_rows_of_unknown_settings_are_refused(certificate, tmp_path):
+    replace_rows(tmp_path / ROWS, [certificate()])
+    with pytest.raises(ValueError, match=r"rows\.jsonl but without config\.yaml"):
+        check_settings(tmp_path, {})
+
+
+def test_config_that_is_none_is_refused(tmp_path):
+    (tmp_path / "config.yaml").write_text("just a text")
+    with pytest.raises(ValueError, match="is not the config of a run"):
+        read_config(tmp_path)
+
+
+def test_unfinished_runs_are_told(tmp_path):
+    with pytest.raises(ValueError, match=r"finished run, got one without summary\.json"):
+        read_summary(tmp_path)
+    with pytest.raises(ValueError, match="got one without rows"):
+        read_run(tmp_path)
+
+
+def test_a_hash_that_looks_like_a_number_stays_a_text(tmp_path):
+    write_config(tmp_path, {"checkpoint_hash": "123456789012e345", "sigma": 1e-05})
+    assert (tmp_path / "config.yaml").read_text() == "checkpoint_hash: '123456789012e345'\nsigma: 1.0e-05\n"
+    assert read_config(tmp_path) == {"checkpoint_hash": "123456789012e345", "sigma": 1e-05}
+
+
+@pytest.mark.parametrize("name", ["a/b", "ä ö", ".", "語" * 300, "語" * 300 + "!", "x" * 5000, "\udcff"])
+def test_files_can_be_named_after_anything(name, tmp_path):
+    others = {file_name(other) for other in ("a/b", "ä ö", "語" * 300, "語" * 300 + "!", "x" * 5000) if other != name}
+    assert file_name(name) not in others
+    (tmp_path / f"{file_name(name)}--{file_name(name)}.flac").write_text("made")
+    assert len(list(tmp_path.iterdir())) == 1

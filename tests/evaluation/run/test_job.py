@@ -1,0 +1,115 @@
+"""Tasks are done once, by any number of processes, whatever a killed run left behind."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+
+from voxcert.evaluation.run.folder import ROWS
+from voxcert.evaluation.run.job import Task, do_tasks, merge_rows, rows_path, seed_of
+from voxcert.rows import Row, RowWriter, read_rows
+
+
+@dataclass(frozen=True)
+class Square(Row):
+    """A number and a rule's result."""
+
+    number: int
+    rule: str
+    value: int | None
+
+    @property
+    def key(self):
+        """Number and rule."""
+        return self.number, self.rule
+
+
+RULES = ("plain", "double")
+TASKS = [Task(number, tuple((number, rule) for rule in RULES)) for number in (3, 1, 2)]
+
+
+def squares(number):
+    return [Square(number, "plain", number**2), Square(number, "double", 2 * number**2)]
+
+
+def process(rank=0, world_size=1):
+    return SimpleNamespace(
+        global_rank=rank,
+        local_rank=rank,
+        world_size=world_size,
+        is_global_zero=rank == 0,
+        barrier=lambda name: None,
+    )
+
+
+def do(folder, asked, fabric=None, **settings):
+    def make(number):
+        asked.append(number)
+        return squares(number)
+
+    fabric = fabric or process()
+    return do_tasks(TASKS, make, Square, folder, fabric, verb="squaring", unit="number", **settings)
+
+
+def write(folder, rank, rows):
+    with RowWriter(rows_path(folder, rank)) as writer:
+        writer.write(rows)
+
+
+def test_rows_come_in_the_plans_order_and_nothing_is_done_twice(tmp_path):
+    asked = []
+    rows = do(tmp_path, asked)
+    assert rows == [*squares(3), *squares(1), *squares(2)] == read_rows(tmp_path / ROWS, Square)
+    assert do(tmp_path, asked) == rows
+    assert asked == [3, 1, 2]
+
+
+def test_what_was_cut_short_is_done_again(tmp_path):
+    write(tmp_path, 0, [*squares(2), squares(3)[0]])  # killed between two rows
+    write(tmp_path, 1, squares(2))  # made twice, by a process that outlived its run
+    with (tmp_path / ROWS).open("a") as file:
+        file.write('{"number": 1, "ru')
+    asked = []
+    assert do(tmp_path, asked) == [*squares(3), *squares(1), *squares(2)]
+    assert asked == [3, 1]
+    assert [path.name for path in tmp_path.iterdir()] == [ROWS]
+
+
+def test_processes_share_the_work(tmp_path):
+    asked = [], []
+    assert do(tmp_path, asked[1], process(1, 2)) == []
+    assert rows_path(tmp_path, 1).name == "rows.rank1.jsonl"
+    assert do(tmp_path, asked[0], process(0, 2)) == [*squares(3), *squares(1), *squares(2)]
+    assert asked == ([3, 2], [1])
+
+
+def test_a_process_that_is_not_there_is_missed(tmp_path):
+    with pytest.raises(RuntimeError, match="lacks rows of some of 3 planned tasks"):
+        do(tmp_path, [], process(0, 2))
+
+
+def test_rows_that_do_not_count_are_made_again_and_others_are_kept(tmp_path):
+    write(tmp_path, 0, [Square(3, "plain", None), Square(3, "double", None), *squares(7)])
+    asked = []
+    assert do(tmp_path, asked, counts=lambda row: row.value is not None) == [*squares(3), *squares(1), *squares(2)]
+    assert asked == [3, 1, 2]
+    assert read_rows(tmp_path / ROWS, Square)[-2:] == squares(7), "of a task that is not in this plan"
+
+
+def test_the_note_is_about_the_task_and_the_rows_so_far(tmp_path):
+    told = []
+    do(tmp_path, [], note=lambda number, rows: told.append((number, len(rows))) or "")
+    assert told == [(3, 0), (1, 2), (2, 4)]
+
+
+def test_merging_twice_changes_nothing(tmp_path):
+    write(tmp_path, 0, squares(2))
+    write(tmp_path, 1, squares(3))
+    first = merge_rows(tmp_path, Square, TASKS, lambda row: True)
+    assert first == [*squares(3), *squares(2)] == merge_rows(tmp_path, Square, TASKS, lambda row: True)
+
+
+def test_seeds_depend_on_every_part_and_its_place():
+    assert seed_of(0, "ab", "c") == seed_of(0, "ab", "c")
+    assert len({seed_of(0, "ab", "c"), seed_of(0, "a", "bc"), seed_of(1, "ab", "c"), seed_of(0, "c", "ab")}) == 4
+    assert 0 <= seed_of("x") < 2**32

@@ -1,0 +1,107 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from voxcert.rows import RowWriter, read_rows, replace_rows
+from voxcert.smoothing import Certificate
+
+ROW = Certificate(
+    utterance="spk/ü-1",
+    speaker="a",
+    prediction="a",
+    rule="vote",
+    radius=0.1234567890123456789,
+    abstained=None,
+    point_radius=0.2,
+    sigma=0.01,
+    alpha=1e-3,
+    num_select=100,
+    num_estimate=1000,
+    num_forwards=1100,
+    seconds=1.5,
+    seed=3,
+    encoder="abc",
+    waveform_norm=12.5,
+    num_samples=48_000,
+    snr_db=40.1,
+    radius_rms=5e-4,
+)
+FAILED = Certificate.failed("u2", "b", "vote", "no such file\nsecond line", sigma=0.01, alpha=1e-3, seed=3)
+
+
+def test_rows_come_back_as_they_were(tmp_path):
+    path = tmp_path / "new" / "rows.jsonl"
+    with RowWriter(path) as writer:
+        writer.write([ROW, replace(ROW, rule="mean")])
+        writer.write([FAILED])
+    with RowWriter(path) as writer:
+        writer.write([replace(ROW, utterance="u3")])
+    assert read_rows(path, Certificate) == [ROW, replace(ROW, rule="mean"), FAILED, replace(ROW, utterance="u3")]
+    assert len(path.read_text().splitlines()) == 4
+
+
+def test_rows_are_written_through(tmp_path):
+    with RowWriter(tmp_path / "rows.jsonl") as writer:
+        writer.write([ROW])
+        assert read_rows(tmp_path / "rows.jsonl", Certificate) == [ROW]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 50, 300])
+def test_a_torn_last_line_is_left_out_and_repaired(tmp_path, cut):
+    path = tmp_path / "rows.jsonl"
+    with RowWriter(path) as writer:
+        writer.write([ROW, FAILED])
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert read_rows(path, Certificate) == [ROW]
+    with RowWriter(path) as writer:
+        writer.write([FAILED])
+    assert read_rows(path, Certificate) == [ROW, FAILED]
+
+
+def test_a_line_torn_within_a_character_is_left_out(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    data = (ROW.to_json() + "\n").encode()
+    path.write_bytes(data + data[: data.index("ü".encode()) + 1])
+    assert read_rows(path, Certificate) == [ROW]
+
+
+@pytest.mark.parametrize("bad", ["{", "[]", "null", '{"utterance": "u"}', ""])
+def test_a_corrupt_line_in_the_middle_is_an_error_with_its_number(tmp_path, bad):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{ROW.to_json()}\n{bad}\n{ROW.to_json()}\n")
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 2: no Certificate"):
+        read_rows(path, Certificate)
+
+
+def test_unknown_or_missing_keys_are_refused():
+    values = json.loads(ROW.to_json())
+    with pytest.raises(ValueError, match="keys"):
+        Certificate.from_json(json.dumps(values | {"more": 1}))
+
+
+def test_numbers_that_json_lacks_are_refused():
+    with pytest.raises(ValueError, match="JSON"):
+        replace(ROW, radius=float("nan")).to_json()
+    with pytest.raises(ValueError, match="JSON"):
+        replace(ROW, snr_db=float("inf")).to_json()
+
+
+def test_no_file_has_no_rows(tmp_path):
+    assert read_rows(tmp_path / "rows.jsonl", Certificate) == []
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "new" / "rows.jsonl"
+    replace_rows(path, [ROW, FAILED])
+    replace_rows(path, [FAILED])
+    assert read_rows(path, Certificate) == [FAILED]
+    assert [one.name for one in path.parent.iterdir()] == ["rows.jsonl"]
+
+
+def test_failures_are_rows_with_a_reason():
+    assert (FAILED.radius, FAILED.prediction, FAILED.num_forwards) == (0.0, "", 0)
+    assert FAILED.abstained == "no such file\nsecond line"
+    assert not FAILED.correct
+    assert not replace(FAILED, speaker="").correct
+    assert Certificate.from_json(FAILED.to_json()) == FAILED

@@ -1,0 +1,91 @@
+"""The tables of the docs are those of the rows that are kept beside them."""
+
+import gzip
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from voxcert.evaluation.run.folder import ROWS, write_summary
+from voxcert.rows import replace_rows
+from voxcert.smoothing import Certificate
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = "Text.\n\n<!-- table: certified mine --radii 0 0.01 -->\n\nold\n\n<!-- end -->\n\nMore.\n"
+
+
+@pytest.fixture
+def tables(monkeypatch, tmp_path):
+    specification = importlib.util.spec_from_file_location("tables", DOCS / "tables.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def elsewhere(tables, monkeypatch, tmp_path):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path / "results")
+    return tables
+
+
+def certificate(utterance, rule, radius):
+    values = {"sigma": 0.01, "alpha": 1e-3, "num_select": 10, "num_estimate": 100, "num_forwards": 110, "seconds": 1.0}
+    about = {"utterance": utterance, "speaker": "a", "prediction": "a", "rule": rule, "seed": 0}
+    return Certificate(**about, **values, radius=radius, abstained=None, point_radius=radius)
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "run"
+    rows = [certificate(f"u{i}", rule, 0.004 * i) for i in (1, 2, 3) for rule in ("vote", "mean")]
+    replace_rows(folder / ROWS, rows)
+    write_summary(folder, {"settings": {"checkpoint": "checkpoints/mini"}})
+    return folder
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)
+def test_pages_show_what_their_rows_say(tables, page):
+    text = page.read_text()
+    assert tables.redrawn(text) == text, "run make tables"
+
+
+def test_results_are_small():
+    assert sum(path.stat().st_size for path in (DOCS / "results").rglob("*")) <= 10 * 2**20
+
+
+def test_a_kept_run_is_drawn_into_its_page(elsewhere, run):
+    elsewhere.keep(run, "mine")
+    kept = elsewhere.RESULTS / "mine" / "rows.jsonl.gz"
+    assert gzip.decompress(kept.read_bytes()) == (run / ROWS).read_bytes()
+    new = elsewhere.redrawn(PAGE)
+    assert new.startswith("Text.\n\n<!-- table: certified mine --radii 0 0.01 -->\n\n| rule")
+    assert new.endswith("|\n\n<!-- end -->\n\nMore.\n")
+    (vote,) = [line for line in new.splitlines() if line.startswith("| vote")]
+    assert "1.00 [0.44, 1.00]" in vote
+    assert "0.33 [0.06, 0.79]" in vote
+    assert elsewhere.redrawn(new) == new
+
+
+def test_several_runs_have_a_line_for_each_rule(elsewhere, run):
+    for name in ("one", "two"):
+        elsewhere.keep(run, name)
+    table = elsewhere.certified(["one", "two", "--radii", "0.01", "--rules", "vote"])
+    assert [line.split("|")[3].strip() for line in table.splitlines()[2:]] == ["`vote`", "`vote`"]
+    assert "mini" in table
+
+
+def test_figures_are_drawn(elsewhere, run, tmp_path):
+    elsewhere.keep(run, "mine")
+    elsewhere.draw_figure(["mine"], tmp_path / "figure.png")
+    elsewhere.draw_figure(["mine", "mine"], tmp_path / "both.png")
+    assert (tmp_path / "figure.png").read_bytes()[:4] == (tmp_path / "both.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_what_is_not_there_is_named(elsewhere, run, tmp_path):
+    with pytest.raises(ValueError, match="must hold the rows of a run, got none"):
+        elsewhere.redrawn(PAGE)
+    with pytest.raises(ValueError, match="a table must be one of certified, attacks, defences, inversion, got 'pie x'"):
+        elsewhere.redrawn(PAGE.replace("certified mine --radii 0 0.01", "pie x"))
+    (run / "summary.json").unlink()
+    with pytest.raises(ValueError, match=r"finished run, got one without summary\.json"):
+        elsewhere.keep(run, "mine")
