@@ -38,7 +38,17 @@ def test_the_exit_status_tells_a_script(write_audio, tmp_path, capsys):
     assert len(Manifest(str(tmp_path / "clean.jsonl")).utterances()) == 1
 
 
-@pytest.mark.parametrize("args", [["nowhere"], ["x" * 5000], ["{tmp}", "--write", "{tmp}/x.xml"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nowhere"],
+        ["x" * 5000],
+        ["{tmp}", "--write", "{tmp}/x.xml"],
+        ["{tmp}", "--corpus", "Corpus"],
+        ["{tmp}", "--num_workers", "0"],
+        ["{tmp}", "--crop_seconds", "0"],
+    ],
+)
 def test_mistakes_are_messages(args, write_audio, tmp_path, capsys):
     write_audio("anna/a.wav")
     with pytest.raises(SystemExit) as stopped:

@@ -75,8 +75,10 @@ def corpus_at(path: str, kind: str | None = None) -> Corpus:
         kind: Class of `voxcert.data`, one of `KINDS`; told from what is there when None.
 
     Raises:
-        ValueError: There is no such folder or file.
+        ValueError: There is no such folder or file, or no such class.
     """
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"corpus must be one of {list(KINDS)}, got {kind!r}")
     return (KINDS[kind] if kind else _kind_of(path))(path)
 
 
@@ -89,8 +91,10 @@ def check_corpus(corpus: Corpus, crop_seconds: float = 3.0, num_workers: int = 1
         num_workers: Threads that read audio.
 
     Raises:
-        ValueError: The corpus as a whole cannot be read.
+        ValueError: The corpus as a whole cannot be read, or a number is out of range.
     """
+    if not crop_seconds > 0 or num_workers < 1:
+        raise ValueError(f"crop_seconds and num_workers must be positive, got {crop_seconds} and {num_workers}")
     survey = corpus.survey()
     with ThreadPoolExecutor(max_workers=num_workers) as pool:
         reading = pool.map(lambda one: _hear(one, round(crop_seconds * SAMPLE_RATE)), survey.utterances)

@@ -181,7 +181,7 @@ class SpeakerDataModule(L.LightningDataModule):
         Raises:
             ValueError: The stage has no speakers.
         """
-        return planned(self._evaluation(stage).enroll, self._tested(stage))
+        return planned(self._evaluation(stage).enroll, self.tested(stage))
 
     def val_dataloader(self) -> DataLoader | list:
         """Batches of the items of "val", the bad ones left out; an empty list without validation speakers."""

@@ -81,7 +81,9 @@ def write_plan(plan: Sequence[Planned], path: str | Path) -> None:
         path: File to write; an existing one is replaced.
     """
     text = "".join(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in plan)
-    Path(path).write_text(text, encoding="utf-8")
+    draft = Path(path).with_name(f".{Path(path).name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)  # whole or not at all
 
 
 def read_plan(path: str | Path) -> list[Planned]:
