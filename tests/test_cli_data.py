@@ -55,3 +55,10 @@ def test_mistakes_are_messages(args, write_audio, tmp_path, capsys):
         data(["check", *(arg.replace("{tmp}", str(tmp_path)) for arg in args)])
     assert stopped.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+
+
+def test_an_empty_folder_is_no_data(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        data(["check", str(tmp_path)])
+    assert stopped.value.code == 1
+    assert "utterances 0\n" in capsys.readouterr().out

@@ -202,3 +202,29 @@ def test_real_speech(librispeech):
     path = f"{librispeech}/train-clean-100/83/11691/83-11691-0000.flac"
     assert len(load(path)) == soundfile.info(path).frames
     assert 0.005 < load(path).square().mean().sqrt() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"start": "0"}, "start must be a number of seconds, got '0'"),
+        ({"start": None}, "start must be a number of seconds, got None"),
+        ({"end": [1]}, "end must be a number of seconds"),
+        ({"channel": "left"}, "channel must be a whole number"),
+        ({"channel": 0.5}, "channel must be a whole number"),
+        ({"channel": True}, "channel must be a whole number"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(write_audio, arguments, reason):
+    with pytest.raises(ValueError, match=reason):
+        load(write_audio("a.wav"), **arguments)
+
+
+@pytest.mark.parametrize(
+    "waveform", [np.zeros(10, "float32"), torch.zeros(2, 10), torch.zeros(0), [0.0, 1.0], torch.tensor(1.0)]
+)
+def test_a_crop_is_of_a_waveform(waveform):
+    with pytest.raises(ValueError, match=r"waveform must be a tensor of shape \(time,\) with a sample, got"):
+        crop(waveform, 5)
+    with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
+        crop(torch.zeros(5), 0)

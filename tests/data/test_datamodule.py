@@ -132,6 +132,15 @@ def test_bad_audio_is_an_error(data, folders):
         list(module.test_dataloader())
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_worker_names_a_bad_file_as_it_is(data, folders, num_workers):
+    module = data(folders, num_workers=num_workers)
+    bad = silence(module)
+    with pytest.raises(AudioError) as caught:
+        list(module.test_dataloader())
+    assert str(caught.value) == f"{bad.path}: empty: the file has 0 bytes"
+
+
 def test_bad_audio_is_skipped_with_its_reason(data, folders):
     module = data(folders, on_bad_audio="skip")
     bad = silence(module)
@@ -175,7 +184,9 @@ def test_training_goes_on_without_a_bad_file(data, folders):
         ("batch_size", 0, "must be at least 1"),
         ("crops_per_utterance", 0, "must be at least 1"),
         ("num_workers", -1, "must be at least 0"),
-        ("num_val_speakers", -1, "must be at least 0"),
+        ("num_val_speakers", -1, "must be at least 0 .or auto."),
+        ("num_test_speakers", "many", "must be at least 0 .or auto."),
+        ("num_enroll", "auto", "must be at least 1"),
         ("max_test_utterances", 0, "must be at least 1"),
         ("speed_factors", [1.0, 0.0], r"must be one or more different numbers in \[0.1, 10\]"),
         ("speed_factors", [], "must be one or more different numbers"),

@@ -30,5 +30,5 @@ def data(args: list[str], program: str = "voxcert data") -> None:
         if config.write is not None:
             write_manifest(report.usable, config.write)
             print(f"{len(report.usable)} usable utterances are listed in {config.write}")
-    if report.refused or report.leaks:
+    if report.refused or report.leaks or not report.usable:
         raise SystemExit(1)  # so that a script stops here

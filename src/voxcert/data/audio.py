@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
 from math import gcd
+from numbers import Integral, Real
 from pathlib import Path
 
 import torch
@@ -57,7 +58,9 @@ def load(
         AudioError: The file is missing, corrupt, empty, shorter than asked for or than its header announces, has no
             such channel, contains NaN or infinity, is constant (digitally silent), exceeds `MAX_PEAK`, or its
             channels cancel each other (opposite phase). Whatever else the audio library raises becomes one, too.
+        ValueError: An argument is of another kind.
     """
+    _check_arguments(start, end, min_seconds, channel)
     stretch = "" if start == 0 and end is None else f" ({start:g} s to {'end' if end is None else end})"
     name = f"{shown(path)}{stretch}"
     with _errors(path):
@@ -136,7 +139,17 @@ def crop(waveform: Tensor, num_samples: int, generator: torch.Generator | None =
 
     Returns:
         Waveform of shape (num_samples,).
+
+    Raises:
+        ValueError: The waveform is no tensor of that shape, or the length is below 1.
     """
+    if not isinstance(waveform, Tensor) or waveform.ndim != 1 or not len(waveform):
+        shape = tuple(getattr(waveform, "shape", ()))
+        raise ValueError(
+            f"waveform must be a tensor of shape (time,) with a sample, got {type(waveform).__name__} of shape {shape}"
+        )
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     if len(waveform) < num_samples:
         waveform = waveform.repeat(-(-num_samples // len(waveform)))
     spare = len(waveform) - num_samples
@@ -161,6 +174,14 @@ def is_file(path: str | Path) -> bool:
         return Path(path).is_file()
     except (OSError, ValueError):
         return False
+
+
+def _check_arguments(start: float, end: float | None, min_seconds: float, channel: int | None) -> None:
+    for name, value in {"start": start, "end": end, "min_seconds": min_seconds}.items():
+        if not (isinstance(value, Real) or (value is None and name == "end")):
+            raise ValueError(f"{name} must be a number of seconds, got {value!r}")
+    if channel is not None and (isinstance(channel, bool) or not isinstance(channel, Integral)):
+        raise ValueError(f"channel must be a whole number (0 is the first) or None, got {channel!r}")
 
 
 @lru_cache(maxsize=32)

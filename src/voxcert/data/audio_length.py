@@ -4,6 +4,7 @@ libsndfile takes the shorter of the two without a word; what it found on the way
 """
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import soundfile
@@ -76,7 +77,7 @@ def _ends_early(file: AudioReader, path: Path) -> str | None:
     if file.format == "OGG" and not _ogg_is_whole(path):
         return f"its stream has no last page, {file.frames} frames are there"
     if file.format == "MP3":
-        there = _mpeg_frames(path.read_bytes())
+        there = _mpeg_frames(path, path.stat().st_size, path.stat().st_mtime_ns)
         if there > file.frames + 3 * 1152:  # encoders pad by less than three MPEG frames
             return (
                 f"{file.frames} frames are announced or guessed and {there} are there, as in an MP3 of variable bit "
@@ -113,8 +114,13 @@ _KBITS = {  # layer III (ISO 11172-3 and 13818-3), by whether it is MPEG-1
 }
 
 
-def _mpeg_frames(data: bytes) -> int:
-    """Audio frames (samples per channel) of an MPEG layer III stream, from the headers of its MPEG frames."""
+@lru_cache(maxsize=4096)
+def _mpeg_frames(path: Path, size: int, modified: int) -> int:
+    """Audio frames (samples per channel) of an MPEG layer III file, from the headers of its MPEG frames.
+
+    They are counted once for a file of this size and time: many stretches may be read from a long one.
+    """
+    data = path.read_bytes()
     place, total = data.find(b"\xff"), 0
     if data[:3] == b"ID3":
         place = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))

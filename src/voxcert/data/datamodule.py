@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from voxcert.data.audio import SAMPLE_RATE, AudioError
 from voxcert.data.corpus import Corpus
-from voxcert.data.datasets import NamedCrops, TrainingCrops, readable
+from voxcert.data.datasets import AudioLoader, NamedCrops, TrainingCrops, readable
 from voxcert.data.enrollment import EnrollUnit, balanced_subset, by_speaker, cut
 from voxcert.data.identity import Planned, planned
 from voxcert.data.same_audio import copies, equal_recordings
@@ -246,7 +246,7 @@ class SpeakerDataModule(L.LightningDataModule):
         return NamedCrops(utterances, self._num_samples, report_bad=self.skip_bad)
 
     def _loader(self, dataset: Dataset, **settings) -> DataLoader:
-        return DataLoader(
+        return AudioLoader(
             dataset,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
@@ -263,8 +263,11 @@ class SpeakerDataModule(L.LightningDataModule):
         for name, bound in least.items():
             value = self.protocol.num_enroll if name == "num_enroll" else getattr(self, name)
             may_be_auto = name in ("num_val_speakers", "num_test_speakers")
-            if value is not None and not (may_be_auto and value == "auto") and value < bound:
-                raise ValueError(f"{name} must be at least {bound}, got {value}")
+            if value is None or (may_be_auto and value == "auto"):
+                continue
+            if isinstance(value, str) or value < bound:
+                allowed = f"at least {bound}{' (or auto)' if may_be_auto else ''}"
+                raise ValueError(f"{name} must be {allowed}, got {value}")
         factors = self.speed_factors
         if not factors or len(set(factors)) < len(factors) or not all(0.1 <= factor <= 10 for factor in factors):
             raise ValueError(f"speed_factors must be one or more different numbers in [0.1, 10], got {factors}")

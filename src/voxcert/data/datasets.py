@@ -2,12 +2,12 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from voxcert.data.audio import SAMPLE_RATE, AudioError, check_audible, crop, resample, shown
 from voxcert.data.utterance import Utterance
@@ -78,6 +78,24 @@ class TrainingCrops(Dataset):
                 raise
             warnings.warn(f"left out of training: {error}", stacklevel=2)
             return None
+
+
+class AudioLoader(DataLoader):
+    """A loader whose bad file is named the same whether a worker reads it or not.
+
+    torch puts a worker's traceback into the message of its error; here the message is what it was.
+    """
+
+    def __iter__(self) -> Iterator:
+        """Batches.
+
+        Raises:
+            AudioError: A file is bad.
+        """
+        try:
+            yield from super().__iter__()
+        except AudioError as error:
+            raise AudioError(str(error).rpartition("AudioError: ")[2].strip()) from None
 
 
 class NamedCrops(Dataset):
