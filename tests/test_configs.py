@@ -16,7 +16,7 @@ from voxcert.cli.certify import certify_parser
 from voxcert.cli.defend import defend_parser
 from voxcert.cli.invert import invert_parser
 from voxcert.cli.train import train
-from voxcert.data import SpeakerDataModule
+from voxcert.data import LibriSpeech, SpeakerDataModule, write_manifest
 from voxcert.encoders.checkpoint import build_encoder
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.evaluation.attack.description import check_attack
@@ -71,6 +71,9 @@ def overrides(noise_corpus, tmp_path, monkeypatch):
         root = noise_corpus / "train-clean-100" if "SpeakerFolders" in text else noise_corpus
         if "TimeSplit" in text or "librispeech_chunks" in text:
             return ["--data.corpus.init_args.corpus.init_args.root", str(root)]
+        if "voxcert.data.Manifest" in text:
+            write_manifest(LibriSpeech(str(noise_corpus), ["train-clean-100"]).utterances(), tmp_path / "list.csv")
+            return ["--data.corpus.path", str(tmp_path / "list.csv")]
         return [] if "espeak" in text.lower() else ["--data.corpus.root", str(root)]
 
     return make

@@ -1,5 +1,6 @@
 """Small audio files of noise, for layouts and for everything that is wrong with files."""
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def write_audio(tmp_path: Path) -> Callable[..., Path]:
     def write(name: str, seconds: float = 0.5, rate: int = 16_000, samples: object = None, **settings: str) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        noise = np.random.default_rng(len(name)).normal(0, 0.1, round(seconds * rate)).clip(-1, 1)
+        noise = np.random.default_rng(zlib.crc32(name.encode())).normal(0, 0.1, round(seconds * rate)).clip(-1, 1)
         soundfile.write(path, noise if samples is None else samples, rate, **settings)
         return path
 

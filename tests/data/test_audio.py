@@ -109,6 +109,84 @@ def test_a_silent_stretch_of_a_good_file_is_named(write_audio):
         load(path, 1.0, 2.0)
 
 
+def test_samples_are_on_the_grid_of_exact_sums(write_audio):
+    """For x and noise on the grid, x + noise is exact in float32 (Voracek and Hein, ICLR 2023)."""
+    sources = {
+        "16-bit": write_audio("pcm.wav"),
+        "float": write_audio("float.wav", subtype="FLOAT"),
+        "resampled": write_audio("cd.flac", rate=44_100),
+        "lossy": write_audio("lossy.ogg"),
+    }
+    noise = (torch.randn(8000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2**20).round() / 2**20
+    for name, path in sources.items():
+        waveform = load(path)
+        assert torch.equal(waveform * 2**20, (waveform * 2**20).round()), name
+        total = waveform + noise[: len(waveform)].float()
+        assert torch.equal(total.double(), waveform.double() + noise[: len(waveform)]), name
+    exact, _ = soundfile.read(sources["16-bit"], dtype="float32")
+    assert torch.equal(load(sources["16-bit"]), torch.from_numpy(exact))
+    exact, _ = soundfile.read(sources["float"], dtype="float64")
+    assert (load(sources["float"]).double() - torch.from_numpy(exact)).abs().max() <= 2**-21
+
+
+def test_one_channel_of_a_telephone_call(write_audio):
+    left, right = sine(1.0, 16_000), sine(1.0, 16_000, 1000.0)
+    path = write_audio("call.wav", samples=np.stack([left, right], axis=1))
+    for channel, own in enumerate((left, right)):
+        assert (load(path, channel=channel) - torch.from_numpy(own)).abs().max() < 1e-4
+        assert len(load(path, 0.2, 0.5, channel=channel)) == 4800
+    with pytest.raises(AudioError, match=r"call.wav: channel must be in \[0, 1\], got 2"):
+        load(path, channel=2)
+    with pytest.raises(AudioError, match=r"a.wav: channel must be in \[0, 0\], got 1"):
+        load(write_audio("a.wav"), channel=1)
+
+
+@pytest.mark.parametrize("right", [-1.0, -0.9, -1.1])
+def test_opposite_phase_is_named_for_what_it_is(write_audio, right):
+    left = sine(1.0, 16_000)
+    path = write_audio("phase.wav", samples=np.stack([left, right * left], axis=1))
+    with pytest.raises(AudioError, match="phase.wav: its 2 channels are in opposite phase .* choose one of them"):
+        load(path)
+    assert load(path, channel=0).abs().max() == pytest.approx(0.5, abs=1e-3)
+
+
+def test_ordinary_stereo_is_no_opposite_phase(write_audio):
+    left, right = np.random.default_rng(0).normal(0, 0.1, (2, 16_000))
+    for samples in ([left, right], [left, 0 * left], [left, -0.5 * left], [left, right - 0.6 * left]):
+        assert load(write_audio("a.wav", samples=np.stack(samples, axis=1), subtype="FLOAT")).abs().max() > 0
+
+
+def test_names_that_no_file_can_have(tmp_path):
+    for name in ("x" * 5000, "d/" * 2500 + "a.wav", "a\0b.wav"):
+        with pytest.raises(AudioError, match="missing: no such file") as caught:
+            load(tmp_path / name)
+        assert len(str(caught.value)) < 300
+        with pytest.raises(AudioError, match="missing: no such file"):
+            duration(tmp_path / name)
+
+
+@pytest.mark.parametrize("rate", [16_001, 44_101, 1_000, 2_000_000_011])
+def test_rates_of_a_damaged_header_are_refused(write_audio, rate):
+    path = write_audio("a.wav")
+    header = bytearray(path.read_bytes())
+    header[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(header)
+    with pytest.raises(AudioError, match=f"a.wav: (the sampling rate must be .* got {rate}|not readable)"):
+        load(path)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), MemoryError(), OverflowError("far"), TypeError("odd")])
+def test_whatever_the_library_raises_is_an_audio_error(write_audio, monkeypatch, error):
+    path = write_audio("a.wav")
+
+    def read(*_, **__):
+        raise error
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", read)
+    with pytest.raises(AudioError, match="a.wav: not readable as audio, or corrupt"):
+        load(path)
+
+
 def test_crop():
     waveform = torch.arange(10.0)
     assert crop(waveform, 4).tolist() == [3, 4, 5, 6]
@@ -124,3 +202,29 @@ def test_real_speech(librispeech):
     path = f"{librispeech}/train-clean-100/83/11691/83-11691-0000.flac"
     assert len(load(path)) == soundfile.info(path).frames
     assert 0.005 < load(path).square().mean().sqrt() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"start": "0"}, "start must be a number of seconds, got '0'"),
+        ({"start": None}, "start must be a number of seconds, got None"),
+        ({"end": [1]}, "end must be a number of seconds"),
+        ({"channel": "left"}, "channel must be a whole number"),
+        ({"channel": 0.5}, "channel must be a whole number"),
+        ({"channel": True}, "channel must be a whole number"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(write_audio, arguments, reason):
+    with pytest.raises(ValueError, match=reason):
+        load(write_audio("a.wav"), **arguments)
+
+
+@pytest.mark.parametrize(
+    "waveform", [np.zeros(10, "float32"), torch.zeros(2, 10), torch.zeros(0), [0.0, 1.0], torch.tensor(1.0)]
+)
+def test_a_crop_is_of_a_waveform(waveform):
+    with pytest.raises(ValueError, match=r"waveform must be a tensor of shape \(time,\) with a sample, got"):
+        crop(waveform, 5)
+    with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
+        crop(torch.zeros(5), 0)

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -30,7 +32,7 @@ def test_librispeech_says_what_is_wrong(write_audio, tmp_path):
     (tmp_path / "dev-other").mkdir()
     with pytest.raises(ValueError, match=r"parts must be among \['dev-clean', 'dev-other'\].*got 'dev-clear'"):
         LibriSpeech(str(tmp_path), ["dev-clear"]).utterances()
-    with pytest.raises(ValueError, match=r"parts must hold FLAC files, got 'dev-other'"):
+    with pytest.raises(ValueError, match=r"parts must hold audio files, got 'dev-other'"):
         LibriSpeech(str(tmp_path), ["dev-clean", "dev-other"]).utterances()
     with pytest.raises(ValueError, match=r"parts must name at least one part.*got \[\]"):
         LibriSpeech(str(tmp_path), [])
@@ -116,3 +118,84 @@ def test_links_to_speakers_are_followed(write_audio, tmp_path):
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "anna").symlink_to(path.parent)
     assert [one.id for one in SpeakerFolders(str(tmp_path / "corpus")).utterances()] == ["anna/a"]
+
+
+def test_librispeech_converted_to_wav(write_audio, tmp_path):
+    write_audio("dev-clean/84/121/84-121-0000.wav")
+    write_audio("dev-clean/84/121/84-121-0001.opus", format="OGG", subtype="OPUS")
+    (tmp_path / "dev-clean/84/121/84-121.trans.txt").write_text("84-121-0000 GO\n84-121-0001\n\n", encoding="utf-8")
+    found = LibriSpeech(str(tmp_path), ["dev-clean"]).utterances()
+    assert [(one.id, one.speaker, one.text) for one in found] == [
+        ("84-121-0000", "84", "GO"),
+        ("84-121-0001", "84", ""),
+    ]
+
+
+def test_a_stray_recording_is_no_speaker(write_audio, tmp_path):
+    write_audio("dev-clean/84/121/84-121-0000.wav")
+    write_audio("dev-clean/84/121/noise.wav")
+    with pytest.warns(UserWarning, match="1 passed over .*noise.wav: a recording of LibriSpeech is called SPEAKER-"):
+        assert len(LibriSpeech(str(tmp_path)).utterances()) == 1
+    write_audio("vox/id10001/1zcIwhmdeo4/00001.wav")
+    write_audio("vox/id10001/readme.wav")
+    with pytest.warns(UserWarning, match="1 passed over .*readme.wav: a recording of VoxCeleb lies in SPEAKER/VIDEO"):
+        assert len(VoxCeleb(str(tmp_path / "vox")).utterances()) == 1
+
+
+@pytest.mark.parametrize("kind", [LibriSpeech, TIMIT])
+def test_a_transcript_in_another_encoding_is_named(write_audio, tmp_path, kind):
+    write_audio("TEST/DR1/FCJF0/SA1.WAV" if kind is TIMIT else "dev/84/121/84-121-0000.flac")
+    text = tmp_path / ("TEST/DR1/FCJF0/SA1.TXT" if kind is TIMIT else "dev/84/121/84-121.trans.txt")
+    text.write_bytes("84-121-0000 JOS\xc9\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=f"{text.name}:1: a text file must be UTF-8, got the byte 0xc9"):
+        kind(str(tmp_path)).utterances()
+
+
+@pytest.mark.parametrize("text", ["", "0 46797", "0 46797 \n", "\n"])
+def test_a_transcript_without_words(write_audio, tmp_path, text):
+    write_audio("TEST/DR1/FCJF0/SA1.WAV").with_suffix(".TXT").write_text(text)
+    assert TIMIT(str(tmp_path)).utterances()[0].text == ""
+
+
+def test_the_part_of_voxceleb_lies_in_its_archive(write_audio, tmp_path):
+    for place in ("test/data/vox2/dev/aac", "test/data/vox2/test/aac", "test/data/vox1/wav"):
+        write_audio(f"{place}/id0{len(place):04d}/01dfn2spqyE/00001.wav")
+    found = VoxCeleb(str(tmp_path / "test" / "data")).utterances()
+    assert {one.path.relative_to(tmp_path).parts[2:4]: one.part for one in found} == {
+        ("vox2", "dev"): "dev",
+        ("vox2", "test"): "test",
+        ("vox1", "wav"): "dev",
+    }
+    inside = VoxCeleb(str(tmp_path / "test" / "data" / "vox1")).utterances()
+    assert [one.part for one in inside] == ["dev"]
+
+
+def test_voxceleb_with_celebrities_names(write_audio, tmp_path):
+    write_audio("wav/A.J._Buckley/1zcIwhmdeo4/0000001.wav")
+    write_audio("wav/Eartha_Kitt/x6uYqmx31kE/0000002.wav")
+    found = VoxCeleb(str(tmp_path)).utterances()
+    assert [(one.id, one.speaker, one.part) for one in found] == [
+        ("A.J._Buckley/1zcIwhmdeo4/0000001", "A.J._Buckley", "dev"),
+        ("Eartha_Kitt/x6uYqmx31kE/0000002", "Eartha_Kitt", "test"),
+    ]
+
+
+def test_speakers_are_named_as_people_read_them(write_audio, tmp_path):
+    for folder in ("Zo\u00eb", "Zoe\u0308", "Zo\u00eb "):
+        write_audio(f"{folder}/{len(folder)}{ord(folder[2]):x}.wav")
+    assert {one.speaker for one in SpeakerFolders(str(tmp_path)).utterances()} == {"Zo\u00eb"}
+
+
+def test_file_names_in_an_old_encoding_are_refused(write_audio, tmp_path):
+    path = write_audio("anna/a.wav")
+    os.rename(path, os.fsencode(tmp_path) + b"/anna/jos\xe9.wav")
+    with pytest.raises(ValueError, match=r"jos.udce9.wav: a name must be UTF-8 text, got 'anna/jos.udce9'") as caught:
+        SpeakerFolders(str(tmp_path)).utterances()
+    str(caught.value).encode("utf-8")
+
+
+def test_one_side_of_every_call(write_audio, tmp_path):
+    samples = np.random.default_rng(0).normal(0, 0.1, (8000, 2))
+    write_audio("anna/a.wav", samples=samples, subtype="FLOAT")
+    (one,) = SpeakerFolders(str(tmp_path), channel=1).utterances()
+    assert np.abs(one.load().numpy() - samples[:, 1]).max() < 1e-6

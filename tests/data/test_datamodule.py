@@ -1,5 +1,6 @@
 import lightning as L
 import pytest
+import soundfile
 import torch
 
 from voxcert.data import AudioError, LibriSpeech, SpeakerDataModule, SpeakerFolders
@@ -131,6 +132,15 @@ def test_bad_audio_is_an_error(data, folders):
         list(module.test_dataloader())
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_worker_names_a_bad_file_as_it_is(data, folders, num_workers):
+    module = data(folders, num_workers=num_workers)
+    bad = silence(module)
+    with pytest.raises(AudioError) as caught:
+        list(module.test_dataloader())
+    assert str(caught.value) == f"{bad.path}: empty: the file has 0 bytes"
+
+
 def test_bad_audio_is_skipped_with_its_reason(data, folders):
     module = data(folders, on_bad_audio="skip")
     bad = silence(module)
@@ -174,7 +184,9 @@ def test_training_goes_on_without_a_bad_file(data, folders):
         ("batch_size", 0, "must be at least 1"),
         ("crops_per_utterance", 0, "must be at least 1"),
         ("num_workers", -1, "must be at least 0"),
-        ("num_val_speakers", -1, "must be at least 0"),
+        ("num_val_speakers", -1, "must be at least 0 .or auto."),
+        ("num_test_speakers", "many", "must be at least 0 .or auto."),
+        ("num_enroll", "auto", "must be at least 1"),
         ("max_test_utterances", 0, "must be at least 1"),
         ("speed_factors", [1.0, 0.0], r"must be one or more different numbers in \[0.1, 10\]"),
         ("speed_factors", [], "must be one or more different numbers"),
@@ -197,3 +209,101 @@ def test_real_speech_under_one_setting(librispeech):
     for stage, num_speakers in (("val", 201), ("test", 211)):
         names = {one.speaker for one in module.enrollment_dataloader(stage).dataset.utterances}
         assert len(names) == num_speakers
+
+
+def hollow_out(path, first, last):
+    samples, rate = soundfile.read(path)
+    samples[first:last] = 0
+    soundfile.write(path, samples, rate)
+
+
+def test_a_silent_test_crop_is_an_error_or_a_reason(data, folders):
+    settings = {"crop_seconds": 0.4, "seed": 1}
+    one = data(folders, **settings).split.test.test[0]
+    hollow_out(one.path, 4000, 12_000)
+    reason = f"{one.path}: the crop of 0.4 s that begins at 0.300 s: digitally silent"
+    with pytest.raises(AudioError, match=reason):
+        list(data(folders, **settings).test_dataloader())
+    items = data(folders, on_bad_audio="skip", **settings).items("test")
+    (error,) = [items[index]["error"] for index in range(len(items)) if "error" in items[index]]
+    assert error.startswith(reason)
+
+
+def test_a_silent_enrolment_segment_is_an_error_or_a_reason(data, folders):
+    settings = {"crop_seconds": 0.4, "seed": 1}
+    one = data(folders, **settings).split.test.enroll[0]
+    hollow_out(one.path, 0, 6400)
+    with pytest.raises(AudioError, match=f"{one.path}.*digitally silent"):
+        list(data(folders, **settings).enrollment_dataloader("test"))
+    module = data(folders, on_bad_audio="skip", **settings)
+    with pytest.warns(UserWarning, match=f"1 utterances left out of enrolment .*\n{one.path}.*digitally silent"):
+        assert len(module.enrollment_dataloader("test").dataset) == 23
+
+
+@pytest.mark.parametrize(
+    ("role", "kind"),
+    [("enroll", "bytes"), ("train", "bytes"), ("test", "bytes"), ("enroll", "container"), ("test", "container")],
+)
+def test_copies_of_what_is_tested_are_refused(data, folders, role, kind):
+    split = data(folders).split
+    tested = split.test.test[0]
+    others = {"enroll": split.test.enroll, "train": split.train, "test": split.test.test[1:]}[role]
+    other = next(one for one in others if role == "train" or one.speaker == tested.speaker)
+    if kind == "bytes":
+        other.path.write_bytes(tested.path.read_bytes())
+    else:
+        samples, rate = soundfile.read(tested.path, dtype="int16")
+        other.path.unlink()
+        soundfile.write(other.path.with_suffix(".flac"), samples, rate)
+    with pytest.raises(ValueError, match=r"are the same audio \(\d+ such pairs\): what is tested must not be enrolled"):
+        data(folders).items("test")
+
+
+def test_one_recording_of_two_speakers_is_refused(data, folders):
+    train = data(folders).split.train
+    other = next(one for one in train if one.speaker != train[0].speaker)
+    other.path.write_bytes(train[0].path.read_bytes())
+    with pytest.raises(ValueError, match="are the same audio .* has one speaker"):
+        data(folders).train_dataloader()
+
+
+@pytest.mark.parametrize("num_speakers", [3, 4, 12])
+def test_held_out_speakers_are_worked_out_and_printed(write_audio, tmp_path, caplog, num_speakers):
+    for speaker in range(num_speakers):
+        for number in range(3):
+            write_audio(f"{speaker:02d}/{number}.wav", seconds=1.0)
+    caplog.set_level("INFO", logger="lightning.pytorch.utilities.rank_zero")
+    module = SpeakerDataModule(
+        SpeakerFolders(str(tmp_path)), num_val_speakers="auto", num_test_speakers="auto", num_enroll=3
+    )
+    expected = {3: (2, 1, 1), 4: (2, 1, 1), 12: (8, 2, 2)}[num_speakers]
+    parts = module.split.train, module.split.val.test, module.split.test.test
+    names = [{one.speaker for one in part} for part in parts]
+    assert tuple(map(len, names)) == expected
+    assert not names[0] & (names[1] | names[2])
+    assert (names[1] == names[2]) == (num_speakers == 3)
+    assert len(module.items("val")) > 0
+    assert len(module.items("test")) > 0
+    assert len({one.speaker for one in module.split.test.enroll}) == num_speakers
+    (printed,) = [record.getMessage() for record in caplog.records]
+    assert f"speakers: {expected[0]} train" in printed
+    assert ("both validates and tests" in printed) == (num_speakers == 3)
+
+
+def test_two_speakers_are_too_few_and_the_command_is_given(write_audio, tmp_path):
+    for name in ("anna/a.wav", "anna/b.wav", "ben/a.wav", "ben/b.wav"):
+        write_audio(name)
+    corpus = SpeakerFolders(str(tmp_path))
+    with pytest.raises(ValueError, match=r"needs 3 speakers .* --data.num_val_speakers 0 --data.num_test_speakers 2"):
+        SpeakerDataModule(corpus, num_val_speakers="auto", num_test_speakers="auto").items("test")
+    with pytest.raises(
+        ValueError, match=r"num_test_speakers must be in \[0, 2\], got 5.* type --data.num_test_speakers 2"
+    ):
+        SpeakerDataModule(corpus, num_test_speakers=5).items("test")
+
+
+def test_auto_beside_test_parts_and_numbers(librispeech):
+    parts = {"train_parts": ["train-clean-100"], "test_parts": ["test-other"]}
+    module = SpeakerDataModule(LibriSpeech(librispeech), **parts, num_val_speakers="auto", num_test_speakers="auto")
+    assert len({one.speaker for one in module.split.val.test}) == 5
+    assert {one.part for one in module.split.test.test} == {"test-other"}

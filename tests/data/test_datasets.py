@@ -103,5 +103,42 @@ def test_a_bad_named_file_is_an_error_or_a_reason(with_bad):
 def test_readable_lists_the_others_once(with_bad, tmp_path):
     (tmp_path / "a.wav").unlink()
     with pytest.warns(UserWarning, match=r"2 utterances left out of the test:\n.*a.wav: missing.*\n.*bb.wav") as caught:
-        assert [one.id for one in readable(with_bad, "the test")] == ["ccc"]
+        assert [one.id for one in readable(with_bad, 4000, "the test")] == ["ccc"]
     assert len(caught) == 1
+
+
+@pytest.fixture
+def hollow(write_audio):
+    """Ten seconds of noise with four seconds of digital silence in the middle."""
+    samples = np.random.default_rng(0).normal(0, 0.1, 160_000)
+    samples[48_000:112_000] = 0
+    return Utterance("hollow", write_audio("hollow.wav", samples=samples), "anna")
+
+
+def test_the_very_crop_is_checked(hollow):
+    reason = "hollow.wav: the crop of 3 s that begins at 3.500 s: digitally silent"
+    assert len(hollow.load()) == 160_000
+    with pytest.raises(AudioError, match=reason):
+        NamedCrops([hollow], 48_000)[0]
+    assert reason in NamedCrops([hollow], 48_000, report_bad=True)[0]["error"]
+    with pytest.warns(UserWarning, match=reason):
+        assert readable([hollow], 48_000, "the test") == []
+    assert NamedCrops([hollow], 80_000)[0]["waveform"].shape == (80_000,)
+
+
+def test_a_constant_crop_is_no_speech(write_audio):
+    samples = np.random.default_rng(0).normal(0, 0.1, 160_000)
+    samples[48_000:112_000] = 0.25  # a microphone that was switched off
+    one = Utterance("dc", write_audio("dc.wav", samples=samples), "anna")
+    with pytest.raises(AudioError, match="digitally silent: every sample is 0.25"):
+        NamedCrops([one], 48_000)[0]
+
+
+def test_a_training_crop_is_never_silent(write_audio):
+    samples = np.zeros(160_000)
+    samples[70_000:70_050] = 0.1
+    both = [Utterance(name, write_audio("click.wav", samples=samples), name) for name in ("x", "y")]
+    torch.manual_seed(0)
+    dataset = TrainingCrops(both, 8000)
+    assert all(dataset[index % 2]["waveform"].abs().max() > 0 for index in range(50))
+    assert dataset[0]["waveform"].shape == (8000,)

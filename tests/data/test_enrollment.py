@@ -5,13 +5,10 @@ import pytest
 
 from voxcert.data import (
     LibriSpeech,
-    Trial,
     Utterance,
     cut,
     enrollment_only,
-    read_trials,
     split_enrollment,
-    verification_trials,
 )
 from voxcert.data.enrollment import balanced_subset
 
@@ -109,28 +106,6 @@ def test_balanced_subset():
     assert balanced_subset(everyone, 8) != balanced_subset(everyone, 8, seed=1)
     assert set(balanced_subset(everyone, 7)) < set(balanced_subset(everyone, 8))
     assert len(balanced_subset(everyone, 100)) == 20
-
-
-def test_verification_trials():
-    utterances = recordings("anna", 2) + recordings("stranger", 1)
-    trials = verification_trials(["anna", "ben", "zoë"], utterances)
-    assert trials[:3] == [Trial("anna", "anna/0", True), Trial("ben", "anna/0", False), Trial("zoë", "anna/0", False)]
-    assert Counter(trial.target for trial in trials) == {True: 2, False: 7}
-    balanced = verification_trials(["anna", "ben", "zoë"], utterances[:2], num_nontarget=1)
-    assert Counter(trial.target for trial in balanced) == {True: 2, False: 2}
-    assert set(balanced) < set(trials)
-
-
-def test_read_trials(tmp_path):
-    path = tmp_path / "veri_test.txt"
-    path.write_text("1 id10270/x/00001.wav id10270/y/00008.wav\n0 id10270/x/00001.wav id10300/z/00006.wav\n")
-    assert read_trials(path) == [
-        Trial("id10270/x/00001", "id10270/y/00008", True),
-        Trial("id10270/x/00001", "id10300/z/00006", False),
-    ]
-    path.write_text("1 a.wav b.wav\n2 a.wav c.wav\n")
-    with pytest.raises(ValueError, match=r"veri_test.txt:2: a line must read '0\|1 ENROLMENT TEST', got '2 a"):
-        read_trials(path)
 
 
 def test_one_setting_suits_both_parts_of_librispeech(librispeech):

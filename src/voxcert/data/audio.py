@@ -3,73 +3,93 @@
 Everything that can be wrong with a file is found here, once, and reported as an `AudioError` that names the file.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
+from math import gcd
+from numbers import Integral, Real
 from pathlib import Path
 
-import soundfile
 import torch
 from torch import Tensor
 from torchaudio.transforms import Resample
 
+from voxcert.data.audio_length import BLOCK_FRAMES, END_SLACK_SECONDS, AudioError, AudioReader, count_frames
+
 SAMPLE_RATE = 16_000
 MAX_PEAK = 2.0  # lossy decoders and float mixes overshoot 1.0 a little; more is a file on another scale
-END_SLACK_SECONDS = 0.05  # an end time that was rounded in a manifest may lie just behind the last sample
+STEPS = 1 << 20  # a waveform's samples are multiples of 1 / STEPS
+CANCELLED = 0.01  # share of the channels' power that is left of it in their average: 20 dB are lost
+LEAST_RATE = 4_000
+MAX_KERNEL = 20_000_000  # numbers in a resampling kernel: a rate such as 16,001 Hz would take a gigabyte
+SHOWN = 200  # characters of a path in a message
 
 
-class AudioError(ValueError):
-    """An audio file that cannot be used; the message names the file, what is allowed and what was found."""
-
-
-def load(path: str | Path, start: float = 0.0, end: float | None = None, min_seconds: float = 0.1) -> Tensor:
+def load(
+    path: str | Path,
+    start: float = 0.0,
+    end: float | None = None,
+    min_seconds: float = 0.1,
+    channel: int | None = None,
+) -> Tensor:
     """Read an audio file, or a stretch of it, as a 16 kHz mono waveform in [-1, 1].
 
     Channels are averaged and other sampling rates are resampled. Samples of float files that overshoot [-1, 1] by
     up to a factor of `MAX_PEAK` are clamped, as a player would; more than that is an error, because such a file is
     on another scale (16-bit numbers stored as floats, usually) and amplitudes are what certificates speak of.
 
+    Last, samples are rounded to multiples of 2^-20, because a certificate is about the numbers that the network
+    receives, and on that grid the sum of a waveform and of noise from the grid is exact in float32 (the repair of
+    Voracek and Hein, ICLR 2023, needs this). Audio of 16 or 20 bits is on it already.
+
     Args:
         path: Any format that libsndfile reads (WAV, FLAC, OGG, MP3, NIST SPHERE, ...).
         start: First second to read.
         end: Second to stop at; the end of the file when None.
         min_seconds: Least acceptable length of what was read.
+        channel: Which channel to read, 0 being the first, such as one side of a telephone call; their average
+            when None.
 
     Returns:
         Waveform of shape (time,), float32.
 
     Raises:
-        AudioError: The file is missing, corrupt, empty, shorter than asked for, contains NaN or infinity, is
-            constant (digitally silent), or exceeds `MAX_PEAK`.
+        AudioError: The file is missing, corrupt, empty, shorter than asked for or than its header announces, has no
+            such channel, contains NaN or infinity, is constant (digitally silent), exceeds `MAX_PEAK`, or its
+            channels cancel each other (opposite phase). Whatever else the audio library raises becomes one, too.
+        ValueError: An argument is of another kind.
     """
-    name = str(path) if start == 0 and end is None else f"{path} ({start:g} s to {'end' if end is None else end})"
-    try:
-        with soundfile.SoundFile(path) as file:
-            first, count = _frames(file, name, start, end, min_seconds)
-            file.seek(first)
-            samples = torch.from_numpy(file.read(count, dtype="float32", always_2d=True))
+    _check_arguments(start, end, min_seconds, channel)
+    stretch = "" if start == 0 and end is None else f" ({start:g} s to {'end' if end is None else end})"
+    name = f"{shown(path)}{stretch}"
+    with _errors(path):
+        with AudioReader(path) as file:
+            _check_rate(file.samplerate, name)
+            first, count = _frames(file, path, name, start, end, min_seconds)
+            samples = _read(file, first, count)
             rate = file.samplerate
-    except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(path, error) from error
-    if len(samples) < count:
-        raise AudioError(f"{name}: corrupt: {count} frames announced, {len(samples)} could be decoded")
-    waveform = samples.mean(dim=1)
-    _check_values(waveform, name)
-    return resample(waveform, Fraction(SAMPLE_RATE, rate)).clamp(-1.0, 1.0)
+        if len(samples) < count:
+            raise AudioError(f"{name}: corrupt: {count} frames announced, {len(samples)} could be decoded")
+        waveform = _mono(samples, channel, name)
+        _check_values(waveform, name)
+        waveform = on_grid(resample(waveform, Fraction(SAMPLE_RATE, rate)).clamp(-1.0, 1.0))
+        check_audible(waveform, name)
+    return waveform
 
 
 def duration(path: str | Path) -> float:
-    """Length of an audio file in seconds, from its header.
+    """Length of an audio file in seconds, from its header; a stream that does not know its length is decoded.
 
     Args:
         path: Audio file.
 
     Raises:
-        AudioError: The file is missing or not readable as audio.
+        AudioError: The file is missing, not readable as audio, or ends before what its header announces.
     """
-    try:
-        return soundfile.info(path).duration
-    except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(path, error) from error
+    with _errors(path), AudioReader(path) as file:
+        _check_rate(file.samplerate, shown(path))
+        return count_frames(file, path, shown(path)) / file.samplerate
 
 
 def resample(waveform: Tensor, ratio: Fraction) -> Tensor:
@@ -85,6 +105,30 @@ def resample(waveform: Tensor, ratio: Fraction) -> Tensor:
     return waveform if ratio == 1 else _resampler(ratio)(waveform)
 
 
+def on_grid(waveform: Tensor) -> Tensor:
+    """Round samples to multiples of 1 / `STEPS`; float32 holds every such number in [-1, 1] exactly.
+
+    Args:
+        waveform: Any shape.
+    """
+    return (waveform * STEPS).round() / STEPS
+
+
+def check_audible(waveform: Tensor, name: str) -> None:
+    """Check that there is something to hear.
+
+    Args:
+        waveform: Shape (time,).
+        name: Of the file and the stretch, for the message.
+
+    Raises:
+        AudioError: Every sample is the same.
+    """
+    low, high = waveform.aminmax()
+    if low == high:
+        raise AudioError(f"{name}: digitally silent: every sample is {low.item():g}")
+
+
 def crop(waveform: Tensor, num_samples: int, generator: torch.Generator | None = None) -> Tensor:
     """Cut a waveform to a fixed length, repeating it first where it is too short.
 
@@ -95,7 +139,17 @@ def crop(waveform: Tensor, num_samples: int, generator: torch.Generator | None =
 
     Returns:
         Waveform of shape (num_samples,).
+
+    Raises:
+        ValueError: The waveform is no tensor of that shape, or the length is below 1.
     """
+    if not isinstance(waveform, Tensor) or waveform.ndim != 1 or not len(waveform):
+        shape = tuple(getattr(waveform, "shape", ()))
+        raise ValueError(
+            f"waveform must be a tensor of shape (time,) with a sample, got {type(waveform).__name__} of shape {shape}"
+        )
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     if len(waveform) < num_samples:
         waveform = waveform.repeat(-(-num_samples // len(waveform)))
     spare = len(waveform) - num_samples
@@ -103,37 +157,105 @@ def crop(waveform: Tensor, num_samples: int, generator: torch.Generator | None =
     return waveform[first : first + num_samples]
 
 
+def shown(path: str | Path) -> str:
+    """A path as messages show it: the middle of a very long one is left out."""
+    text = printable(str(path))
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"
+
+
+def printable(text: str) -> str:
+    """A text with its stray bytes (of a file name in an old encoding) written out, so that it can be shown and kept."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; a name that no file can have (too long, a zero byte) is none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _check_arguments(start: float, end: float | None, min_seconds: float, channel: int | None) -> None:
+    for name, value in {"start": start, "end": end, "min_seconds": min_seconds}.items():
+        if not (isinstance(value, Real) or (value is None and name == "end")):
+            raise ValueError(f"{name} must be a number of seconds, got {value!r}")
+    if channel is not None and (isinstance(channel, bool) or not isinstance(channel, Integral)):
+        raise ValueError(f"channel must be a whole number (0 is the first) or None, got {channel!r}")
+
+
 @lru_cache(maxsize=32)
 def _resampler(ratio: Fraction) -> Resample:
     return Resample(ratio.denominator, ratio.numerator)
 
 
+@contextmanager
+def _errors(path: str | Path) -> Iterator[None]:
+    """Turns whatever goes wrong with a file into an AudioError: which errors a library raises is its own affair."""
+    try:
+        yield
+    except AudioError:
+        raise
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _read(file: AudioReader, first: int, count: int) -> Tensor:
+    """Up to `count` frames from the first one on, shape (frames, channels); in blocks, as a count may be a lie."""
+    if first:
+        file.seek(first)
+    blocks = [torch.empty(0, file.channels)]
+    while count > 0:
+        block = file.read(min(count, BLOCK_FRAMES), dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        blocks.append(torch.from_numpy(block))
+        count -= len(block)
+    return torch.cat(blocks)
+
+
 def _frames(
-    file: soundfile.SoundFile, name: str, start: float, end: float | None, min_seconds: float
+    file: AudioReader, path: str | Path, name: str, start: float, end: float | None, min_seconds: float
 ) -> tuple[int, int]:
     """First frame and number of frames of a stretch, checked against what the file has."""
-    seconds = file.frames / file.samplerate
-    if file.frames == 0:
+    frames = count_frames(file, path, name)
+    seconds = frames / file.samplerate
+    if frames == 0:
         raise AudioError(f"{name}: empty: it has a header and no samples")
     if not 0 <= start < seconds:
         raise AudioError(f"{name}: start must be in [0, {seconds:.3f}) seconds, got {start}")
     if end is not None and not start < end <= seconds + END_SLACK_SECONDS:
         raise AudioError(f"{name}: end must be in ({start}, {seconds:.3f}] seconds, got {end}")
     first = round(start * file.samplerate)
-    last = file.frames if end is None else min(file.frames, round(end * file.samplerate))
+    last = frames if end is None else min(frames, round(end * file.samplerate))
     if last - first < min_seconds * file.samplerate:
         length = (last - first) / file.samplerate
         raise AudioError(f"{name}: too short: at least {min_seconds} seconds are needed, got {length:.3f}")
     return first, last - first
 
 
+def _mono(samples: Tensor, channel: int | None, name: str) -> Tensor:
+    """One channel, or the average of all, of samples (time, channels)."""
+    count = samples.shape[1]
+    if channel is not None:
+        if not 0 <= channel < count:
+            raise AudioError(f"{name}: channel must be in [0, {count - 1}], got {channel}")
+        return samples[:, channel]
+    average = samples.mean(dim=1)
+    power = samples.double().square().mean()
+    if count > 1 and average.double().square().mean() < CANCELLED * power:
+        raise AudioError(
+            f"{name}: its {count} channels are in opposite phase and cancel each other in their average; choose one "
+            "of them (channel 0 is the first)"
+        )
+    return average
+
+
 def _check_values(waveform: Tensor, name: str) -> None:
     if not waveform.isfinite().all():
         raise AudioError(f"{name}: samples must be finite, got NaN or infinity")
-    low, high = waveform.aminmax()
-    if low == high:
-        raise AudioError(f"{name}: digitally silent: every sample is {low.item():g}")
-    peak = max(-low.item(), high.item())
+    check_audible(waveform, name)
+    peak = waveform.abs().max().item()
     if peak > MAX_PEAK:
         raise AudioError(
             f"{name}: samples must be in [-1, 1] (up to {MAX_PEAK:g} is clamped), got a peak of {peak:g}; "
@@ -141,9 +263,18 @@ def _check_values(waveform: Tensor, name: str) -> None:
         )
 
 
+def _check_rate(rate: int, name: str) -> None:
+    common = gcd(rate, SAMPLE_RATE)
+    if rate < LEAST_RATE or (rate // common) * (SAMPLE_RATE // common) > MAX_KERNEL:
+        raise AudioError(
+            f"{name}: the sampling rate must be at least {LEAST_RATE} Hz and a common one (8000, 11025, 44100, ...), "
+            f"got {rate}; if that is its true rate, resample it first: ffmpeg -i X -ar {SAMPLE_RATE} Y.wav"
+        )
+
+
 def _unreadable(path: str | Path, error: Exception) -> AudioError:
-    if not Path(path).is_file():
-        return AudioError(f"{path}: missing: no such file")
+    if not is_file(path):
+        return AudioError(f"{shown(path)}: missing: no such file")
     if Path(path).stat().st_size == 0:
-        return AudioError(f"{path}: empty: the file has 0 bytes")
-    return AudioError(f"{path}: not readable as audio, or corrupt ({error})")
+        return AudioError(f"{shown(path)}: empty: the file has 0 bytes")
+    return AudioError(f"{shown(path)}: not readable as audio, or corrupt ({shown(str(error) or type(error).__name__)})")

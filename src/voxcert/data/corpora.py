@@ -1,14 +1,26 @@
 """Speech corpora that are folders of audio files: LibriSpeech, VoxCeleb, TIMIT, and one folder per speaker."""
 
-import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from voxcert.data.corpus import Corpus, Utterance
+from voxcert.data.corpus import Corpus, Refused
+from voxcert.data.files import (
+    CONVERT,
+    PassedOver,
+    existing_folder,
+    files,
+    is_folder,
+    read_text,
+    recordings,
+    without_ending,
+)
+from voxcert.data.files import READABLE as READABLE  # the purification job finds it here
+from voxcert.data.utterance import Utterance
 
-READABLE = (".wav", ".flac", ".ogg", ".mp3")
+_VOXCELEB = re.compile(r"/((id\d{5}(?=/[^/]+/[^/]+$)|[^/]+(?=/[\w-]{11}/\d+$))/[^/]+/[^/]+)$")  # videos have 11 letters
+_TIMIT = re.compile(r"/(train|test)/dr\d/(\w+)/(\w+)\.wav$", re.IGNORECASE)
 
 
 class LibriSpeech(Corpus):
@@ -27,31 +39,41 @@ class LibriSpeech(Corpus):
             raise ValueError("parts must be given when download is true, got None")
         self.root, self.parts, self.download = root, parts, download
 
-    def scan(self) -> Iterator[Utterance]:
+    def scan(self) -> Iterator[Utterance | PassedOver | Refused]:
         """Read the chosen parts, with their transcripts where present."""
         home = Path(self.root) / "LibriSpeech"
         if self.download:
             _download_librispeech(self.root, [part for part in self.parts if not (home / part).is_dir()])
-        root = existing_folder(home if home.is_dir() else self.root)
-        present = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
+        root = existing_folder(home if is_folder(home) else self.root)
+        present = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and folder.name[0] != ".")
         for part in present if self.parts is None else self.parts:
             if part not in present:
                 raise ValueError(f"parts must be among {present} (in {root}), got {part!r}")
-            paths = list(audio_files(root / part, (".flac",)))
+            found = list(recordings(root / part))
+            paths = [path for path in found if isinstance(path, Path)]
             if self.parts and not paths:
-                raise ValueError(f"parts must hold FLAC files, got {part!r} (in {root}) without any")
+                raise ValueError(f"parts must hold audio files, got {part!r} (in {root}) without any")
+            yield from (one for one in found if isinstance(one, PassedOver))
             for folder, own in groupby(paths, key=lambda path: path.parent):
-                texts = _librispeech_texts(folder)
+                texts: dict[str, str] = {}
+                try:
+                    texts = _librispeech_texts(folder)
+                except ValueError as error:
+                    yield Refused(str(error))
                 for path in own:
-                    speaker = path.stem.split("-")[0]
-                    yield Utterance(path.stem, path, speaker, text=texts.get(path.stem, ""), part=part)
+                    layout = re.fullmatch(r"([^-]+)-[^-]+-\d+", path.stem)
+                    if layout is None:
+                        yield PassedOver(path, "a recording of LibriSpeech is called SPEAKER-CHAPTER-NUMBER")
+                    else:
+                        yield Utterance(path.stem, path, layout[1], text=texts.get(path.stem, ""), part=part)
 
 
 class VoxCeleb(Corpus):
-    """VoxCeleb 1 and 2 (Nagrani et al. 2017, Chung et al. 2018): [dev|test]/[wav|aac]/idXXXXX/VIDEO/NUMBER.wav.
+    """VoxCeleb 1 and 2 (Nagrani et al. 2017, Chung et al. 2018): [dev|test]/[wav|aac]/SPEAKER/VIDEO/NUMBER.wav.
 
-    Ids read idXXXXX/VIDEO/NUMBER, as in the official trial lists. The part is "test" below a folder of that name and
-    for the 40 test speakers of VoxCeleb 1 (id10270 to id10309), otherwise "dev".
+    Speakers are idXXXXX, or celebrities' names (A.J._Buckley) as in VoxCeleb 1's first release. Ids read
+    SPEAKER/VIDEO/NUMBER, as in the official trial lists. The part is "test" below a folder of that name inside the
+    root and for the 40 test speakers of VoxCeleb 1 (id10270 to id10309, the names that begin with E), otherwise "dev".
 
     Args:
         root: Folder with any number of the unpacked archives below it.
@@ -60,28 +82,25 @@ class VoxCeleb(Corpus):
     def __init__(self, root: str):
         self.root = root
 
-    def scan(self) -> Iterator[Utterance]:
-        """Find every idXXXXX/VIDEO/NUMBER file.
-
-        Raises:
-            ValueError: There are recordings as AAC (.m4a) alone, which is what VoxCeleb 2 is published as.
-        """
-        found, aac = set(), {}
-        for path in audio_files(existing_folder(self.root), (*READABLE, ".m4a")):
-            layout = re.search(r"((id\d{5})/[^/]+/[^/.]+)\.\w+$", path.absolute().as_posix())
+    def scan(self) -> Iterator[Utterance | PassedOver | Refused]:
+        """Find every SPEAKER/VIDEO/NUMBER file; recordings as AAC (.m4a) alone, as VoxCeleb 2 has them, are refused."""
+        root = existing_folder(self.root)
+        aac = []
+        for found in recordings(root):
+            path = found.path if isinstance(found, PassedOver) else found
+            place = path.relative_to(root)
+            layout = _VOXCELEB.search(f"/{without_ending(place.as_posix())}")
             if layout is None:
-                continue
-            name, speaker = layout.groups()
-            if path.suffix.lower() == ".m4a":
-                aac[name] = path
+                yield PassedOver(path, "a recording of VoxCeleb lies in SPEAKER/VIDEO and is called by a number")
+            elif isinstance(found, PassedOver):
+                aac.append(path)
             else:
-                found.add(name)
-                yield Utterance(name, path, speaker, part=_voxceleb_part(path, speaker))
-        unreadable = sorted(aac.keys() - found)
-        if unreadable:
-            raise ValueError(
-                f"{self.root}: {len(unreadable)} recordings are only there as AAC, which is not readable here, such as "
-                f"{aac[unreadable[0]]}; convert each next to itself: ffmpeg -i X.m4a -ar 16000 -ac 1 X.wav"
+                name, speaker = layout.groups()
+                yield Utterance(name, path, speaker, part=_voxceleb_part(place, speaker))
+        if aac:
+            yield Refused(
+                f"{self.root}: {len(aac)} recordings are only there as AAC, which is not readable here, such as "
+                f"{aac[0]}; {CONVERT}"
             )
 
 
@@ -97,58 +116,70 @@ class TIMIT(Corpus):
     def __init__(self, root: str):
         self.root = root
 
-    def scan(self) -> Iterator[Utterance]:
+    def scan(self) -> Iterator[Utterance | PassedOver | Refused]:
         """Find every recording of the published layout; copies such as SA1.WAV.wav are passed over."""
-        for path in audio_files(existing_folder(self.root), (".wav",)):
-            layout = re.search(r"/(train|test)/dr\d/(\w+)/(\w+)\.wav$", path.absolute().as_posix(), re.IGNORECASE)
-            if layout is not None:
-                part, speaker, sentence = layout.groups()
-                name = f"{speaker}/{sentence}".upper()
+        root = existing_folder(self.root)
+        for found in recordings(root):
+            path = found.path if isinstance(found, PassedOver) else found
+            layout = _TIMIT.search(path.absolute().as_posix())
+            if layout is None or isinstance(found, PassedOver):
+                if not without_ending(path.name).lower().endswith(".wav"):
+                    yield PassedOver(path, "a recording of TIMIT lies in TRAIN|TEST/DR*/SPEAKER and ends in .WAV")
+                continue
+            part, speaker, sentence = layout.groups()
+            name = f"{speaker}/{sentence}".upper()
+            try:
                 yield Utterance(name, path, speaker.upper(), text=_timit_text(path), part=part.lower())
+            except ValueError as error:
+                yield Refused(str(error))
 
 
 class SpeakerFolders(Corpus):
-    """One folder per speaker with audio files (wav, flac, ogg, mp3) anywhere below it.
+    """One folder per speaker with audio files of any readable format anywhere below it.
 
     Args:
         root: Folder of the speakers' folders.
+        channel: Channel to read of every file, 0 being the first; the average of all when null.
     """
 
-    def __init__(self, root: str):
-        self.root = root
+    def __init__(self, root: str, channel: int | None = None):
+        self.root, self.channel = root, channel
 
-    def scan(self) -> Iterator[Utterance]:
-        """Find every audio file; its id is the path from the root without the suffix."""
+    def scan(self) -> Iterator[Utterance | PassedOver | Refused]:
+        """Find every audio file; its id is the path from the root without the suffix.
+
+        A file beside the speakers' folders is refused, and so is a speaker's folder in which nothing can be read.
+        """
         root = existing_folder(self.root)
-        for path in audio_files(root, READABLE):
+        heard, unread = set(), {}
+        for found in recordings(root):
+            path = found.path if isinstance(found, PassedOver) else found
             name = path.relative_to(root)
             if len(name.parts) == 1:
-                raise ValueError(f"{path}: must lie in the folder of its speaker, got a file in the root itself")
-            yield Utterance(name.with_suffix("").as_posix(), path, name.parts[0])
+                yield Refused(f"{path}: must lie in the folder of its speaker, got a file in the root itself")
+            elif isinstance(found, PassedOver):
+                unread[name.parts[0]] = found
+                yield found
+            else:
+                heard.add(name.parts[0])
+                identifier = name.with_suffix("").as_posix()
+                yield Utterance(identifier, path, name.parts[0], channel=self.channel)
+        for folder in sorted(root.iterdir()):
+            if folder.is_dir() and not folder.name.startswith(".") and folder.name not in heard:
+                yield _silent_folder(folder, unread.get(folder.name))
 
 
-def existing_folder(root: str | Path) -> Path:
-    """Return the path of a folder that must be there.
-
-    Raises:
-        ValueError: It is not.
-    """
-    if not Path(root).is_dir():
-        raise ValueError(f"root must be an existing folder, got {str(root)!r}")
-    return Path(root)
-
-
-def audio_files(root: Path, suffixes: Iterable[str]) -> Iterator[Path]:
-    """Files below a folder, following links, that end in one of the suffixes (in any case) and are not hidden."""
-    endings = tuple(suffixes)
-    for folder, _, names in os.walk(root, followlinks=True):
-        for name in names:
-            if name.lower().endswith(endings) and not name.startswith("."):
-                yield Path(folder, name)
+def _silent_folder(folder: Path, unread: PassedOver | None) -> PassedOver | Refused:
+    """What to say of a speaker's folder without a readable recording."""
+    if unread is not None:
+        return Refused(f"{folder}: has no recording that can be read, only such as {unread.path}: {unread.reason}")
+    if next(files(folder), None) is None:
+        return Refused(f"{folder}: is empty; a speaker's folder must hold recordings (or be removed)")
+    return PassedOver(folder, "a folder without audio is taken for no speaker")
 
 
 def _librispeech_texts(folder: Path) -> dict[str, str]:
-    lines = [line for path in folder.glob("*.trans.txt") for line in path.read_text("utf-8").splitlines()]
+    lines = [line for path in sorted(folder.glob("*.trans.txt")) for line in read_text(path).splitlines()]
     return dict(line.split(" ", 1) for line in lines if " " in line)
 
 
@@ -160,13 +191,17 @@ def _download_librispeech(root: str, parts: list[str]) -> None:
         LIBRISPEECH(root, url=part, download=True)
 
 
-def _voxceleb_part(path: Path, speaker: str) -> str:
-    is_test = "test" in path.absolute().parts[-5:-3] or "id10270" <= speaker <= "id10309"
+def _voxceleb_part(place: Path, speaker: str) -> str:
+    """The part by the place inside the root: what the folders above it are called says nothing."""
+    by_id = re.fullmatch(r"id\d{5}", speaker)
+    reserved = "id10270" <= speaker <= "id10309" if by_id else speaker.startswith("E")
+    is_test = "test" in place.parts[-5:-3] or reserved
     return "test" if is_test else "dev"
 
 
 def _timit_text(path: Path) -> str:
     for transcript in (path.with_suffix(".TXT"), path.with_suffix(".txt")):
         if transcript.is_file():
-            return transcript.read_text("utf-8").split(maxsplit=2)[2].strip()  # after first and last sample
+            words = read_text(transcript).split(maxsplit=2)[2:]  # after first and last sample
+            return words[0].strip() if words else ""
     return ""

@@ -5,13 +5,17 @@ from typing import Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
-from voxcert.data.audio import SAMPLE_RATE
-from voxcert.data.corpus import Corpus, Utterance
-from voxcert.data.datasets import NamedCrops, TrainingCrops, readable
+from voxcert.data.audio import SAMPLE_RATE, AudioError
+from voxcert.data.corpus import Corpus
+from voxcert.data.datasets import AudioLoader, NamedCrops, TrainingCrops, readable
 from voxcert.data.enrollment import EnrollUnit, balanced_subset, by_speaker, cut
-from voxcert.data.splits import Evaluation, Protocol, Split, split_speakers
+from voxcert.data.identity import Planned, planned
+from voxcert.data.same_audio import copies, equal_recordings
+from voxcert.data.splits import Count, Evaluation, Protocol, Split, split_speakers
+from voxcert.data.utterance import Utterance
 
 Stage = Literal["val", "test"]
 
@@ -26,8 +30,10 @@ class SpeakerDataModule(L.LightningDataModule):
         corpus: Where the utterances come from.
         train_parts: Parts of the corpus to train on; every part that is not in `test_parts` when null.
         test_parts: Parts of the corpus whose speakers are tested, all of them.
-        num_val_speakers: Speakers of the training parts to hold out for validation.
-        num_test_speakers: Speakers of the training parts to hold out for the test; only without `test_parts`.
+        num_val_speakers: Speakers of the training parts to hold out for validation. "auto" works the number out (a
+            sixth, from one to five, and two are left to train) and prints it.
+        num_test_speakers: Speakers of the training parts to hold out for the test, or "auto"; only without
+            `test_parts`.
         crop_seconds: Length of enrolment, validation and test crops; shorter utterances are repeated.
         train_crop_seconds: Length of training crops; shorter utterances are repeated.
         num_enroll: Recordings (or segments) that enrol a speaker.
@@ -52,8 +58,8 @@ class SpeakerDataModule(L.LightningDataModule):
         corpus: Corpus,
         train_parts: list[str] | None = None,
         test_parts: list[str] | None = None,
-        num_val_speakers: int = 0,
-        num_test_speakers: int = 0,
+        num_val_speakers: Count = 0,
+        num_test_speakers: Count = 0,
         crop_seconds: float = 3.0,
         train_crop_seconds: float = 2.0,
         num_enroll: int = 5,
@@ -90,9 +96,10 @@ class SpeakerDataModule(L.LightningDataModule):
         """Training, validation and test material.
 
         Raises:
-            ValueError: The corpus does not have what the arguments ask for.
+            ValueError: The corpus does not have what the arguments ask for, or what is tested is trained on or enrolled
+                too, as a copy, or some audio has two speakers.
         """
-        return split_speakers(
+        split = split_speakers(
             self.corpus.utterances(),
             self.protocol,
             train_parts=self.train_parts,
@@ -101,6 +108,15 @@ class SpeakerDataModule(L.LightningDataModule):
             num_test_speakers=self.num_test_speakers,
             train_on_enrollment=self.train_on_enrollment,
         )
+        _check_apart(split)
+        if split.note:
+            rank_zero_info(split.note)
+        return split
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Training speaker -> class at the first speed factor; a training checkpoint means nothing without it."""
+        return {speaker: number for number, speaker in enumerate(by_speaker(self.split.train))}
 
     @property
     def num_classes(self) -> int:
@@ -156,6 +172,17 @@ class SpeakerDataModule(L.LightningDataModule):
         """
         return self._named(self.tested(stage))
 
+    def plan(self, stage: Stage) -> list[Planned]:
+        """What enrols and what is tested, and what its files are: the identity of a run on this stage.
+
+        Args:
+            stage: "val" or "test".
+
+        Raises:
+            ValueError: The stage has no speakers.
+        """
+        return planned(self._evaluation(stage).enroll, self.tested(stage))
+
     def val_dataloader(self) -> DataLoader | list:
         """Batches of the items of "val", the bad ones left out; an empty list without validation speakers."""
         return self._evaluation_loader("val") if self.split.val.test else []
@@ -169,11 +196,9 @@ class SpeakerDataModule(L.LightningDataModule):
         return self._evaluation_loader("test")
 
     def _enrollment_segments(self, evaluation: Evaluation, stage: Stage) -> list[Utterance]:
-        purpose = f"enrolment ({stage})"
-        utterances = readable(evaluation.enroll, purpose) if self.skip_bad else evaluation.enroll
-        segments = [segment for one in utterances for segment in cut(one, self.crop_seconds)]
+        segments = [segment for one in evaluation.enroll for segment in self._cut(one)]
         if self.skip_bad:
-            segments = readable(segments, purpose)  # a good recording may have a silent stretch
+            segments = readable(segments, self._num_samples, f"enrolment ({stage})")
             lost = {one.speaker for one in evaluation.test} - {one.speaker for one in segments}
             if lost:
                 raise ValueError(f"tested speakers must have readable enrolment audio, {sorted(lost)} have none")
@@ -182,7 +207,7 @@ class SpeakerDataModule(L.LightningDataModule):
     def _evaluation_loader(self, stage: Stage) -> DataLoader:
         utterances = self.tested(stage)
         if self.skip_bad:
-            utterances = readable(utterances, stage)
+            utterances = readable(utterances, self._num_samples, stage)
         return self._loader(self._named(utterances), collate_fn=_collate, persistent_workers=self.num_workers > 0)
 
     def _evaluation(self, stage: Stage) -> Evaluation:
@@ -207,11 +232,21 @@ class SpeakerDataModule(L.LightningDataModule):
         count = len(utterances) if self.max_test_utterances is None else self.max_test_utterances
         return balanced_subset(utterances, count, seed=self.protocol.seed)
 
+    def _cut(self, utterance: Utterance) -> list[Utterance]:
+        try:
+            return cut(utterance, self.crop_seconds)
+        except AudioError:
+            return [utterance]  # it stays whole, for its reader to say what is wrong with it
+
+    @property
+    def _num_samples(self) -> int:
+        return round(self.crop_seconds * SAMPLE_RATE)
+
     def _named(self, utterances: list[Utterance]) -> NamedCrops:
-        return NamedCrops(utterances, round(self.crop_seconds * SAMPLE_RATE), report_bad=self.skip_bad)
+        return NamedCrops(utterances, self._num_samples, report_bad=self.skip_bad)
 
     def _loader(self, dataset: Dataset, **settings) -> DataLoader:
-        return DataLoader(
+        return AudioLoader(
             dataset,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
@@ -227,11 +262,29 @@ class SpeakerDataModule(L.LightningDataModule):
         least |= {"num_enroll": 1, "crops_per_utterance": 1, "batch_size": 1, "max_test_utterances": 1}
         for name, bound in least.items():
             value = self.protocol.num_enroll if name == "num_enroll" else getattr(self, name)
-            if value is not None and value < bound:
-                raise ValueError(f"{name} must be at least {bound}, got {value}")
+            may_be_auto = name in ("num_val_speakers", "num_test_speakers")
+            if value is None or (may_be_auto and value == "auto"):
+                continue
+            if isinstance(value, str) or value < bound:
+                allowed = f"at least {bound}{' (or auto)' if may_be_auto else ''}"
+                raise ValueError(f"{name} must be {allowed}, got {value}")
         factors = self.speed_factors
         if not factors or len(set(factors)) < len(factors) or not all(0.1 <= factor <= 10 for factor in factors):
             raise ValueError(f"speed_factors must be one or more different numbers in [0.1, 10], got {factors}")
+
+
+def _check_apart(split: Split) -> None:
+    """Refuses copies of what is tested, and copies with another speaker's name."""
+    tested = set(split.val.test + split.test.test)
+    evaluated = split.val.enroll + split.test.enroll + list(tested)
+    pairs = copies(split.train + evaluated) + copies(evaluated, equal_recordings)
+    wrong = [pair for pair in pairs if tested & set(pair) or pair[0].speaker != pair[1].speaker]
+    if wrong:
+        first, second = wrong[0]
+        raise ValueError(
+            f"{first} and {second} are the same audio ({len(wrong)} such pairs): what is tested must not be enrolled, "
+            "trained on or tested again, and has one speaker; remove one of each (`voxcert data check` lists all)"
+        )
 
 
 def _collate(items: list[dict]) -> dict:

@@ -2,15 +2,15 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
-from voxcert.data.audio import AudioError, crop, resample
-from voxcert.data.corpus import Utterance
+from voxcert.data.audio import SAMPLE_RATE, AudioError, check_audible, crop, resample, shown
+from voxcert.data.utterance import Utterance
 
 
 class TrainingCrops(Dataset):
@@ -58,7 +58,7 @@ class TrainingCrops(Dataset):
         turn, speed = divmod(index, len(self.ratios))
         utterance, waveform = self._readable(turn // self.crops_per_utterance)
         ratio = self.ratios[speed]
-        source = crop(waveform, math.ceil(self.num_samples / ratio), torch.default_generator)
+        source = _audible_crop(waveform, math.ceil(self.num_samples / ratio))
         label = torch.tensor(speed * len(self.speakers) + self.speakers[utterance.speaker])
         return {"waveform": resample(source, ratio)[: self.num_samples], "label": label, "text": utterance.text}
 
@@ -78,6 +78,24 @@ class TrainingCrops(Dataset):
                 raise
             warnings.warn(f"left out of training: {error}", stacklevel=2)
             return None
+
+
+class AudioLoader(DataLoader):
+    """A loader whose bad file is named the same whether a worker reads it or not.
+
+    torch puts a worker's traceback into the message of its error; here the message is what it was.
+    """
+
+    def __iter__(self) -> Iterator:
+        """Batches.
+
+        Raises:
+            AudioError: A file is bad.
+        """
+        try:
+            yield from super().__iter__()
+        except AudioError as error:
+            raise AudioError(str(error).rpartition("AudioError: ")[2].strip()) from None
 
 
 class NamedCrops(Dataset):
@@ -106,27 +124,70 @@ class NamedCrops(Dataset):
         utterance = self.utterances[index]
         item = {"utterance": utterance.id, "speaker": utterance.speaker, "text": utterance.text}
         try:
-            return item | {"waveform": crop(utterance.load(), self.num_samples)}
+            return item | {"waveform": load_crop(utterance, self.num_samples)}
         except AudioError as error:
             if not self.report_bad:
                 raise
             return item | {"error": str(error)}
 
 
-def readable(utterances: list[Utterance], purpose: str) -> list[Utterance]:
-    """Read every utterance and keep the good ones, with one warning that lists the others and why.
+def load_crop(utterance: Utterance, num_samples: int) -> Tensor:
+    """The central crop of an utterance: the very samples that enrol or are tested, and checked as such.
+
+    Args:
+        utterance: What to read.
+        num_samples: Length of the crop; a shorter utterance is repeated.
+
+    Returns:
+        Waveform of shape (num_samples,).
+
+    Raises:
+        AudioError: The file is bad, or there is nothing to hear in the crop.
+    """
+    waveform = utterance.load()
+    cropped = crop(waveform, num_samples)
+    check_audible(cropped, crop_name(utterance, len(waveform), num_samples))
+    return cropped
+
+
+def crop_name(utterance: Utterance, length: int, num_samples: int) -> str:
+    """What a message calls the central crop of an utterance.
+
+    Args:
+        utterance: What is cropped.
+        length: Of its waveform, in samples.
+        num_samples: Length of the crop.
+    """
+    first = utterance.start + max(0, length - num_samples) // 2 / SAMPLE_RATE
+    return f"{shown(utterance.path)}: the crop of {num_samples / SAMPLE_RATE:g} s that begins at {first:.3f} s"
+
+
+def readable(utterances: list[Utterance], num_samples: int, purpose: str) -> list[Utterance]:
+    """Read the crop of every utterance and keep the good ones, with one warning that lists the others and why.
 
     Args:
         utterances: What to try.
+        num_samples: Length of the crops that will be used.
         purpose: What they are left out of, for the warning.
     """
     good, bad = [], []
     for utterance in utterances:
         try:
-            utterance.load()
+            load_crop(utterance, num_samples)
             good.append(utterance)
         except AudioError as error:
             bad.append(str(error))
     if bad:
         warnings.warn(f"{len(bad)} utterances left out of {purpose}:\n" + "\n".join(bad), stacklevel=2)
     return good
+
+
+def _audible_crop(waveform: Tensor, num_samples: int) -> Tensor:
+    """A random crop; where that is digitally silent, one around a random place that is not."""
+    drawn = crop(waveform, num_samples, torch.default_generator)
+    if drawn.amin() < drawn.amax():
+        return drawn
+    changes = (waveform.diff() != 0).nonzero()[:, 0]
+    place = int(changes[torch.randint(len(changes), ())]) - num_samples // 2
+    first = min(max(0, place), len(waveform) - num_samples)
+    return waveform[first : first + num_samples]

@@ -6,12 +6,12 @@ speakers are added or the list is reordered.
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
 from typing import Literal
 
 from voxcert.data.audio import AudioError, duration
-from voxcert.data.corpus import Utterance
+from voxcert.data.same_audio import file_key
+from voxcert.data.utterance import Utterance
 
 EnrollUnit = Literal["auto", "utterance", "segment"]
 
@@ -82,16 +82,16 @@ def split_enrollment(
     _check_positive(num_enroll=num_enroll, segment_seconds=segment_seconds)
     enroll, test = [], []
     for speaker, own in by_speaker(utterances).items():
-        shuffled = _shuffled(own, f"{seed}/{speaker}")
+        order = shuffled(own, f"{seed}/{speaker}")
         by_segment = unit == "segment" or (unit == "auto" and len(own) == 1)
-        pieces = [piece for one in shuffled for piece in _pieces(one, segment_seconds)] if by_segment else shuffled
+        pieces = [piece for one in order for piece in _pieces(one, segment_seconds)] if by_segment else order
         count = min(num_enroll, len(pieces) - 1) if unit == "auto" else num_enroll
         if not 0 < count < len(pieces):
             kind = f"segments of {segment_seconds:g} seconds" if by_segment else "utterances"
             needed = 2 if unit == "auto" else num_enroll + 1
             raise ValueError(f"speaker {speaker!r} needs at least {needed} {kind} to enrol and test, got {len(pieces)}")
         if by_segment and len(own) == 1:
-            pieces = _shuffled(pieces, f"{seed}/{speaker}/segments")
+            pieces = shuffled(pieces, f"{seed}/{speaker}/segments")
         enroll += pieces[:count]
         test += _apart(pieces[count:], pieces[:count])
     return _sorted(enroll), _sorted(test)
@@ -113,7 +113,17 @@ def enrollment_only(utterances: Iterable[Utterance], num_enroll: int, *, seed: i
     """
     _check_positive(num_enroll=num_enroll)
     groups = by_speaker(utterances)
-    return _sorted(one for speaker in groups for one in _shuffled(groups[speaker], f"{seed}/{speaker}")[:num_enroll])
+    return _sorted(one for speaker in groups for one in shuffled(groups[speaker], f"{seed}/{speaker}")[:num_enroll])
+
+
+def shuffled(things: Sequence, key: str) -> list:
+    """The same things in an order that is drawn from a text: the same one everywhere.
+
+    Args:
+        things: Any.
+        key: Seed of the draw; a text is hashed by SHA-512.
+    """
+    return random.Random(key).sample(things, len(things))
 
 
 def balanced_subset(utterances: Iterable[Utterance], count: int, *, seed: int = 0) -> list[Utterance]:
@@ -130,72 +140,10 @@ def balanced_subset(utterances: Iterable[Utterance], count: int, *, seed: int = 
     groups = by_speaker(utterances)
     rounds = [
         (turn, place, one)
-        for place, speaker in enumerate(_shuffled(list(groups), f"{seed}"))
-        for turn, one in enumerate(_shuffled(groups[speaker], f"{seed}/{speaker}"))
+        for place, speaker in enumerate(shuffled(list(groups), f"{seed}"))
+        for turn, one in enumerate(shuffled(groups[speaker], f"{seed}/{speaker}"))
     ]
     return _sorted(one for _, _, one in sorted(rounds, key=lambda entry: entry[:2])[:count])
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A question of verification: does the utterance come from the enrolled voice?
-
-    Args:
-        enrolled: An enrolled speaker's name; in a list read by `read_trials`, the id of the enrolling utterance.
-        utterance: Id of the test utterance.
-        target: Whether the answer is yes.
-    """
-
-    enrolled: str
-    utterance: str
-    target: bool
-
-
-def verification_trials(
-    speakers: Sequence[str], utterances: Iterable[Utterance], *, num_nontarget: int | None = None, seed: int = 0
-) -> list[Trial]:
-    """Set test utterances against enrolled speakers.
-
-    Args:
-        speakers: Enrolled speakers.
-        utterances: Test utterances.
-        num_nontarget: Other speakers that each utterance is set against; 1 balances the trials, None takes all.
-        seed: Of the draw of other speakers.
-
-    Returns:
-        For each utterance its target trial (where its speaker is enrolled) and its non-target trials.
-    """
-    trials = []
-    for utterance in sorted(utterances, key=lambda utterance: utterance.id):
-        others = [speaker for speaker in sorted(speakers) if speaker != utterance.speaker]
-        if len(others) < len(speakers):
-            trials.append(Trial(utterance.speaker, utterance.id, True))
-        drawn = _shuffled(others, f"{seed}/{utterance.id}")[:num_nontarget]
-        trials += [Trial(other, utterance.id, False) for other in sorted(drawn)]
-    return trials
-
-
-def read_trials(path: str | Path) -> list[Trial]:
-    """Read a trial list in the format of VoxCeleb: lines `LABEL ENROLMENT TEST`, the label being 1 or 0.
-
-    Args:
-        path: Text file. Audio paths become utterance ids by losing their suffix.
-
-    Raises:
-        ValueError: A line has another form; the message names it.
-    """
-    trials = []
-    for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), start=1):
-        fields = line.split()
-        if len(fields) != 3 or fields[0] not in ("0", "1"):
-            raise ValueError(f"{path}:{number}: a line must read '0|1 ENROLMENT TEST', got {line!r}")
-        enrolled, utterance = (str(PurePosixPath(field).with_suffix("")) for field in fields[1:])
-        trials.append(Trial(enrolled, utterance, fields[0] == "1"))
-    return trials
-
-
-def _shuffled(things: Sequence, key: str) -> list:
-    return random.Random(key).sample(things, len(things))  # a text as seed is hashed by SHA-512: stable everywhere
 
 
 def _pieces(utterance: Utterance, seconds: float) -> list[Utterance]:
@@ -207,8 +155,8 @@ def _pieces(utterance: Utterance, seconds: float) -> list[Utterance]:
 
 def _apart(candidates: list[Utterance], enrolled: list[Utterance]) -> list[Utterance]:
     """The candidates from files that enrol nothing, or all of them where there are none."""
-    used = {utterance.path for utterance in enrolled}
-    return [one for one in candidates if one.path not in used] or candidates
+    used = {file_key(utterance.path) for utterance in enrolled}
+    return [one for one in candidates if file_key(one.path) not in used] or candidates
 
 
 def _sorted(utterances: Iterable[Utterance]) -> list[Utterance]:

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from voxcert.data.audio import SAMPLE_RATE, resample
-from voxcert.data.corpus import Corpus, Utterance
+from voxcert.data.corpus import Corpus
 from voxcert.data.sentences import SENTENCES
+from voxcert.data.utterance import Utterance
 
 VARIANTS = (
     "adam Alex Alicia Andrea Andy anika Annie announcer antonio aunty belinda benjamin boris caleb david Denis Diogo "

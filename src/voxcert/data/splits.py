@@ -5,9 +5,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Literal
 
-from voxcert.data.corpus import Utterance
 from voxcert.data.enrollment import EnrollUnit, by_speaker, enrollment_only, split_enrollment
+from voxcert.data.utterance import Utterance
+
+Count = int | Literal["auto"]
+MOST_HELD_OUT = 5  # speakers that "auto" holds out for one purpose
 
 
 @dataclass(frozen=True)
@@ -20,11 +24,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Split:
-    """The division of a corpus: utterances to train on, and what validates and tests."""
+    """The division of a corpus: utterances to train on, and what validates and tests.
+
+    `note` says how many speakers were held out where that was worked out, and is empty where it was asked for.
+    """
 
     train: list[Utterance]
     val: Evaluation
     test: Evaluation
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,8 +72,8 @@ def split_speakers(
     *,
     train_parts: list[str] | None,
     test_parts: list[str] | None,
-    num_val_speakers: int,
-    num_test_speakers: int,
+    num_val_speakers: Count,
+    num_test_speakers: Count,
     train_on_enrollment: bool = False,
 ) -> Split:
     """Divide a corpus into training, validation and test speakers.
@@ -73,6 +81,9 @@ def split_speakers(
     Held-out speakers are drawn from the training parts. Those with too little material to enrol and test are passed
     over and train instead. A speaker of `test_parts` who also occurs in the training parts stays in both, with a
     warning: that is closed-set identification, on recordings that were not trained on.
+
+    "auto" holds out a sixth of the speakers for each purpose, at least one and at most five. Three speakers are too
+    few for that: one of them is held out, and validates and tests.
 
     Args:
         utterances: The corpus.
@@ -88,6 +99,8 @@ def split_speakers(
             speakers are used.
     """
     _check_parts(utterances, train_parts, test_parts)
+    if test_parts and num_test_speakers == "auto":
+        num_test_speakers = 0
     if test_parts and num_test_speakers:
         raise ValueError(f"num_test_speakers must be 0 when test_parts are given, got {num_test_speakers}")
     tested = [utterance for utterance in utterances if utterance.part in (test_parts or [])]
@@ -99,15 +112,50 @@ def split_speakers(
     seen = sorted(pool.keys() & {utterance.speaker for utterance in tested})
     if seen:
         warnings.warn(f"{len(seen)} speakers of test_parts are trained on too, such as {seen[0]!r}", stacklevel=2)
+    asked, shared = (num_val_speakers, num_test_speakers), False
+    if "auto" in asked:
+        num_val_speakers, num_test_speakers, shared = _held_out(pool, protocol, num_val_speakers, num_test_speakers)
     test = _hold_out(pool, num_test_speakers, protocol, "num_test_speakers")
-    val = _hold_out(pool, num_val_speakers, protocol, "num_val_speakers")
+    val = test if shared else _hold_out(pool, num_val_speakers, protocol, "num_val_speakers")
     train = [utterance for own in pool.values() for utterance in own]
     evaluated = protocol.divide(tested or test)
     return Split(
         train=train + (evaluated.enroll if train_on_enrollment else []),
         val=protocol.with_distractors(protocol.divide(val), train),
-        test=protocol.with_distractors(evaluated, train + val),
+        test=protocol.with_distractors(evaluated, train if shared else train + val),
+        note=_note(len(pool), val, test, shared) if "auto" in asked else "",
     )
+
+
+def _held_out(
+    pool: dict[str, list[Utterance]], protocol: Protocol, num_val: Count, num_test: Count
+) -> tuple[int, int, bool]:
+    """Numbers of validation and test speakers where one is "auto", and whether they are the same speakers."""
+    able = sum(_has_enough(own, protocol) for own in pool.values())
+    spare = min(able, len(pool) - 2)  # two are left to train
+    if spare < 1:
+        raise ValueError(
+            'num_val_speakers and num_test_speakers must be given, "auto" needs 3 speakers (two to train and one with '
+            f"enough material to enrol and test), got {len(pool)}, {able} of them with enough; to test everybody "
+            f"with a trained encoder: --data.num_val_speakers 0 --data.num_test_speakers {able}"
+        )
+    if num_val == num_test == "auto" and spare == 1:
+        return 1, 1, True
+    share = min(MOST_HELD_OUT, max(1, len(pool) // 6))
+    test = min(share, spare) if num_test == "auto" else num_test
+    val = max(0, min(share, spare - test)) if num_val == "auto" else num_val
+    return val, min(test, spare - val) if num_test == "auto" else test, False
+
+
+def _note(num_train: int, val: list[Utterance], test: list[Utterance], shared: bool) -> str:
+    names = [f"{len(by_speaker(own))} ({', '.join(list(by_speaker(own))[:MOST_HELD_OUT])})" for own in (val, test)]
+    if shared:
+        return (
+            f"speakers: {num_train} train, {names[0]} is held out and both validates and tests; with so few, trust no "
+            "checkpoint that was chosen by its validation (4 speakers keep the two apart)"
+        )
+    given = f"--data.num_val_speakers {len(by_speaker(val))} --data.num_test_speakers {len(by_speaker(test))}"
+    return f"speakers: {num_train} train, held out are {names[0]} to validate and {names[1]} to test (as with {given})"
 
 
 def _hold_out(pool: dict[str, list[Utterance]], count: int, protocol: Protocol, argument: str) -> list[Utterance]:
@@ -117,7 +165,7 @@ def _hold_out(pool: dict[str, list[Utterance]], count: int, protocol: Protocol, 
     if len(chosen) < count:
         raise ValueError(
             f"{argument} must be in [0, {len(chosen)}], got {count}: no more of the {len(pool)} speakers in the "
-            "training parts have enough material to enrol and test"
+            f"training parts have enough material to enrol and test; type --data.{argument} {len(chosen)}, or auto"
         )
     return [utterance for speaker in chosen for utterance in pool.pop(speaker)]
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from voxcert.data.audio import duration
-from voxcert.data.corpus import Corpus, Utterance
+from voxcert.data.corpus import Corpus
+from voxcert.data.utterance import Utterance
 
 EARLY, LATE = "early", "late"
 

@@ -1,0 +1,34 @@
+"""`voxcert data check`."""
+
+from voxcert.cli.errors import messages_for_errors
+from voxcert.cli.parser import Parser
+
+PURPOSE = "Checks data: `voxcert data check FOLDER_OR_MANIFEST` says what a run would see of it, and refuse."
+
+
+def data(args: list[str], program: str = "voxcert data") -> None:
+    """Checks data: `voxcert data check FOLDER_OR_MANIFEST` says what a run would see of it, and refuse.
+
+    Args:
+        args: Arguments of the command line.
+        program: How the command was called.
+    """
+    parser = Parser(prog=program, description=PURPOSE)
+    parser.add_argument("action", choices=["check"], help="check: read everything from end to end.")
+    parser.add_argument("path", type=str, help="Manifest, or root of a corpus.")
+    parser.add_argument("--corpus", type=str | None, help="Class of voxcert.data; told from what is there when null.")
+    parser.add_argument("--crop_seconds", type=float, default=3.0, help="Length of the crops that would be tested.")
+    parser.add_argument("--num_workers", type=int, default=2, help="Threads that read audio.")
+    parser.add_argument("--write", type=str | None, help="Write what is usable as a manifest (.csv or .jsonl).")
+    config = parser.parse_args(args)
+    with messages_for_errors():
+        from voxcert.data.check import check_corpus, corpus_at, describe  # here: --help answers without torch
+        from voxcert.data.manifest import write_manifest
+
+        report = check_corpus(corpus_at(config.path, config.corpus), config.crop_seconds, config.num_workers)
+        print(describe(report))
+        if config.write is not None:
+            write_manifest(report.usable, config.write)
+            print(f"{len(report.usable)} usable utterances are listed in {config.write}")
+    if report.refused or report.leaks or not report.usable:
+        raise SystemExit(1)  # so that a script stops here

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import soundfile
+
+from voxcert.cli.data import data
+from voxcert.data import Manifest
+
+
+@pytest.fixture
+def write_audio(tmp_path):
+    """Write half a second of noise to a file below tmp_path."""
+
+    def write(name):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.random.default_rng(list(name.encode())).normal(0, 0.1, 8000), 16_000)
+
+    return write
+
+
+def test_a_report_and_a_manifest(write_audio, tmp_path, capsys):
+    for name in ("anna/a.wav", "anna/b.wav", "ben/a.wav"):
+        write_audio(f"speakers/{name}")
+    data(["check", str(tmp_path / "speakers"), "--write", str(tmp_path / "clean.csv")])
+    printed = capsys.readouterr().out
+    assert printed.startswith("SpeakerFolders(root=")
+    assert "3 usable utterances are listed in" in printed
+    assert [one.speaker for one in Manifest(str(tmp_path / "clean.csv")).utterances()] == ["anna", "anna", "ben"]
+
+
+def test_the_exit_status_tells_a_script(write_audio, tmp_path, capsys):
+    write_audio("speakers/anna/a.wav")
+    (tmp_path / "speakers/anna/b.wav").touch()
+    with pytest.raises(SystemExit) as stopped:
+        data(["check", str(tmp_path / "speakers"), "--write", str(tmp_path / "clean.jsonl")])
+    assert stopped.value.code == 1
+    assert "refused    1\n  " in capsys.readouterr().out
+    assert len(Manifest(str(tmp_path / "clean.jsonl")).utterances()) == 1
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nowhere"],
+        ["x" * 5000],
+        ["{tmp}", "--write", "{tmp}/x.xml"],
+        ["{tmp}", "--corpus", "Corpus"],
+        ["{tmp}", "--num_workers", "0"],
+        ["{tmp}", "--crop_seconds", "0"],
+    ],
+)
+def test_mistakes_are_messages(args, write_audio, tmp_path, capsys):
+    write_audio("anna/a.wav")
+    with pytest.raises(SystemExit) as stopped:
+        data(["check", *(arg.replace("{tmp}", str(tmp_path)) for arg in args)])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+
+
+def test_an_empty_folder_is_no_data(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        data(["check", str(tmp_path)])
+    assert stopped.value.code == 1
+    assert "utterances 0\n" in capsys.readouterr().out
