@@ -40,6 +40,7 @@ def test_writes_rows_summary_plot_and_config(toy, settings, tmp_path):
         ".lock",
         "certified_accuracy.png",
         "config.yaml",
+        "plan.jsonl",
         "prototypes.safetensors",
         "rows.jsonl",
         "summary.json",

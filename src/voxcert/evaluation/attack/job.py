@@ -65,7 +65,7 @@ def attack_speakers(
     check_attack(attack, settings)
     described = {"class_path": attack_path(attack), "init_args": attack_settings(attack)}
     config = {"attack": described, **provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
-    with started(settings.output_dir, config, settings.accelerator) as fabric:
+    with started(settings.output_dir, config, data.plan("test"), settings.accelerator) as fabric:
         encoder, items = encoder.to(fabric.device).eval(), data.items("test")
         named = [(one.id, one.speaker) for one in data.tested("test")]
         recognizer = _enrolled(encoder, data, named, settings, provenance.encoder_id, fabric.device)

@@ -55,7 +55,7 @@ def certify_speakers(
     """
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     processes = settings.accelerator, settings.devices, settings.num_nodes
-    with started(settings.output_dir, config, *processes) as fabric:
+    with started(settings.output_dir, config, data.plan("test"), *processes) as fabric:
         encoder, data = at_representation(encoder.to(fabric.device).eval(), data, settings.noise_at, fabric.device)
         encoder, items = FilledBatches(encoder).eval(), data.items("test")
         settings = _prepare_folder(settings, config, encoder, items, fabric)

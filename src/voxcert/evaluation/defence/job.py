@@ -65,7 +65,7 @@ def compare_defences(
     """
     check_comparison(defences, attacks, text_embedder is not None, listener is not None)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
-    with started(settings.output_dir, config, settings.accelerator) as fabric:
+    with started(settings.output_dir, config, data.plan("test"), settings.accelerator) as fabric:
         device = fabric.device
         encoder, items = encoder.to(device).eval(), data.items("test")
         listener = None if listener is None else listener.to(device)

@@ -15,6 +15,7 @@ import torch
 
 from voxcert.data.corpus import Corpus
 from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.data.identity import planned
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.sincnet import SincNet
 from voxcert.evaluation.inversion.figures import accuracy_figure, components_figure
@@ -64,7 +65,8 @@ def invert_speakers(
         least = 2 * encoder.chunk_samples
         raise ValueError(f"start_samples must be at least {least}, two chunks, got {settings.start_samples}")
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **_plain(settings)}
-    with started(settings.output_dir, config, settings.accelerator) as fabric:
+    plan = planned(() if speech is None else speech.utterances(), data.split.train)
+    with started(settings.output_dir, config, plan, settings.accelerator) as fabric:
         system = InvertedSystem(encoder.to(fabric.device).eval(), settings)
         recordings = read_recordings(data, encoder)
         references = recordings.references(encoder.least_energy)

@@ -5,13 +5,14 @@ A file that cannot be purified becomes a row that says why, and the job goes on.
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from voxcert.data.audio import SAMPLE_RATE, load
 from voxcert.data.corpora import READABLE
+from voxcert.data.same_audio import content_hash
 from voxcert.encoders.loading import encoder_hash
 from voxcert.evaluation.purification.pieces import purify_long
 from voxcert.evaluation.purification.row import PurifiedRow
@@ -52,13 +53,16 @@ def purify_files(
     files, folder = find_files(settings.inputs, settings.output_dir), Path(settings.output_dir)
     config = provenance.origin | asdict(settings) | {"purifier_hash": own}
     del config["inputs"]  # more files may be purified into the same folder
-    with started(folder, config, settings.accelerator) as fabric:
+    with started(folder, config, None, settings.accelerator) as fabric:
         purifier = purifier.to(fabric.device).eval()
         listener = None if listener is None else listener.to(fabric.device)
         write_config(folder, config)
 
+        contents = {str(source): content_hash(source) for source in files}
+
         def is_done(row: PurifiedRow) -> bool:
-            return row.failed is None and (folder / row.output).is_file()
+            unchanged = row.content == contents.get(row.file, row.content)
+            return row.failed is None and unchanged and (folder / row.output).is_file()
 
         made = {row.output: row.file for row in read_rows(folder / ROWS, PurifiedRow) if is_done(row)}
         for source, place in files.items():
@@ -66,7 +70,12 @@ def purify_files(
                 raise ValueError(f"output_dir {folder} has {place} of {made[place]} already, got {source} for it")
         return do_tasks(
             [Task(source, ((str(source),),)) for source in files],
-            lambda source: [_purify_file(purifier, source, files[source], settings, listener, fabric.device)],
+            lambda source: [
+                replace(
+                    _purify_file(purifier, source, files[source], settings, listener, fabric.device),
+                    content=contents[str(source)],
+                )
+            ],
             PurifiedRow,
             folder,
             fabric,
