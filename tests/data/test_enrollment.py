@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -37,6 +38,13 @@ def test_cut_reads_the_length_of_a_file(write_audio):
     one = Utterance("a", write_audio("a.wav", seconds=1.0), "anna", start=0.1)
     assert [piece.end for piece in cut(one, 0.3)] == pytest.approx([0.4, 0.7, 1.0])
     assert [len(piece.load()) for piece in cut(one, 0.3)] == [4800, 4800, 4800]
+
+
+@pytest.mark.parametrize("end", [1.2, 4500.0, 1e300])
+def test_what_ends_behind_its_file_is_not_cut(write_audio, end):
+    one = Utterance("a", write_audio("a.wav", seconds=1.0), "anna", end=end)
+    assert cut(one, 0.3) == [one]
+    assert len(cut(replace(one, end=1.04), 0.3)) == 3
 
 
 @pytest.mark.parametrize("unit", ["auto", "utterance"])

@@ -1,11 +1,13 @@
 import io
+import os
 
 import numpy as np
 import pytest
 import soundfile
 
-from voxcert.data import SpeakerFolders
+from voxcert.data import AudioError, Manifest, SpeakerFolders
 from voxcert.data.files import READABLE, PassedOver, files, looks_like_audio, read_text, recordings, without_ending
+from voxcert.data.same_audio import content_hash, equal_files
 
 ENDINGS = {"OGG": ["ogg", "oga", "opus"], "AIFF": ["aif", "aiff"], "NIST": ["sph", "nist"], "MP3": ["mp3", "mp2"]}
 NOT_AUDIO = {"MAT4", "MAT5", "RAW"}
@@ -141,3 +143,19 @@ def test_other_encodings_are_named(tmp_path, data, reason):
         read_text(tmp_path / "t.txt")
     with pytest.raises(ValueError, match="must be a text file that can be read"):
         read_text(tmp_path)
+
+
+def test_nobody_waits_for_a_pipe(tmp_path, write_audio):
+    write_audio("anna/a.wav")
+    for name in ("anna/pipe.wav", "anna/pipe", "list.csv"):
+        os.mkfifo(tmp_path / name)
+    found = {one.path.name: one for one in SpeakerFolders(str(tmp_path)).utterances()}
+    assert found.keys() == {"a.wav", "pipe.wav"}
+    with pytest.raises(AudioError, match="pipe.wav: missing: no such file"):
+        found["pipe.wav"].load()
+    assert equal_files([tmp_path / "anna/pipe.wav"] * 2) == []
+    assert content_hash(tmp_path / "anna/pipe.wav") == "not readable"
+    with pytest.raises(ValueError, match="path must be an existing manifest"):
+        Manifest(str(tmp_path / "list.csv")).utterances()
+    with pytest.raises(ValueError, match="must be a text file that can be read, got no file"):
+        read_text(tmp_path / "list.csv")

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from voxcert.data import Lhotse
+from voxcert.data import Kaldi, Lhotse
 
 
 @pytest.fixture
@@ -55,6 +55,17 @@ def test_cuts_hold_the_same_audio(lhotse, prepared, tmp_path):
         assert np.abs(one.load().numpy() - expected[one.id]).max() < 1e-6
 
 
+def test_kaldi_directories_are_read_as_lhotse_reads_them(lhotse, prepared, tmp_path):
+    recordings, supervisions = prepared
+    own = supervisions.filter(_of_rec)
+    lhotse.kaldi.export_to_kaldi(recordings.filter(_is_rec), own, output_dir=tmp_path / "kaldi")
+    _, expected, _ = lhotse.kaldi.load_kaldi_data_dir(tmp_path / "kaldi", sampling_rate=16_000)
+    found = Kaldi(str(tmp_path / "kaldi")).utterances()
+    assert [(one.id, one.speaker, one.start, one.end, one.text) for one in found] == [
+        (one.id, one.speaker, one.start, one.end, one.text) for one in sorted(expected, key=_id)
+    ]
+
+
 def test_what_is_no_stretch_of_a_file_is_refused(lhotse, prepared, tmp_path):
     cuts = lhotse.CutSet.from_manifests(*prepared)
     changed = {
@@ -93,3 +104,15 @@ def _unsupervised(cut):
 def _nobody(supervision):
     supervision.speaker = None
     return supervision
+
+
+def _of_rec(supervision):
+    return supervision.recording_id == "rec"
+
+
+def _is_rec(recording):
+    return recording.id == "rec"
+
+
+def _id(one):
+    return one.id

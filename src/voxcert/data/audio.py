@@ -16,6 +16,7 @@ from torch import Tensor
 from torchaudio.transforms import Resample
 
 from voxcert.data.audio_length import BLOCK_FRAMES, END_SLACK_SECONDS, AudioError, AudioReader, count_frames
+from voxcert.data.paths import is_file, shown
 
 SAMPLE_RATE = 16_000
 MAX_PEAK = 2.0  # lossy decoders and float mixes overshoot 1.0 a little; more is a file on another scale
@@ -23,7 +24,6 @@ STEPS = 1 << 20  # a waveform's samples are multiples of 1 / STEPS
 CANCELLED = 0.01  # share of the channels' power that is left of it in their average: 20 dB are lost
 LEAST_RATE = 4_000
 MAX_KERNEL = 20_000_000  # numbers in a resampling kernel: a rate such as 16,001 Hz would take a gigabyte
-SHOWN = 200  # characters of a path in a message
 
 
 def load(
@@ -157,25 +157,6 @@ def crop(waveform: Tensor, num_samples: int, generator: torch.Generator | None =
     return waveform[first : first + num_samples]
 
 
-def shown(path: str | Path) -> str:
-    """A path as messages show it: the middle of a very long one is left out."""
-    text = printable(str(path))
-    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"
-
-
-def printable(text: str) -> str:
-    """A text with its stray bytes (of a file name in an old encoding) written out, so that it can be shown and kept."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def is_file(path: str | Path) -> bool:
-    """Whether there is such a file; a name that no file can have (too long, a zero byte) is none."""
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):
-        return False
-
-
 def _check_arguments(start: float, end: float | None, min_seconds: float, channel: int | None) -> None:
     for name, value in {"start": start, "end": end, "min_seconds": min_seconds}.items():
         if not (isinstance(value, Real) or (value is None and name == "end")):
@@ -192,6 +173,8 @@ def _resampler(ratio: Fraction) -> Resample:
 @contextmanager
 def _errors(path: str | Path) -> Iterator[None]:
     """Turns whatever goes wrong with a file into an AudioError: which errors a library raises is its own affair."""
+    if not is_file(path):  # and no pipe, which would be waited for
+        raise AudioError(f"{shown(path)}: missing: no such file")
     try:
         yield
     except AudioError:
@@ -273,8 +256,6 @@ def _check_rate(rate: int, name: str) -> None:
 
 
 def _unreadable(path: str | Path, error: Exception) -> AudioError:
-    if not is_file(path):
-        return AudioError(f"{shown(path)}: missing: no such file")
     if Path(path).stat().st_size == 0:
         return AudioError(f"{shown(path)}: empty: the file has 0 bytes")
     return AudioError(f"{shown(path)}: not readable as audio, or corrupt ({shown(str(error) or type(error).__name__)})")

@@ -13,7 +13,7 @@ import soundfile
 from torch import Tensor
 from tqdm import tqdm
 
-from voxcert.data.audio import SAMPLE_RATE, AudioError, check_audible, crop, is_file, shown
+from voxcert.data.audio import SAMPLE_RATE, AudioError, check_audible, crop
 from voxcert.data.corpora import TIMIT, LibriSpeech, SpeakerFolders, VoxCeleb
 from voxcert.data.corpus import Corpus, shared_audio, without_one_of_each
 from voxcert.data.datasets import crop_name
@@ -22,6 +22,7 @@ from voxcert.data.files import existing_folder, recordings
 from voxcert.data.kaldi import Kaldi
 from voxcert.data.lhotse import Lhotse
 from voxcert.data.manifest import Manifest
+from voxcert.data.paths import is_file, shown
 from voxcert.data.same_audio import copies
 from voxcert.data.splits import Protocol, split_speakers
 from voxcert.data.utterance import Utterance

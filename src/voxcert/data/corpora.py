@@ -11,12 +11,12 @@ from voxcert.data.files import (
     PassedOver,
     existing_folder,
     files,
-    is_folder,
     read_text,
     recordings,
     without_ending,
 )
 from voxcert.data.files import READABLE as READABLE  # the purification job finds it here
+from voxcert.data.paths import is_folder
 from voxcert.data.utterance import Utterance
 
 _VOXCELEB = re.compile(r"/((id\d{5}(?=/[^/]+/[^/]+$)|[^/]+(?=/[\w-]{11}/\d+$))/[^/]+/[^/]+)$")  # videos have 11 letters

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from voxcert.data.audio import printable
 from voxcert.data.files import PassedOver
 from voxcert.data.names import as_read, as_speaker
+from voxcert.data.paths import printable
 from voxcert.data.same_audio import overlapping
 from voxcert.data.utterance import Utterance
 

@@ -13,8 +13,7 @@ from voxcert.data.corpus import Corpus
 from voxcert.data.datasets import AudioLoader, NamedCrops, TrainingCrops, readable
 from voxcert.data.enrollment import EnrollUnit, balanced_subset, by_speaker, cut
 from voxcert.data.identity import Planned, planned
-from voxcert.data.same_audio import copies, equal_recordings
-from voxcert.data.splits import Count, Evaluation, Protocol, Split, split_speakers
+from voxcert.data.splits import Count, Evaluation, Protocol, Split, check_apart, split_speakers
 from voxcert.data.utterance import Utterance
 
 Stage = Literal["val", "test"]
@@ -108,7 +107,7 @@ class SpeakerDataModule(L.LightningDataModule):
             num_test_speakers=self.num_test_speakers,
             train_on_enrollment=self.train_on_enrollment,
         )
-        _check_apart(split)
+        check_apart(split)
         if split.note:
             rank_zero_info(split.note)
         return split
@@ -281,20 +280,6 @@ class SpeakerDataModule(L.LightningDataModule):
         factors = self.speed_factors
         if not factors or len(set(factors)) < len(factors) or not all(0.1 <= factor <= 10 for factor in factors):
             raise ValueError(f"speed_factors must be one or more different numbers in [0.1, 10], got {factors}")
-
-
-def _check_apart(split: Split) -> None:
-    """Refuses copies of what is tested, and copies with another speaker's name."""
-    tested = set(split.val.test + split.test.test)
-    evaluated = split.val.enroll + split.test.enroll + list(tested)
-    pairs = copies(split.train + evaluated) + copies(evaluated, equal_recordings)
-    wrong = [pair for pair in pairs if tested & set(pair) or pair[0].speaker != pair[1].speaker]
-    if wrong:
-        first, second = wrong[0]
-        raise ValueError(
-            f"{first} and {second} are the same audio ({len(wrong)} such pairs): what is tested must not be enrolled, "
-            "trained on or tested again, and has one speaker; remove one of each (`voxcert data check` lists all)"
-        )
 
 
 def _collate(items: list[dict]) -> dict:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from voxcert.data.audio import SAMPLE_RATE, AudioError, check_audible, crop, resample, shown
+from voxcert.data.audio import SAMPLE_RATE, AudioError, check_audible, crop, resample
+from voxcert.data.paths import shown
 from voxcert.data.utterance import Utterance
 
 

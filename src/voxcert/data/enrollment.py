@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from voxcert.data.audio import AudioError, duration
+from voxcert.data.audio import END_SLACK_SECONDS, AudioError, duration
+from voxcert.data.paths import is_file
 from voxcert.data.same_audio import file_key
 from voxcert.data.utterance import Utterance
 
@@ -28,7 +29,7 @@ def cut(utterance: Utterance, seconds: float) -> list[Utterance]:
     """Cut an utterance into segments that do not overlap.
 
     Args:
-        utterance: What to cut. Reads the file's header where it has no end.
+        utterance: What to cut; one that ends behind its file stays whole, for its reader to say so.
         seconds: Length of a segment. A shorter rest at the end is left out.
 
     Returns:
@@ -37,7 +38,10 @@ def cut(utterance: Utterance, seconds: float) -> list[Utterance]:
     Raises:
         AudioError: The file is not readable.
     """
-    end = duration(utterance.path) if utterance.end is None else utterance.end
+    there = duration(utterance.path) if utterance.end is None or is_file(utterance.path) else utterance.end
+    end = there if utterance.end is None else utterance.end
+    if end > there + END_SLACK_SECONDS:
+        return [utterance]
     count = int((end - utterance.start) / seconds + 1e-6)
     if count < 2:
         return [utterance]

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from voxcert.data.paths import is_file, is_folder, shown
+
 READABLE = tuple(
     ".wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .mp3 .mp2 .mpga .aif .aiff .aifc .au .snd .caf .sph .nist .voc "
     ".avr .htk .iff .svx .8svx .paf .pvf .sd2 .sds .sf .ircam .wve .xi .mpc".split()
@@ -39,14 +41,6 @@ def existing_folder(root: str | Path) -> Path:
     if not is_folder(root):
         raise ValueError(f"root must be an existing folder, got {str(root)!r}")
     return Path(root)
-
-
-def is_folder(path: str | Path) -> bool:
-    """Whether there is such a folder; a name that no folder can have (too long, a zero byte) is none."""
-    try:
-        return Path(path).is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 def files(root: Path) -> Iterator[Path]:
@@ -88,6 +82,8 @@ def recordings(root: Path) -> Iterator[Path | PassedOver]:
 
 def looks_like_audio(path: Path) -> bool:
     """Whether a file begins as one of the usual audio containers does."""
+    if not is_file(path):  # a pipe would be waited for
+        return False
     try:
         with path.open("rb") as file:
             head = file.read(12)
@@ -115,6 +111,8 @@ def read_text(path: str | Path) -> str:
     Raises:
         ValueError: It cannot be read, or is in another encoding; the message names the line.
     """
+    if not is_file(path):
+        raise ValueError(f"{shown(path)}: must be a text file that can be read, got no file")
     try:
         data = Path(path).read_bytes()
         return data.decode("utf-8-sig")
@@ -127,7 +125,7 @@ def read_text(path: str | Path) -> str:
             f"example: iconv -f {source} -t UTF-8"
         ) from error
     except (OSError, ValueError) as error:
-        raise ValueError(f"{str(path)[:200]}: must be a text file that can be read, got {error}") from error
+        raise ValueError(f"{shown(path)}: must be a text file that can be read, got {error}") from error
 
 
 def _is_loop(root: Path, folder: str, name: str) -> bool:

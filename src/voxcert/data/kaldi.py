@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from voxcert.data.audio import is_file, shown
 from voxcert.data.corpus import Corpus, Refused
 from voxcert.data.files import existing_folder, read_text
+from voxcert.data.paths import is_file, shown
 from voxcert.data.utterance import Utterance
 
 _DECODERS = (  # the commands that recipes put before formats that are read here as they are

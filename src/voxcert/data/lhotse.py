@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from voxcert.data.audio import is_file
 from voxcert.data.corpus import Corpus, Refused
-from voxcert.data.files import is_folder
 from voxcert.data.kaldi import Kaldi
+from voxcert.data.paths import is_file, is_folder
 from voxcert.data.utterance import Utterance
 
 SUFFIXES = (".jsonl.gz", ".jsonl", ".json.gz", ".json", ".yaml.gz", ".yaml")

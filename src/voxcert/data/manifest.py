@@ -13,11 +13,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from voxcert.data.audio import is_file, shown
 from voxcert.data.corpus import Corpus, Refused
 from voxcert.data.dialects import translated
 from voxcert.data.files import read_text
 from voxcert.data.names import as_read, as_speaker
+from voxcert.data.paths import is_file, shown
 from voxcert.data.utterance import Utterance
 
 COLUMNS = tuple(column.name for column in fields(Utterance) if column.name != "origin")
@@ -172,7 +172,7 @@ def _utterance(row: Row, home: Path, origin: str) -> Utterance:
     speaker = as_speaker(given["speaker"])
     start, end = (_seconds(name, given[name]) if name in given else None for name in ("start", "end"))
     start = start or 0.0
-    if not 0 <= start < (math.inf if end is None else end):
+    if not 0 <= start < (math.inf if end is None else end) or end == math.inf:
         raise ValueError(f"start and end must satisfy 0 <= start < end, got start {start} and end {end}")
     texts = {name: _text(name, given[name]) for name in ("path", "id", "text", "part") if name in given}
     path = home / texts["path"]

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import soundfile
 
 from voxcert.data.audio_length import BLOCK_FRAMES
+from voxcert.data.paths import is_file
 from voxcert.data.utterance import Utterance
 
 SLACK = 1e-6  # seconds: stretches that touch do not overlap
@@ -104,6 +105,8 @@ def content_hash(path: str | Path) -> str:
     Args:
         path: Any file.
     """
+    if not is_file(path):
+        return "not readable"
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -113,7 +116,7 @@ def content_hash(path: str | Path) -> str:
 
 def _alike(paths: list[Path], probes: Sequence[Probe]) -> list[list[Path]]:
     """Groups of two or more that no probe tells apart; later probes see only what earlier ones left together."""
-    groups = [paths]
+    groups = [[path for path in paths if is_file(path)]]  # a pipe would be waited for
     for probe in probes:
         finer: list[list[Path]] = []
         for group in groups:

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Literal
 
 from voxcert.data.enrollment import EnrollUnit, by_speaker, enrollment_only, split_enrollment
+from voxcert.data.same_audio import copies, equal_recordings
 from voxcert.data.utterance import Utterance
 
 Count = int | Literal["auto"]
@@ -125,6 +126,29 @@ def split_speakers(
         test=protocol.with_distractors(evaluated, train if shared else train + val),
         note=_note(len(pool), val, test, shared) if "auto" in asked else "",
     )
+
+
+def check_apart(split: Split) -> None:
+    """Check that nothing that is tested is there twice, and no recording has two speakers.
+
+    Copies of files are found everywhere; among what is enrolled and tested, so are copies in another container.
+
+    Args:
+        split: With files that are there.
+
+    Raises:
+        ValueError: There is such a pair; the message names it.
+    """
+    tested = set(split.val.test + split.test.test)
+    evaluated = split.val.enroll + split.test.enroll + list(tested)
+    pairs = copies(split.train + evaluated) + copies(evaluated, equal_recordings)
+    wrong = [pair for pair in pairs if tested & set(pair) or pair[0].speaker != pair[1].speaker]
+    if wrong:
+        first, second = wrong[0]
+        raise ValueError(
+            f"{first} and {second} are the same audio ({len(wrong)} such pairs): what is tested must not be enrolled, "
+            "trained on or tested again, and has one speaker; remove one of each (`voxcert data check` lists all)"
+        )
 
 
 def _held_out(
