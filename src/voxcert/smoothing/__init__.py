@@ -12,20 +12,26 @@ from voxcert.smoothing.curves import (
     smoothed_accuracy,
     wilson_interval,
 )
+from voxcert.smoothing.outcome import recertify
+from voxcert.smoothing.prediction import Prediction
 from voxcert.smoothing.rows import RowWriter, finished_utterances, read_rows
 from voxcert.smoothing.rules import RULES
+from voxcert.smoothing.statistics import Statistics
 
 __all__ = [
     "ABSTAIN",
     "RULES",
     "Certificate",
     "Certifier",
+    "Prediction",
     "RowWriter",
+    "Statistics",
     "abstention_rate",
     "average_certified_radius",
     "certified_accuracy",
     "finished_utterances",
     "read_rows",
+    "recertify",
     "smoothed_accuracy",
     "wilson_interval",
 ]
