@@ -122,26 +122,31 @@ def select(embeddings: torch.Tensor, prototypes: torch.Tensor, num_thresholds: i
     voted = int(torch.bincount(scores.argmax(dim=0)).argmax())
     predicted = int(scores.mean(dim=1).argmax())
     rivals = Rivals(prototypes, predicted)
-    xi = np.sort(rivals.xi(scores).numpy(force=True), axis=1)  # (K-1, num_select)
-    places = (np.array(QUANTILES) * (len(embeddings) - 1)).astype(np.int64)
+    xi, distances = (tensor.numpy(force=True) for tensor in (rivals.xi(scores), rivals.distances))
+    return fit(xi, voted=voted, predicted=predicted, distances=distances, num_thresholds=num_thresholds)
+
+
+def fit(xi: np.ndarray, *, voted: int, predicted: int, distances: np.ndarray, num_thresholds: int) -> Pilot:
+    """The pilot of selection samples xi, shape (K-1, num_select); the other arguments are those of `Pilot`."""
+    xi = np.sort(xi, axis=1)
+    num_select = xi.shape[1]
+    places = (np.array(QUANTILES) * (num_select - 1)).astype(np.int64)
     mean, spread, quantiles = (
         array.astype(np.float32)
         for array in (xi.mean(axis=1), xi.std(axis=1).clip(SMALLEST_SPREAD), xi[:, places] - SMALLEST_SPREAD)
     )
     thresholds, _ = place_thresholds(mean, spread, quantiles, num_thresholds)
-    above = len(embeddings) - np.stack(
-        [row.searchsorted(grid, side="right") for row, grid in zip(xi, thresholds, strict=True)]
-    )
+    below = [row.searchsorted(grid, side="right") for row, grid in zip(xi, thresholds, strict=True)]
     return Pilot(
         voted=voted,
         predicted=predicted,
-        num_select=len(embeddings),
+        num_select=num_select,
         num_thresholds=num_thresholds,
         mean=mean,
         spread=spread,
         quantiles=quantiles,
-        exceedances=above.astype(np.int32),
-        distances=rivals.distances.numpy(force=True),
+        exceedances=(num_select - np.stack(below)).astype(np.int32),
+        distances=distances,
     )
 
 
