@@ -116,8 +116,7 @@ def test_equal_rivals_cost_nothing():
     rng = np.random.default_rng(0)
     xi, estimate = 0.2 + 0.02 * rng.standard_normal((100, 1)), 0.2 + 0.02 * rng.standard_normal((1000, 1))
     radii = {
-        distribution_radius(statistics_of(pilot_of(np.tile(xi, k)), np.tile(estimate, k)), 1e-3)
-        for k in (1, 49, 4999)
+        distribution_radius(statistics_of(pilot_of(np.tile(xi, k)), np.tile(estimate, k)), 1e-3) for k in (1, 49, 4999)
     }
     assert len(radii) == 1
 

@@ -13,6 +13,7 @@ PROBE_TOLERANCE = 1e-4
 """Largest distance of two unit embeddings of one row: above float32 rounding, far below what moves a decision."""
 
 
+@torch.inference_mode()
 def check_rows_are_independent(encoder: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor) -> None:
     """Compares the first row's embedding in this batch, once more, among copies of itself and in another place.
 
