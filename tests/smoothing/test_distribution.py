@@ -175,6 +175,8 @@ def test_radii_are_tested_in_ascending_order_up_to_the_first_failure(monkeypatch
         "voxcert.smoothing.distribution.log_all_in",
         lambda ratios, counts: np.array([[next(failing)] * 3 for _ in ratios]),
     )
-    monkeypatch.setattr("voxcert.smoothing.distribution.log_wealth", lambda ratios, counts: np.full(3, -100.0))
+    monkeypatch.setattr(
+        "voxcert.smoothing.distribution.log_wealth", lambda ratios, counts: np.full((len(ratios), 3), -100.0)
+    )
     assert view.radius() == RADII[36]
     assert (np.diff(RADII) > 0).all()

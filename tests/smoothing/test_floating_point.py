@@ -11,7 +11,7 @@ X = torch.ones(1)
 
 
 def reads_last_bits(waveform):
-    """u for multiples of 2^-24, which is all that rounding leaves of 1 + noise; -u for finer numbers."""
+    """Embedding u for multiples of 2^-24, which is all that rounding leaves of 1 + noise; -u for finer numbers."""
     coarse = (waveform[:, 0].double() * 2.0**24).frac() == 0
     sign = torch.where(coarse, 1.0, -1.0)
     return torch.stack([sign, torch.zeros_like(sign)], dim=1)

@@ -18,6 +18,7 @@ class Network(nn.Module):
         nn.init.eye_(self.net[0].weight)
 
     def forward(self, waveform):
+        """Embeddings (batch, 4)."""
         return normalize(self.net(waveform), dim=1)
 
 

@@ -9,7 +9,7 @@ on the samples through counts alone, so looks are free, shards add up and memory
 import math
 
 import numpy as np
-from scipy.special import expit, logsumexp
+from scipy.special import expit
 
 BETS = expit(np.linspace(-7.0, 7.0, 45))
 """Shares of the wealth at stake, geometric towards 0 and towards 1, for variables that come near 0."""
@@ -49,7 +49,15 @@ def log_wealth(ratios: np.ndarray, counts: np.ndarray) -> np.ndarray:
     ratios, counts = np.broadcast_arrays(ratios, counts)
     stakes = np.log(1.0 - BETS[:, None] + BETS[:, None] * ratios[..., None, :])  # (..., bets, values)
     partial = np.matmul(stakes, counts[..., :, None].astype(np.float64))[..., 0] + _LOG_WEIGHTS
-    return np.logaddexp(logsumexp(partial, axis=-1), log_all_in(ratios, counts))
+    return np.logaddexp(log_sum(partial), log_all_in(ratios, counts))
+
+
+def log_sum(logs: np.ndarray) -> np.ndarray:
+    """Logarithm of the sum over the last axis of what these are the logarithms of (scipy's is slow on small arrays)."""
+    largest = logs.max(axis=-1, keepdims=True)
+    largest = np.where(largest > -math.inf, largest, 0.0)
+    with np.errstate(divide="ignore"):
+        return largest[..., 0] + np.log(np.exp(logs - largest).sum(axis=-1))
 
 
 def mean_lower_bound(values: np.ndarray, counts: np.ndarray, alpha: float) -> float:

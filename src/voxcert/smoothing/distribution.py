@@ -6,9 +6,9 @@ score). A lower Riemann sum over thresholds bounds the integral, and since phi_s
 """
 
 import numpy as np
-from scipy.special import logsumexp, ndtr, ndtri
+from scipy.special import ndtr, ndtri
 
-from voxcert.smoothing.betting import goal, log_all_in, log_wealth
+from voxcert.smoothing.betting import goal, log_all_in, log_sum, log_wealth
 from voxcert.smoothing.bounds import ROUNDING, clopper_pearson_lower
 from voxcert.smoothing.statistics import Statistics
 
@@ -79,11 +79,12 @@ class RivalView:
         for start in range(0, len(RADII), block):
             radii = RADII[start : start + block]
             ratios = self._ratios(radii)
-            safe = logsumexp(log_all_in(ratios, self._counts), axis=1) >= self._goal
-            for index in np.flatnonzero(~safe):
-                if not logsumexp(log_wealth(ratios[index], self._counts)) >= self._goal:
-                    return last if index == 0 else float(radii[index - 1])
-                safe[index] = True
+            safe = log_sum(log_all_in(ratios, self._counts)) >= self._goal  # cheap, and mostly enough
+            if not safe.all():
+                safe[~safe] = log_sum(log_wealth(ratios[~safe], self._counts)) >= self._goal
+            if not safe.all():
+                first = int(safe.argmin())
+                return float(radii[first - 1]) if first else last
             last = float(radii[-1])
             if last >= enough:
                 break
