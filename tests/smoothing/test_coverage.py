@@ -88,15 +88,6 @@ def test_clopper_pearson_at_every_look_is_rejected():
     assert not compatible(two_valued_claims(broken, 0.5, 2000, num_looks=6), 2000)
 
 
-def test_a_radius_that_is_the_best_of_all_radii_is_rejected():
-    """Wealth at the largest radius that any hypothesis rejects, instead of the last before the first failure."""
-
-    def broken(statistics, alpha):
-        return max(RULES["distribution"](statistics, alpha * 12), 0.0)
-
-    assert not compatible(two_valued_claims(broken, 0.5, 400, num_samples=400), 400)
-
-
 def soft_claims(rule, trials, spread, *, num_looks=1, num_rivals=1, num_samples=200):
     """How often E xi = 0 is claimed to be positive, for xi that are Gaussian, uniform or of three values."""
     rng = np.random.default_rng(5)
