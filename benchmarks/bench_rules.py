@@ -103,7 +103,7 @@ def forwards(root: str, checkpoint: str, num_utterances: int) -> dict:
 def published(margins: np.ndarray, n: float) -> float:
     """ACR of `published_mean`, in units of sigma, if the margins to the runner-up came out as measured."""
     lower = margins - 2.0 * np.sqrt(np.log(2.0 / ALPHA) / (2.0 * n))
-    return float(np.maximum(ndtri((1.0 + lower) / 2.0), 0.0).mean())
+    return float(ndtri((1.0 + np.maximum(lower, 0.0)) / 2.0).mean())
 
 
 class FreeEncoder:
