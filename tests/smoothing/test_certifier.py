@@ -383,5 +383,5 @@ def test_a_longer_waveform_is_probed_again():
 
 @pytest.mark.parametrize("ends", [(0, 0), (-1, 5), (400, 501)])
 def test_shards_outside_the_plan_are_refused(ends):
-    with pytest.raises(ValueError, match="^start and stop must be"):
-        half_space().measure(WAVEFORM, "u", *ends)
+    with pytest.raises(ValueError, match="^samples must be"):
+        half_space().examine(WAVEFORM, "u", samples=ends)

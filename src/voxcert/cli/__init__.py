@@ -58,6 +58,10 @@ COMMANDS = {
         "checkpoints",
         "Adds what certification runs measured to a checkpoint's card and renders its README.md again.",
     ),
+    "recertify": Command(
+        "recertify",
+        "Certifies a finished run again from what it kept: at another alpha, or from shards, without an encoder.",
+    ),
     "report": Command(
         "report",
         "Shows the tables of runs and draws their plots again, from their rows alone; certificates beside attacks.",

@@ -6,8 +6,15 @@ from typing import Any
 from voxcert.evaluation.attack.comparison import describe_attacks, is_attack_run, redraw
 from voxcert.evaluation.certification.comparison import COMPARISON_PLOT, plot_comparison
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
-from voxcert.evaluation.certification.folder import PLOT, read_run
-from voxcert.evaluation.certification.tables import TABLE_NOTE, default_radii, markdown_table, statement, summarize
+from voxcert.evaluation.certification.folder import PLOT, planned_utterances, read_run
+from voxcert.evaluation.certification.tables import (
+    TABLE_NOTE,
+    default_radii,
+    markdown_table,
+    statement,
+    summarize,
+    unfinished,
+)
 from voxcert.evaluation.defence.job import describe_comparison, is_comparison
 from voxcert.evaluation.run.folder import read_config
 from voxcert.smoothing.certificate import Certificate
@@ -27,7 +34,7 @@ def show_runs(runs: list[str], radii: list[float] | None) -> None:
         print(f"\n{run}\n\n{describe_comparison(run)}")
     for run in certified:
         rows = read_run(run)
-        plot_certified_accuracy(rows, Path(run) / PLOT)
+        plot_certified_accuracy(rows, Path(run) / PLOT, planned_utterances(run))
         own = (read_config(run) or {}).get("radii") or default_radii(rows[0].sigma)
         show(run, summarize(rows, radii or own), rows)
     if len(certified) > 1:
@@ -39,4 +46,9 @@ def show_runs(runs: list[str], radii: list[float] | None) -> None:
 
 def show(folder: str, rules: dict[str, Any], rows: list[Certificate]) -> None:
     """Prints the table of a certification and what its rows prove."""
-    print(f"\n{folder}\n\n{markdown_table(rules)}\n\n{TABLE_NOTE}\n\n{statement(rows)}\n\n{Path(folder) / PLOT}")
+    planned = planned_utterances(folder)
+    done = unfinished(rows, planned)
+    about = folder if done is None else f"{folder}: not finished, {done}"
+    print(
+        f"\n{about}\n\n{markdown_table(rules)}\n\n{TABLE_NOTE}\n\n{statement(rows, planned)}\n\n{Path(folder) / PLOT}"
+    )

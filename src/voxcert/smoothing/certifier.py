@@ -155,16 +155,34 @@ class Certifier:
 
     @torch.inference_mode()
     def examine(
-        self, waveform: torch.Tensor, utterance: str = "", speaker: str = ""
+        self,
+        waveform: torch.Tensor,
+        utterance: str = "",
+        speaker: str = "",
+        samples: tuple[int, int] | None = None,
     ) -> tuple[list[Certificate], Statistics | None]:
         """Certifies one waveform, and returns what is needed to do so again at another alpha (`recertify`).
 
-        Arguments and errors are those of `certify`. There are no statistics if the selection samples were unusable.
+        Args:
+            waveform: as for `certify`.
+            utterance: as for `certify`.
+            speaker: as for `certify`.
+            samples: the first and the last but one of the `num_estimate` samples, for a shard of them; all by default.
+                Shards of one utterance, drawn on whatever machines, are put together by `Statistics.merge`.
+
+        Returns:
+            The rows, and the statistics; None if the selection samples were unusable.
+
+        Raises:
+            ValueError: as `certify`, and if the samples are not in [0, num_estimate].
         """
+        first, stop = (0, self.num_estimate) if samples is None else samples
+        inside = 0 <= first < stop <= self.num_estimate
+        require("samples", samples, f"0 <= first < stop <= num_estimate = {self.num_estimate}", inside)
         start = time.perf_counter()
         sampler = self._sampler(waveform, utterance)
         pilot = self._select(sampler)
-        statistics, radii = self._estimate(sampler, pilot) if pilot else (None, {})
+        statistics, radii = self._estimate(sampler, pilot, first, stop) if pilot else (None, {})
         num_estimate = statistics.num_samples if statistics else 0
         measured = {
             "utterance": utterance,
@@ -180,26 +198,6 @@ class Certifier:
             self._row(rule, judge(rule, radii.get(rule, ABSTAIN), pilot, statistics), measured) for rule in self.rules
         ]
         return rows, statistics
-
-    @torch.inference_mode()
-    def measure(self, waveform: torch.Tensor, utterance: str, start: int, stop: int) -> Statistics | None:
-        """The statistics of a shard: the estimation samples start to stop - 1 of the planned `num_estimate`.
-
-        Shards of one utterance are put together by `Statistics.merge`, on whatever machines they were drawn; the
-        certificate follows by `recertify`. None if the selection samples were unusable.
-
-        Raises:
-            ValueError: as `certify`, and if the range is not inside [0, num_estimate].
-        """
-        inside = 0 <= start < stop <= self.num_estimate
-        require("start and stop", (start, stop), f"0 <= start < stop <= {self.num_estimate}", inside)
-        sampler = self._sampler(waveform, utterance)
-        pilot = self._select(sampler)
-        if pilot is None:
-            return None
-        tally = Tally(self.prototypes, pilot)
-        self._count(tally, sampler, start, stop)
-        return self._statistics(tally, start)
 
     @torch.inference_mode()
     def predict(self, waveform: torch.Tensor, utterance: str = "", classifier: str = "embedding") -> Prediction:
@@ -257,23 +255,20 @@ class Certifier:
         embeddings = torch.cat([batch.clone() for batch in self._embedder.embed(sampler, 0, self.num_select)])
         return select(embeddings, self.prototypes, self.num_thresholds)
 
-    def _count(self, tally: Tally, sampler: NoisySampler, start: int, stop: int) -> None:
-        for batch in self._embedder.embed(sampler, ESTIMATE_START + start, ESTIMATE_START + stop):
-            tally.add(batch)
-
-    def _statistics(self, tally: Tally, start: int = 0) -> Statistics:
-        return tally.statistics(sigma=self.sigma, num_planned=self.num_estimate, num_looks=self.num_looks, start=start)
-
-    def _estimate(self, sampler: NoisySampler, pilot: Pilot) -> tuple[Statistics, dict[str, float]]:
+    def _estimate(
+        self, sampler: NoisySampler, pilot: Pilot, first: int, stop: int
+    ) -> tuple[Statistics, dict[str, float]]:
         """Runs fresh samples look by look until going on is not worth it; returns the last look's radii."""
-        tally, done = Tally(self.prototypes, pilot), 0
+        tally, done = Tally(self.prototypes, pilot), first
         num_values = sampler.waveform.numel()
+        planned = {"sigma": self.sigma, "num_planned": self.num_estimate, "num_looks": self.num_looks, "start": first}
         for look in range(self.num_looks):
-            goal = math.ceil(self.num_estimate / 2 ** (self.num_looks - 1 - look))
-            self._count(tally, sampler, done, goal)
-            done, statistics = goal, self._statistics(tally)
+            goal = first + math.ceil((stop - first) / 2 ** (self.num_looks - 1 - look))
+            for batch in self._embedder.embed(sampler, ESTIMATE_START + done, ESTIMATE_START + goal):
+                tally.add(batch)
+            done, statistics = goal, tally.statistics(**planned)
             radii = {rule: lower_radius(rule, statistics, self.alpha, num_values) for rule in self.rules}
-            if not statistics.finite or done == self.num_estimate or self._settled(statistics, radii):
+            if not statistics.finite or done == stop or self._settled(statistics, radii):
                 break
         return statistics, radii
 

@@ -19,6 +19,7 @@ from voxcert.evaluation.certification.figures import plot_certified_accuracy
 from voxcert.evaluation.certification.job import build_certifier, certify_item, enroll_speakers, find_batch_size
 from voxcert.evaluation.certification.represented import at_representation
 from voxcert.evaluation.certification.settings import CertificationSettings, NoisePoint
+from voxcert.evaluation.certification.tables import is_guarantee, rule_name
 from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.curves import (
@@ -34,8 +35,8 @@ from voxcert.training.distributed import gather_dict, run_folder
 class CertificationCallback(L.Callback):
     """Certifies validation utterances every few epochs and logs certified accuracy.
 
-    Logs `certified/acr`, `certified/abstention`, `certified/accuracy`, `certified/ca@RADIUS` of the first rule (so that
-    `ModelCheckpoint(monitor="certified/acr")` works), the same under `certified/RULE/...` for every rule, and
+    Logs `certified/acr`, `certified/abstention`, `certified/accuracy`, `certified/ca@RADIUS` of the first sound rule,
+    so that `ModelCheckpoint(monitor="certified/acr")` works, the same under `certified/RULE/...` for every rule, and
     `certified/forwards_per_second`. Writes the rows, a CSV of the curves and a PNG to the run's folder `certification`;
     with Weights & Biases the curves and the rows go there too. Utterances are split over all processes without repeats.
 
@@ -48,15 +49,16 @@ class CertificationCallback(L.Callback):
         alpha: Error probability of one certificate.
         num_select: Samples that choose the class.
         num_estimate: Samples that bound the radius.
-        rules: Certification rules; the first one is what `certified/acr` means.
+        rules: Certification rules; the first sound one is what `certified/acr` means. Published ones are logged as
+            `certified/RULE (not a guarantee)/...`.
         radii: Where certified accuracy is logged as numbers; multiples 0, 0.5, 1, 2 of sigma if not given.
         enroll_noise: Noise draws at sigma per enrolment segment; 0 enrols on clean speech.
         batch_size: Samples per forward, or `auto`.
         seed: Seed of the choice of utterances and of the noise.
 
     Raises:
-        ValueError: If a count is below 1, or if weight averaging comes before this callback (it would have put the
-            averaged weights away again when this callback certifies).
+        ValueError: If a count is below 1, no rule is a guarantee, or if weight averaging comes before this callback (it
+            would have put the averaged weights away again when this callback certifies).
     """
 
     def __init__(
@@ -90,9 +92,15 @@ class CertificationCallback(L.Callback):
             batch_size=batch_size,
             seed=seed,
         )
+        if not any(map(is_guarantee, self.settings.rules)):
+            raise ValueError(f"rules must hold one that is a guarantee, got {self.settings.rules}")
         self.num_utterances, self.every_n_epochs = num_utterances, every_n_epochs
         self._num_validations = 0
         self._values: dict[str, float] = {}
+
+    @property
+    def _first_sound_rule(self) -> str:
+        return next(rule for rule in self.settings.rules if is_guarantee(rule))
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Checks the order of callbacks."""
@@ -136,7 +144,7 @@ class CertificationCallback(L.Callback):
         mine = chosen[trainer.global_rank :: trainer.world_size]
         rows: dict[int, list[Certificate]] = {}
         for index in tqdm(mine, desc="Certifying", leave=False, disable=not trainer.is_global_zero):
-            rows[index] = certify_item(certifier, items[index])
+            rows[index], _ = certify_item(certifier, items[index])
         gathered = gather_dict(rows)
         return [row for index in sorted(gathered) for row in gathered[index]]
 
@@ -152,8 +160,8 @@ class CertificationCallback(L.Callback):
                 "accuracy": smoothed_accuracy(own),
                 **{f"ca@{radius:g}": float(share) for radius, share in shares},
             }
-            values |= {f"certified/{rule}/{name}": value for name, value in measured.items()}
-            if rule == self.settings.rules[0]:  # its rows hold the time of the pass that all rules share
+            values |= {f"certified/{rule_name(rule)}/{name}": value for name, value in measured.items()}
+            if rule == self._first_sound_rule:  # its rows hold the time of the pass that all rules share
                 values |= {f"certified/{name}": value for name, value in measured.items()}
                 seconds = sum(row.seconds for row in own)
                 values["certified/forwards_per_second"] = sum(row.num_forwards for row in own) / max(seconds, 1e-9)
@@ -173,7 +181,7 @@ class CertificationCallback(L.Callback):
                 file.write("epoch,step,rule,radius,certified_accuracy,low,high\n")
             for rule in self.settings.rules:
                 for radius, ca, low, high in self._curve(rows, rule):
-                    file.write(f"{epoch},{step},{rule},{radius:.6g},{ca:.6g},{low:.6g},{high:.6g}\n")
+                    file.write(f"{epoch},{step},{rule_name(rule)},{radius:.6g},{ca:.6g},{low:.6g},{high:.6g}\n")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 self._log_wandb(rows, logger)
@@ -190,11 +198,13 @@ class CertificationCallback(L.Callback):
         series = wandb.plot.line_series(
             xs=[point[0] for point in curves[self.settings.rules[0]]],
             ys=[[point[1] for point in curves[rule]] for rule in self.settings.rules],
-            keys=self.settings.rules,
+            keys=[rule_name(rule) for rule in self.settings.rules],
             title="Certified accuracy",
             xname="l2 radius",
         )
         records = [asdict(row) for row in rows]
+        for record in records:
+            record["rule"] = rule_name(record["rule"])
         columns = list(records[0])
         table = wandb.Table(columns=columns, data=[[record[name] for name in columns] for record in records])
         logger.experiment.log({"certified/curve": series, "certified/rows": table})

@@ -2,7 +2,8 @@
 
 import pytest
 
-from voxcert.evaluation.certification.tables import default_radii, markdown_table, statement, summarize
+from voxcert.evaluation.certification.figures import certified_accuracy_figure
+from voxcert.evaluation.certification.tables import default_radii, markdown_table, statement, summarize, unfinished
 from voxcert.smoothing import wilson_interval
 
 
@@ -18,7 +19,8 @@ def test_summary_by_hand(certificate):
     assert entry["abstention_rate"] == 0.25
     assert entry["abstained"] == {"lower bound not positive": 1}
     assert entry["acr"] == pytest.approx(0.04 / 4)
-    assert entry["acr_point"] == pytest.approx((0.06 + 0.02 + 0.004) / 4)
+    assert entry["acr_plug_in"] == pytest.approx((0.06 + 0.02 + 0.004) / 4)
+    assert entry["num_capped"] == 0
     assert [point["value"] for point in entry["certified_accuracy"]] == [0.5, 0.25, 0.25]  # strictly above the radius
     assert (entry["certified_accuracy"][0]["low"], entry["certified_accuracy"][0]["high"]) == wilson_interval(2, 4)
 
@@ -36,6 +38,24 @@ def test_table_has_a_row_per_rule_and_marks_published_ones(certificate):
     assert "vote" in vote
     assert "guarantee" not in vote
     assert "published_mean (not a guarantee)" in published
+
+
+def test_radii_are_rounded_down_and_capped_estimates_are_marked(certificate):
+    rows = [certificate(radius=0.01239, point_radius=0.04599, point_capped=True)]
+    (line,) = markdown_table(summarize(rows, [0.0])).splitlines()[2:]
+    assert [cell.strip() for cell in line.split("|")[-3:-1]] == ["0.0123", "> 0.0459"]
+    assert "radii are 0.0123 (" in statement(rows)
+
+
+def test_an_unfinished_run_does_not_speak_of_all(certificate):
+    rows = [certificate(utterance=f"u{index}") for index in range(30)]
+    assert unfinished(rows, 120) == "30 of 120 utterances"
+    assert unfinished(rows, 30) is unfinished(rows, None) is None
+    assert "Proved for 30 of the 30 utterances done so far: " in statement(rows, planned=120)
+    assert "Proved for 30 of 30 utterances: " in statement(rows, planned=30)
+    none = [certificate(radius=0.0, utterance=f"u{index}") for index in range(3)]
+    assert "none of the 3 utterances done so far" in statement(none, planned=5)
+    assert certified_accuracy_figure(rows, planned=120).axes[0].get_title().startswith("30 of 120 utterances")
 
 
 def test_statement_uses_the_rule_that_came_first(certificate):

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from voxcert.evaluation.certification.tables import by_rule, is_guarantee
+from voxcert.evaluation.certification.tables import by_rule, is_guarantee, rule_name, unfinished
 from voxcert.evaluation.show.figures import (
     BLUE,
     GREEN,
@@ -37,11 +37,12 @@ COLORS = {
 STYLES = {"lipschitz": ":", "published_mean": "--", "published_se": "--"}  # `lipschitz` all but covers `mean`
 
 
-def certified_accuracy_figure(rows: Sequence[Certificate]) -> Figure:
+def certified_accuracy_figure(rows: Sequence[Certificate], planned: int | None = None) -> Figure:
     """Draws one step curve per rule.
 
     Args:
         rows: Certificates of one run, of one or more rules.
+        planned: Utterances that the run is about; None where these are all.
 
     Returns:
         A figure that belongs to no window and no global state.
@@ -64,23 +65,24 @@ def certified_accuracy_figure(rows: Sequence[Certificate]) -> Figure:
     axes.set_ylabel("certified accuracy")
     samples = max(row.num_estimate for row in rows)
     count = len(next(iter(groups.values())))
-    axes.set_title(
-        f"{count} utterances,  $\\sigma$ = {first.sigma:g},  n = {samples},  $\\alpha$ = {first.alpha:g}", fontsize=11
-    )
+    done = unfinished(rows, planned) or f"{count} utterances"
+    settings = f"$\\sigma$ = {first.sigma:g},  n = {samples},  $\\alpha$ = {first.alpha:g}"
+    axes.set_title(f"{done},  {settings}", fontsize=11)
     tidy(axes, has_top=True)
     axes.legend(frameon=False, title="rule, 95 % Wilson band", alignment="left")
     add_loudness_axis(axes, [row.waveform_norm for row in rows if row.waveform_norm > 0])
     return figure
 
 
-def plot_certified_accuracy(rows: Sequence[Certificate], path: str | Path) -> None:
-    """Draws the certified accuracy curve into a PNG file."""
-    save(certified_accuracy_figure(rows), path)
+def plot_certified_accuracy(rows: Sequence[Certificate], path: str | Path, planned: int | None = None) -> None:
+    """Draws the certified accuracy curve into a PNG file; arguments as for `certified_accuracy_figure`."""
+    save(certified_accuracy_figure(rows, planned), path)
 
 
 def _draw_rule(axes: Axes, rule: str, rows: list[Certificate]) -> None:
-    label = rule if is_guarantee(rule) else f"{rule} (not a guarantee)"
-    draw_certified(axes, rows, label, COLORS.get(rule, "0.4"), STYLES.get(rule, "-"), has_band=is_guarantee(rule))
+    draw_certified(
+        axes, rows, rule_name(rule), COLORS.get(rule, "0.4"), STYLES.get(rule, "-"), has_band=is_guarantee(rule)
+    )
 
 
 def draw_certified(

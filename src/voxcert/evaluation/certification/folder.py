@@ -7,11 +7,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from voxcert.evaluation.run.folder import ROWS
+from voxcert.data.identity import read_plan
+from voxcert.evaluation.run.folder import PLAN, ROWS, file_name
 from voxcert.rows import read_rows, replace_file
 from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.statistics import Statistics
 
-PLOT, PROTOTYPES = "certified_accuracy.png", "prototypes.safetensors"
+PLOT, PROTOTYPES, STATISTICS = "certified_accuracy.png", "prototypes.safetensors", "statistics"
 
 
 def write_prototypes(folder: str | Path, prototypes: Tensor, speakers: list[str]) -> None:
@@ -35,6 +37,36 @@ def read_prototypes(folder: str | Path) -> tuple[Tensor, list[str]] | None:
             return file.get_tensor("prototypes"), json.loads(file.metadata()["speakers"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not hold the enrolled speakers of a run: {error}") from error
+
+
+def write_statistics(folder: str | Path, utterance: str, statistics: Statistics) -> None:
+    """Keeps what all certificates of an utterance follow from."""
+    replace_file(_statistics_path(folder, utterance), json.dumps(statistics.to_dict()))
+
+
+def read_statistics(folder: str | Path, utterance: str) -> Statistics | None:
+    """What `write_statistics` kept of an utterance; None if that is nothing.
+
+    Raises:
+        ValueError: If the file does not hold statistics.
+    """
+    path = _statistics_path(folder, utterance)
+    if not path.is_file():
+        return None
+    try:
+        return Statistics.from_dict(json.loads(path.read_text()))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not hold the statistics of an utterance: {error}") from error
+
+
+def _statistics_path(folder: str | Path, utterance: str) -> Path:
+    return Path(folder) / STATISTICS / f"{file_name(utterance)}.json"
+
+
+def planned_utterances(folder: str | Path) -> int | None:
+    """How many utterances a run is about, done or not; None where that was not noted."""
+    path = Path(folder) / PLAN
+    return sum(one.role == "test" for one in read_plan(path)) if path.is_file() else None
 
 
 def read_run(folder: str | Path) -> list[Certificate]:

@@ -16,17 +16,18 @@ from torch import Tensor, nn
 
 from voxcert.encoders.base import Recognizer, enroll
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
-from voxcert.evaluation.certification.folder import PLOT, read_prototypes, write_prototypes
+from voxcert.evaluation.certification.folder import PLOT, read_prototypes, write_prototypes, write_statistics
 from voxcert.evaluation.certification.represented import at_representation
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.certification.tables import summarize
 from voxcert.evaluation.run.folder import comparable, read_config, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
-from voxcert.evaluation.run.processes import FilledBatches, device_name
+from voxcert.evaluation.run.processes import FilledBatches, arithmetic, device_name
 from voxcert.smoothing.batching import fastest_batch_size
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certifier import Certifier
 from voxcert.smoothing.curves import certified_accuracy
+from voxcert.smoothing.statistics import Statistics
 
 
 def certify_speakers(
@@ -54,6 +55,7 @@ def certify_speakers(
             representation to put noise at, or enrolment fails.
     """
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
+    config |= arithmetic(settings.accelerator)
     processes = settings.accelerator, settings.devices, settings.num_nodes
     with started(settings.output_dir, config, data.plan("test"), *processes) as fabric:
         encoder, data = at_representation(encoder.to(fabric.device).eval(), data, settings.noise_at, fabric.device)
@@ -63,7 +65,7 @@ def certify_speakers(
         certifier = build_certifier(encoder, recognizer, settings, provenance.encoder_id)
         rows = do_tasks(
             _plan(data, settings),
-            lambda index: certify_item(certifier, items[index]),
+            lambda index: _certify_and_keep(certifier, items[index], settings),
             Certificate,
             settings.output_dir,
             fabric,
@@ -191,8 +193,27 @@ def _accuracy_so_far(rows: Sequence[Certificate], settings: CertificationSetting
     return f"{rule}: CA at {radius:.3g} = {certified_accuracy(own, [radius])[0]:.2f}" if own else ""
 
 
-def certify_item(certifier: Certifier, item: dict[str, Any]) -> list[Certificate]:
-    """Certifies an item of a data module; one whose audio cannot be read becomes rows that say why."""
+def _certify_and_keep(certifier: Certifier, item: dict[str, Any], settings: CertificationSettings) -> list[Certificate]:
+    """Certifies an item, and keeps its statistics before its rows say that it is done."""
+    rows, statistics = certify_item(certifier, item, settings.samples)
+    if settings.keep_statistics and statistics is not None:
+        write_statistics(settings.output_dir, item["utterance"], statistics)
+    return rows
+
+
+def certify_item(
+    certifier: Certifier, item: dict[str, Any], samples: tuple[int, int] | None = None
+) -> tuple[list[Certificate], Statistics | None]:
+    """Certifies an item of a data module; one whose audio cannot be read becomes rows that say why.
+
+    Args:
+        certifier: With the settings.
+        item: Of the data module.
+        samples: As for `Certifier.examine`.
+
+    Returns:
+        A row for each rule, and the statistics that they follow from; None where there are none.
+    """
     if "error" in item:
-        return certifier.failed(item["utterance"], item["speaker"], item["error"])
-    return certifier.certify(item["waveform"], utterance=item["utterance"], speaker=item["speaker"])
+        return certifier.failed(item["utterance"], item["speaker"], item["error"]), None
+    return certifier.examine(item["waveform"], item["utterance"], item["speaker"], samples)

@@ -28,6 +28,11 @@ class CertificationSettings:
             on is not worth it.
         tolerance: With several looks: stop when no radius can be expected to grow by more than this share.
         target_radius: With several looks: stop when every rule has certified this radius.
+        keep_statistics: Keep the counts of every utterance in `statistics`: `voxcert recertify` then certifies at any
+            other alpha, and puts shards together, without an encoder.
+        num_shards: Cut the estimation samples in so many parts, to be drawn by runs of their own, which
+            `voxcert recertify` puts together; their statistics must be kept.
+        shard: Which part this run draws, from 1 on.
         num_thresholds: Size of the grid of the rule `distribution`.
         rules: Certification rules; the first sound one is what the closing sentence is about. `published_mean` and
             `published_se` are the formulas as printed, for comparison: not a guarantee.
@@ -53,6 +58,9 @@ class CertificationSettings:
     num_looks: int = 1
     tolerance: float = 0.05
     target_radius: float | None = None
+    keep_statistics: bool = False
+    num_shards: int = 1
+    shard: int = 1
     num_thresholds: int = 64
     rules: list[Rule] = field(default_factory=lambda: ["distribution", "mean", "lipschitz", "vote"])
     radii: list[float] | None = None
@@ -71,8 +79,21 @@ class CertificationSettings:
             value = getattr(self, name)
             if value != "auto" and value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
+        if not 1 <= self.num_shards <= self.num_estimate or (self.num_shards > 1 and not self.keep_statistics):
+            raise ValueError(
+                "num_shards must be in [1, num_estimate], and 1 unless statistics are kept, got "
+                f"{self.num_shards} with num_estimate {self.num_estimate} and keep_statistics {self.keep_statistics}"
+            )
+        if not 1 <= self.shard <= self.num_shards:
+            raise ValueError(f"shard must be in [1, num_shards], got {self.shard} of {self.num_shards}")
         if self.radii is not None and not (self.radii and all(0 <= radius < math.inf for radius in self.radii)):
             raise ValueError(f"radii must be one or more finite numbers of at least 0, got {self.radii}")
+
+    @property
+    def samples(self) -> tuple[int, int]:
+        """The first of the estimation samples that are drawn, and the one after the last."""
+        first, stop = (self.num_estimate * part // self.num_shards for part in (self.shard - 1, self.shard))
+        return first, stop
 
     @property
     def report_radii(self) -> list[float]:

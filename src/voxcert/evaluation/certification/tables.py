@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from voxcert.data.audio import SAMPLE_RATE
-from voxcert.evaluation.show.tables import render_table
+from voxcert.evaluation.show.tables import render_table, rounded_down
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.curves import (
     abstention_rate,
@@ -22,6 +22,11 @@ from voxcert.smoothing.curves import (
 def is_guarantee(rule: str) -> bool:
     """Whether a rule is a proof; the published formulas are there for comparison."""
     return not rule.startswith("published_")
+
+
+def rule_name(rule: str) -> str:
+    """The rule, and what a published one is not, wherever it is shown."""
+    return rule if is_guarantee(rule) else f"{rule} (not a guarantee)"
 
 
 def by_rule(rows: Sequence[Certificate]) -> dict[str, list[Certificate]]:
@@ -46,8 +51,9 @@ def summarize(rows: Sequence[Certificate], radii: Sequence[float]) -> dict[str, 
 
     Returns:
         For each rule: `guarantee`, `smoothed_accuracy` (certified or not), `abstention_rate`, `abstained` (reason ->
-        count), `acr`, `acr_point` (of the plug-in estimates: what infinitely many samples would give, no guarantee) and
-        `certified_accuracy`, a list of `radius`, `value` and the 95 % Wilson interval `low`, `high`.
+        count), `acr`, `acr_plug_in` (of the plug-in estimates, which n samples cap: no guarantee), `num_capped` (how
+        many of these were capped) and `certified_accuracy`, a list of `radius`, `value` and the 95 % Wilson interval
+        `low`, `high`.
     """
     return {rule: _summarize_rule(rule, own, radii) for rule, own in by_rule(rows).items()}
 
@@ -61,7 +67,8 @@ def _summarize_rule(rule: str, rows: list[Certificate], radii: Sequence[float]) 
         "abstention_rate": abstention_rate(rows),
         "abstained": dict(sorted(Counter(row.abstained for row in rows if row.abstained is not None).items())),
         "acr": average_certified_radius(rows),
-        "acr_point": sum(max(row.point_radius, 0.0) for row in rows if row.correct) / len(rows),
+        "acr_plug_in": sum(row.point_radius for row in rows if row.correct) / len(rows),
+        "num_capped": sum(row.point_capped for row in rows if row.correct),
         "certified_accuracy": [
             {"radius": radius, "value": share, "low": low, "high": high}
             for radius, share, (low, high) in zip(radii, shares, intervals, strict=True)
@@ -77,18 +84,18 @@ def markdown_table(rules: dict[str, dict[str, Any]]) -> str:
     """
     radii = [point["radius"] for point in next(iter(rules.values()))["certified_accuracy"]]
     lines = [
-        ["rule", "smoothed accuracy", "abstained", *(f"CA at {radius:.3g}" for radius in radii), "ACR", "ACR, n → ∞"]
+        ["rule", "smoothed accuracy", "abstained", *(f"CA at {radius:.3g}" for radius in radii), "ACR", "ACR, plug-in"]
     ]
     for rule, entry in rules.items():
         points = entry["certified_accuracy"]
         lines.append(
             [
-                rule if entry["guarantee"] else f"{rule} (not a guarantee)",
+                rule_name(rule),
                 f"{entry['smoothed_accuracy']:.3f}",
                 f"{entry['abstention_rate']:.3f}",
                 *(f"{point['value']:.2f} [{point['low']:.2f}, {point['high']:.2f}]" for point in points),
-                f"{entry['acr']:.3g}",
-                f"{entry['acr_point']:.3g}",
+                rounded_down(entry["acr"]),
+                f"{'> ' if entry['num_capped'] else ''}{rounded_down(entry['acr_plug_in'])}",
             ]
         )
     return render_table(lines)
@@ -97,24 +104,27 @@ def markdown_table(rules: dict[str, dict[str, Any]]) -> str:
 TABLE_NOTE = (
     "CA at r: share of all utterances with the right speaker and a radius above r (l2 norm of the perturbation, "
     "waveform in [-1, 1]), with its 95 % Wilson interval. ACR: mean radius, wrong and abstained ones counting 0. "
-    "n → ∞: plug-in estimate, no guarantee."
+    "Radii are rounded down. ACR, plug-in: of the sample shares taken for the true ones, no guarantee; > marks a mean "
+    "over estimates some of which are capped, since no more can be seen in so many samples."
 )
 
 
-def statement(rows: Sequence[Certificate]) -> str:
+def statement(rows: Sequence[Certificate], planned: int | None = None) -> str:
     """Says in one sentence what the rows prove by the first sound rule.
 
     The first and not the best: a rule that was chosen after seeing the radii would have spent more than one alpha.
 
     Args:
         rows: Certificates of one run: one sigma and one alpha.
+        planned: Utterances that the run is about; None where these are all.
     """
     rule, own = next(((rule, own) for rule, own in by_rule(rows).items() if is_guarantee(rule)), ("", []))
     if not own:
         return "Nothing was proved: the published rules are not a guarantee."
+    done = f"{len(own)} utterances" if unfinished(rows, planned) is None else f"the {len(own)} utterances done so far"
     proved = sorted((row for row in own if row.correct and row.abstained is None), key=lambda row: row.radius)
     if not proved:
-        return f"Nothing was proved by the rule {rule}: none of {len(own)} utterances is certified for its speaker."
+        return f"Nothing was proved by the rule {rule}: none of {done} is certified for its speaker."
     middle = proved[(len(proved) - 1) // 2]  # at least half of the radii are no smaller
     classifier = "vote" if rule == "vote" else "embedding"
     inside = " (purifier and encoder together)" if "+" in middle.encoder else ""
@@ -124,9 +134,15 @@ def statement(rows: Sequence[Certificate]) -> str:
     else:
         heard = f"the {middle.num_samples} numbers of the utterance's {middle.noise_at} (not to its waveform)"
     return (
-        f"Proved for {len(proved)} of {len(own)} utterances: the {classifier} classifier{inside} smoothed with sigma "
+        f"Proved for {len(proved)} of {done}: the {classifier} classifier{inside} smoothed with sigma "
         f"{middle.sigma:g} names the right speaker, and goes on naming that speaker whatever is added to "
         f"{heard}, as long as its l2 norm is below the utterance's radius (rule {rule}; at least half of these radii "
-        f"are {middle.radius:.3g}{loudness} or more). "
+        f"are {rounded_down(middle.radius)}{loudness} or more). "
         f"Each of the {len(own)} certificates was to fail with a probability of at most {middle.alpha:g}."
     )
+
+
+def unfinished(rows: Sequence[Certificate], planned: int | None) -> str | None:
+    """How far a run has come, such as "30 of 120 utterances"; None where it is finished."""
+    done = len({row.utterance for row in rows})
+    return None if planned is None or done >= planned else f"{done} of {planned} utterances"

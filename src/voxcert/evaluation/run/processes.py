@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -34,6 +35,18 @@ class FilledBatches(nn.Module):
         if missing <= 0 or waveform.device.type != "cpu":
             return self.encoder(waveform)
         return self.encoder(torch.cat([waveform, waveform[-1:].expand(missing, -1)]))[: len(waveform)]
+
+
+def arithmetic(accelerator: str) -> dict[str, Any]:
+    """What decides how numbers are computed, as settings of a run: it is not continued where they are others.
+
+    Args:
+        accelerator: As for `launch`.
+    """
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    settings = {"device": accelerator, "matmul_precision": torch.get_float32_matmul_precision()}
+    return settings | ({"tf32": torch.backends.cudnn.allow_tf32} if accelerator == "cuda" else {})
 
 
 def launch(accelerator: str, devices: int | str, num_nodes: int) -> Fabric:

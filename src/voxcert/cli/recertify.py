@@ -1,0 +1,29 @@
+"""`voxcert recertify`."""
+
+import shlex
+
+from voxcert.cli import COMMANDS
+from voxcert.cli.errors import messages_for_errors
+from voxcert.cli.parser import Parser
+
+
+def recertify(args: list[str], program: str = "voxcert recertify") -> None:
+    """Certifies a finished run again from what it kept: at another alpha, or from shards, without an encoder."""
+    parser = Parser(prog=program, description=COMMANDS["recertify"].purpose)
+    parser.add_argument(
+        "runs",
+        type=str,
+        nargs="+",
+        help="Output folder of `certify --keep_statistics true`, or those of all shards of one run.",
+    )
+    parser.add_argument("--alpha", type=float | None, help="Error probability of one certificate; the run's when null.")
+    parser.add_argument("--output_dir", type=str, required=True, help="A new folder for the certificates.")
+    config = parser.parse_args(args)
+    with messages_for_errors():
+        from voxcert.cli.tables import show  # here: --help and mistakes answer without torch
+        from voxcert.evaluation.certification.folder import read_run
+        from voxcert.evaluation.certification.recertify import recertify_runs
+
+        command = f"{program} {shlex.join(args)}"
+        summary = recertify_runs(config.runs, config.output_dir, config.alpha, command)
+        show(config.output_dir, summary["rules"], read_run(config.output_dir))
