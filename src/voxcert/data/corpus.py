@@ -17,6 +17,10 @@ from voxcert.data.same_audio import overlapping
 from voxcert.data.utterance import Utterance
 
 
+class MissingLibrary(ImportError, ValueError):
+    """A library that a corpus needs is not installed; a ValueError too, which commands show as a message."""
+
+
 @dataclass(frozen=True)
 class Refused:
     """Something that a corpus lists and that cannot be used: reading stops, with this message."""

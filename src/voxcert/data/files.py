@@ -39,7 +39,7 @@ def existing_folder(root: str | Path) -> Path:
         ValueError: It is not.
     """
     if not is_folder(root):
-        raise ValueError(f"root must be an existing folder, got {str(root)!r}")
+        raise ValueError(f"root must be an existing folder, got {shown(root)!r}")
     return Path(root)
 
 

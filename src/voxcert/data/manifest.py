@@ -38,12 +38,12 @@ class Manifest(Corpus):
 
     Args:
         path: The manifest.
-        root: Folder that relative paths start from, and what speechbrain's {data_root} stands for; that of the
+        audio_root: Folder that relative paths start from, and what speechbrain's {data_root} stands for; that of the
             manifest when null.
     """
 
-    def __init__(self, path: str, root: str | None = None):
-        self.path, self.root = path, root
+    def __init__(self, path: str, audio_root: str | None = None):
+        self.path, self.audio_root = path, audio_root
 
     def scan(self) -> Iterator[Utterance | Refused]:
         """Read the rows.
@@ -57,7 +57,7 @@ class Manifest(Corpus):
         if not is_file(self.path):
             raise ValueError(f"path must be an existing manifest, got {shown(self.path)!r}")
         path = Path(self.path)
-        home = path.parent if self.root is None else Path(self.root)
+        home = path.parent if self.audio_root is None else Path(self.audio_root)
         for number, row in _rows(path):
             place = f"{self.path}:{number}"
             try:
