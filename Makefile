@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := runs/demo
 
-.PHONY: help setup demo test test-full tables lint bench lock clean
+.PHONY: help setup demo test test-full tables lint docs bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -42,6 +42,9 @@ tables: $(STAMP)  ## Draw the tables and figures of the docs from the rows in do
 lint: $(STAMP)  ## Check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: $(STAMP)  ## Build the documentation as a site in runs/site; anything broken is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(STAMP)  ## Measure the speed of certifier, encoders, SSED and inversion; JSON in benchmarks/results
 	$(BIN)/python benchmarks/bench_certify.py

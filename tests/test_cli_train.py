@@ -58,7 +58,7 @@ def test_fit_saves_config_and_a_checkpoint_without_pickled_objects(config, tmp_p
     assert saved["model"]["init_args"]["lr"] == 0.001
     assert cli.model.criterion.weight.shape[0] == 4  # six speakers, two held out
     checkpoint = torch.load(last_checkpoint(tmp_path), weights_only=True)
-    assert checkpoint["encoder_config"]["class_path"] == "voxcert.encoders.ecapa.ECAPA"
+    assert checkpoint["encoder_config"]["class_path"] == "voxcert.encoders.ECAPA"
     assert not [name for name in checkpoint["state_dict"] if not name.startswith(("encoder.", "criterion."))]
 
 

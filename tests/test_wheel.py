@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from voxcert.smoothing import read_rows
+from voxcert.rows import read_rows
+from voxcert.smoothing import Certificate
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--num_select", "4", "--num_estimate", "16", "--enroll_noise", "1", "--rules", "[vote]", "--accelerator", "cpu"]
@@ -74,7 +75,7 @@ def test_certify_in_an_empty_folder(installed, tmp_path):
     assert f"{configs}/encoder/ecapa_mini.yaml" in ended.stderr
     assert str(ROOT / "configs") not in ended.stderr
     output = tmp_path / yaml.safe_load((ROOT / "configs/certify/espeak.yaml").read_text())["output_dir"]
-    rows = read_rows(output / "rows.jsonl")
+    rows = read_rows(output / "rows.jsonl", Certificate)
     assert len(rows) == 2  # one recording of each of two speakers is tested
     assert {row.num_estimate for row in rows} == {16}
 

@@ -55,7 +55,7 @@ def test_configs_name_purifiers_alone(class_path, message):
 
 def test_arguments_that_do_not_fit(make):
     config = make().config | {"init_args": {"steps": "fast"}}
-    with pytest.raises(CheckpointError, match="init_args of voxcert.purifiers.diffusion.DiffusionPurifier do not fit"):
+    with pytest.raises(CheckpointError, match="init_args of voxcert.purifiers.DiffusionPurifier do not fit"):
         build_purifier(config)
 
 

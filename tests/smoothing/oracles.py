@@ -4,7 +4,10 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from voxcert.smoothing.statistics import Statistics
+from voxcert.smoothing.bounds import clopper_pearson_lower
+from voxcert.smoothing.distribution import riemann_radii
+from voxcert.smoothing.pilot import Pilot, fit
+from voxcert.smoothing.statistics import XI_UNIT, Statistics
 
 RIVALS = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
 """Prototypes u and -u: with f = +-u, xi is +1 or -1 and every bound on it has to work hardest."""
@@ -84,24 +87,41 @@ def random_units(num: int, dim: int, seed: int = 0) -> torch.Tensor:
     return vectors / vectors.norm(dim=1, keepdim=True)
 
 
-def statistics_of(xi: np.ndarray, thresholds: np.ndarray, sigma: float = 1.0) -> Statistics:
+def pilot_of(xi: np.ndarray, num_thresholds: int = 64, distances: np.ndarray | None = None) -> Pilot:
+    """The pilot of given selection samples of xi, shape (n, K-1); class 0 was chosen."""
+    distances = np.ones(xi.shape[1]) if distances is None else distances
+    return fit(xi.T, voted=0, predicted=0, distances=distances, num_thresholds=num_thresholds)
+
+
+def statistics_of(
+    pilot: Pilot, xi: np.ndarray, *, sigma: float = 1.0, num_planned: int | None = None, num_looks: int = 1
+) -> Statistics:
     """Statistics of given samples of xi, shape (n, K-1); votes count the samples in which all xi are positive."""
     n, num_rivals = xi.shape
-    above = [xi > column for column in thresholds.T]
-    wins = int((xi > 0).all(axis=1).sum())
     votes = np.zeros(num_rivals + 1, dtype=np.int64)
-    votes[:2] = wins, n - wins
+    votes[:2] = (xi > 0).all(axis=1).sum(), (xi <= 0).any(axis=1).sum()
+    width = pilot.num_thresholds + 1
+    bins = [grid.searchsorted(column) for grid, column in zip(pilot.thresholds, xi.T, strict=True)]
     return Statistics(
-        num_samples=n,
-        vote_counts=votes,
-        embedding_sum=np.zeros(2),
-        xi_sum=xi.sum(axis=0),
-        xi_square_sum=np.square(xi).sum(axis=0),
-        thresholds=thresholds,
-        exceedances=np.stack([column.sum(axis=0) for column in above], axis=1),
-        joint_exceedances=np.array([column.all(axis=1).sum() for column in above]),
-        prototypes=np.zeros((num_rivals + 1, 2)),
-        voted=0,
-        predicted=0,
+        pilot=pilot,
         sigma=sigma,
+        num_planned=n if num_planned is None else num_planned,
+        num_looks=num_looks,
+        ranges=((0, n),),
+        finite=True,
+        vote_counts=votes,
+        counts=np.stack([np.bincount(each, minlength=width) for each in bins]),
+        xi_sum=np.round(xi / XI_UNIT).astype(np.int64).sum(axis=0),
     )
+
+
+def two_valued(num_samples: int, p: float, rng: np.random.Generator, num_rivals: int = 1) -> np.ndarray:
+    """Samples of xi for f = +-u, the same for all rivals: +1 with probability p, else -1."""
+    return np.where(rng.random((num_samples, 1)) < p, 1.0, -1.0) * np.ones((1, num_rivals))
+
+
+def union_radius(pilot: Pilot, statistics: Statistics, alpha: float, num_thresholds: int = 24) -> float:
+    """The rule `distribution` as it was for two speakers: Clopper-Pearson at alpha/m at every threshold, integrated."""
+    exceedances = statistics.exceedances
+    lower = clopper_pearson_lower(exceedances, statistics.num_samples, alpha / num_thresholds)
+    return float(riemann_radii(pilot.thresholds, np.maximum.accumulate(lower[:, ::-1], axis=1)[:, ::-1]).min())

@@ -1,5 +1,5 @@
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from scipy.stats import norm
 from torch import nn
 
 from voxcert.smoothing import ABSTAIN, RULES, Certifier
-from voxcert.smoothing.sampler import NoisySampler
+from voxcert.smoothing.sampler import GRID, NoisySampler, round_to_grid
 from voxcert.smoothing.tally import Tally
 
 WEIGHT = torch.ones(8) / 8**0.5
@@ -48,8 +48,8 @@ def test_a_row_says_what_was_done():
     assert (row.rule, row.sigma, row.alpha, row.seed, row.encoder) == ("vote", 0.5, 1e-3, 5, "hash")
     assert (row.num_select, row.num_estimate, row.num_forwards) == (50, 500, 550)
     assert (row.num_samples, row.noise_at, row.abstained) == (8, "waveform", None)
-    assert row.waveform_norm == pytest.approx(0.6)
-    assert row.snr_db == pytest.approx(20 * math.log10(0.6 / row.radius))
+    assert row.waveform_norm == pytest.approx(0.6, abs=3e-6)  # on the grid
+    assert row.snr_db == pytest.approx(20 * math.log10(row.waveform_norm / row.radius))
     assert row.radius_rms == pytest.approx(row.radius / 8**0.5)
     assert 0 < row.radius < row.point_radius < 1.0
     assert row.seconds > 0
@@ -88,7 +88,7 @@ def test_certificates_do_not_depend_on_the_order_of_utterances():
     fresh = half_space()
     backward = {u: [answer(r) for r in fresh.certify(WAVEFORM, u)] for u in ("c", "b", "a")}
     assert forward == backward
-    assert len({str(rows[0]["point_radius"]) for rows in forward.values()}) == 3
+    assert len({str([r["point_radius"] for r in rows]) for rows in forward.values()}) > 1  # counts may coincide
 
 
 def test_selection_and_estimation_share_no_sample(monkeypatch):
@@ -101,15 +101,16 @@ def test_selection_and_estimation_share_no_sample(monkeypatch):
 
     monkeypatch.setattr(NoisySampler, "batch", batch)
     half_space(num_looks=3).certify(WAVEFORM)
-    assert len(seen) == len(set(seen)) == 550
+    run = seen[1 + 64 :]  # after the probe
+    assert len(run) == len(set(run)) == 550
 
 
 def test_memory_does_not_grow_with_the_number_of_samples(monkeypatch):
     kept = []
     original = Tally.statistics
 
-    def statistics(self):
-        result = original(self)
+    def statistics(self, **plan):
+        result = original(self, **plan)
         kept.append(sum(v.nbytes for v in vars(result).values() if isinstance(v, np.ndarray)))
         return result
 
@@ -158,28 +159,16 @@ def test_hopeless_cases_stop_early_and_abstain():
     assert (rows[0].radius, rows[0].snr_db, rows[0].radius_rms) == (ABSTAIN, None, 0.0)
 
 
-def test_looks_keep_the_largest_radius():
-    radii = iter([0.3, 0.1, float("nan"), 0.2])
-    certifier = half_space(num_looks=4, rules=("vote",), tolerance=0.0)
-    certifier._settled = lambda statistics, radii: False
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RULES, "vote", lambda statistics, alpha: 1.0 if alpha is None else next(radii))
-        (row,) = certifier.certify(WAVEFORM)
-    assert row.radius == 0.3
-
-
 @pytest.mark.parametrize("num_looks", [1, 2, 4])
-def test_looks_of_a_rule_spend_its_alpha_and_no_more(monkeypatch, num_looks):
+def test_looks_are_free(monkeypatch, num_looks):
+    """Every look may spend all of alpha, less the charge for drawing, and the last one counts."""
     spent = []
-    monkeypatch.setitem(RULES, "vote", lambda statistics, alpha: spent.append(alpha) or 1e-9)
+    monkeypatch.setitem(RULES, "vote", lambda statistics, alpha: spent.append(alpha) or 0.1 / len(spent))
     certifier = half_space(num_looks=num_looks, rules=("vote",), alpha=0.01)
     certifier._settled = lambda statistics, radii: False
-    certifier.certify(WAVEFORM)
-    *shares, point = spent
-    assert point is None
-    assert len(shares) == num_looks
-    assert math.fsum(shares) == pytest.approx(0.01)
-    assert math.fsum(shares) <= 0.01
+    (row,) = certifier.certify(WAVEFORM)
+    assert row.radius == 0.1 / num_looks
+    assert spent == [0.01 - 8 * 500 * 2.0**-50] * num_looks
 
 
 def test_an_abstention_keeps_its_prediction_and_says_why():
@@ -209,23 +198,23 @@ class Faulty(HalfSpace):
         self.calls += 1
         embeddings = super().__call__(waveform)
         if self.calls >= self.when:
-            embeddings[-1, 0] = self.value
+            embeddings[:, 0] = self.value
         return embeddings
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize(("when", "prediction"), [(1, ""), (2, "0"), (6, "0")])
+@pytest.mark.parametrize(("when", "prediction"), [(1, ""), (7, ""), (8, "0"), (11, "0")])
 def test_embeddings_that_are_not_finite_abstain(value, when, prediction):
     certifier = Certifier(
         Faulty(value, when), RIVALS, sigma=0.5, num_estimate=500, rules=SOUND_RULES, batch_size=100, num_looks=2
     )
     for row in certifier.certify(WAVEFORM):
-        assert (row.abstained, row.radius, row.point_radius) == ("non-finite embeddings", 0.0, 0.0)
+        assert (row.abstained, row.radius, row.point_radius) == ("non-finite or zero embeddings", 0.0, 0.0)
         assert row.prediction == prediction
         row.to_json()
 
 
-@pytest.mark.parametrize("scale", [0.0, 0.99, 1.01])
+@pytest.mark.parametrize("scale", [0.99, 1.01])
 def test_embeddings_that_are_not_of_unit_norm_are_an_error(scale):
     certifier = Certifier(lambda w: scale * HalfSpace(WEIGHT)(w), RIVALS, sigma=0.5, batch_size=8)
     with pytest.raises(ValueError, match="unit norm"):
@@ -267,7 +256,9 @@ def test_the_encoder_is_called_once_per_batch():
         return HalfSpace(WEIGHT)(waveform)
 
     Certifier(encoder, RIVALS, sigma=0.5, num_select=50, num_estimate=200, batch_size=64).certify(WAVEFORM)
-    assert sizes == [50, 64, 64, 64, 8]
+    probe, run = sizes[:6], sizes[6:]
+    assert probe == [64] * 6
+    assert run == [64] * 5  # 50 and 200 samples in batches of one shape
 
 
 def test_auto_resolves_once_to_a_batch_size():
@@ -357,3 +348,40 @@ def test_settings_out_of_range_are_refused_by_name(name, value):
 def test_waveforms_that_are_none_are_refused(waveform):
     with pytest.raises(ValueError, match="^waveform must be .*, got "):
         half_space().certify(waveform)
+
+
+def test_an_embedding_of_zero_abstains_and_the_run_goes_on():
+    def encoder(waveform):
+        return HalfSpace(WEIGHT)(waveform) * (waveform[:, :1] > -0.5)
+
+    certifier = Certifier(encoder, RIVALS, sigma=0.5, rules=SOUND_RULES, batch_size=64)
+    for row in certifier.certify(WAVEFORM):
+        assert (row.abstained, row.radius) == ("non-finite or zero embeddings", 0.0)
+
+
+def test_waveforms_are_certified_on_the_grid():
+    row, *_ = half_space().certify(WAVEFORM)
+    assert row.grid == GRID
+    assert row == replace(half_space().certify(round_to_grid(WAVEFORM))[0], seconds=row.seconds)
+    assert half_space(noise_at="features").certify(WAVEFORM)[0].grid is None
+    assert half_space().failed("u", "", "empty")[0].grid == GRID
+
+
+def test_a_longer_waveform_is_probed_again():
+    class Memory(HalfSpace):
+        def __call__(self, waveform):
+            if waveform.numel() > 640:
+                raise torch.OutOfMemoryError("made up")
+            return HalfSpace(torch.ones(waveform.shape[1]))(waveform)
+
+    certifier = Certifier(Memory(WEIGHT), RIVALS, sigma=0.5, batch_size=64)
+    certifier.certify(torch.ones(8))
+    assert certifier.batch_size == 64
+    certifier.certify(torch.ones(40))
+    assert certifier.batch_size == 16
+
+
+@pytest.mark.parametrize("ends", [(0, 0), (-1, 5), (400, 501)])
+def test_shards_outside_the_plan_are_refused(ends):
+    with pytest.raises(ValueError, match="^start and stop must be"):
+        half_space().measure(WAVEFORM, "u", *ends)

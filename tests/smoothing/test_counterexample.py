@@ -3,15 +3,19 @@
 f = u(50) on a half-space of Gaussian mass 0.574250, u(70) elsewhere; the prediction flips to u(120) at 0.1872 sigma.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from oracles import SOUND_RULES, unit
+from oracles import SOUND_RULES, pilot_of, statistics_of, unit
 from scipy.stats import norm
 
 from voxcert.smoothing import Certifier
-from voxcert.smoothing.rules import RULES, distribution_radius
-from voxcert.smoothing.statistics import Statistics
+from voxcert.smoothing.distribution import riemann_radii
+from voxcert.smoothing.plug_in import plug_in_radius
+from voxcert.smoothing.rules import RULES
+from voxcert.smoothing.statistics import XI_UNIT, Statistics
 
 MASS = 0.574250
 OFFSET = norm.ppf(MASS)  # 0.1872: distance of x to the boundary of the half-space in units of sigma
@@ -25,27 +29,22 @@ def smoothed(radius: float) -> np.ndarray:
     return share * VALUES[0] + (1 - share) * VALUES[1]
 
 
-def exact(num_samples: int = 10**9, predicted: int = 0) -> Statistics:
+def exact(num_samples: int = 10**8) -> Statistics:
     """Statistics of so many samples that they are as good as the distribution itself."""
-    rivals = [k for k in range(3) if k != predicted]
-    units = PROTOTYPES[predicted] - PROTOTYPES[rivals]
-    xi = (units / np.linalg.norm(units, axis=1, keepdims=True)) @ VALUES.T  # (rivals, values)
+    units = PROTOTYPES[0] - PROTOTYPES[1:]
+    distances = np.linalg.norm(units, axis=1)
+    xi = (units / distances[:, None]) @ VALUES.T  # (rivals, values)
     counts = np.array([round(MASS * num_samples), num_samples - round(MASS * num_samples)])
-    thresholds = np.sort(xi - 1e-12, axis=1)
-    above = xi[:, None, :] > thresholds[:, :, None]
-    return Statistics(
-        num_samples=num_samples,
+    pilot = pilot_of(np.repeat(xi.T, [57, 43], axis=0), 400, distances)
+    one = statistics_of(pilot, xi.T)  # one sample of either value
+    bins = [grid.searchsorted(row) for grid, row in zip(pilot.thresholds, xi, strict=True)]
+    return replace(
+        one,
+        num_planned=num_samples,
+        ranges=((0, num_samples),),
         vote_counts=np.array([counts[0], 0, counts[1]]),
-        embedding_sum=counts @ VALUES,
-        xi_sum=xi @ counts,
-        xi_square_sum=xi**2 @ counts,
-        thresholds=thresholds,
-        exceedances=above @ counts,
-        joint_exceedances=above.all(axis=0) @ counts,
-        prototypes=PROTOTYPES,
-        voted=predicted,
-        predicted=predicted,
-        sigma=1.0,
+        counts=np.stack([np.bincount(row, weights=counts, minlength=401).astype(np.int64) for row in bins]),
+        xi_sum=np.round(xi @ counts / XI_UNIT).astype(np.int64),
     )
 
 
@@ -73,17 +72,17 @@ def test_the_published_radius_is_far_beyond_the_flip():
 
 def test_sound_rules_on_the_exact_distribution():
     statistics = exact()
-    assert RULES["mean"](statistics, None) == pytest.approx(0.0323, abs=1e-4)
-    assert RULES["lipschitz"](statistics, None) == pytest.approx(0.0323, abs=1e-4)
-    assert RULES["distribution"](statistics, None) == pytest.approx(OFFSET, abs=1e-5)  # tight
+    assert plug_in_radius("mean", statistics)[0] == pytest.approx(0.0323, abs=1e-4)
+    assert plug_in_radius("lipschitz", statistics)[0] == pytest.approx(0.0323, abs=1e-4)
     for rule in SOUND_RULES:
         for alpha in (1e-3, 0.5):
             assert 0 < RULES[rule](statistics, alpha) <= OFFSET
+    assert RULES["distribution"](statistics, 1e-3) > 0.98 * OFFSET  # tight but for the steps of radii and thresholds
 
 
-def test_distribution_radius_is_exact_here():
+def test_the_margin_at_every_threshold_is_exact_here():
     xi = np.sort((PROTOTYPES[0] - PROTOTYPES[2]) @ VALUES.T / np.linalg.norm(PROTOTYPES[0] - PROTOTYPES[2]))
-    radius = distribution_radius(xi[None], np.array([[1.0, MASS]]), sigma=1.0)
+    radius = riemann_radii(xi[None], np.array([[1.0, MASS]]))[0]
     assert radius == pytest.approx(0.1872, abs=5e-5)
     assert OFFSET - 1e-4 < radius <= OFFSET + 1e-9
 

@@ -1,15 +1,18 @@
+import json
 import math
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
-from oracles import statistics_of
+from oracles import SOUND_RULES, pilot_of, random_units, statistics_of
 
-from voxcert.smoothing.outcome import judge
-from voxcert.smoothing.pilot import Pilot
+from voxcert.smoothing import RULES, Certifier, Statistics, recertify
+from voxcert.smoothing.outcome import DRAW_ERROR, judge, lower_radius
 
-PILOT = Pilot(voted=1, predicted=0, thresholds=torch.zeros(1, 2), tied=False)
-STATISTICS = statistics_of(np.full((100, 1), 0.5), np.array([[0.0, 0.4]]))
+PILOT = replace(pilot_of(np.full((20, 1), 0.5)), voted=1)
+STATISTICS = statistics_of(PILOT, np.full((100, 1), 0.5))
+ALL_RULES = (*SOUND_RULES, "published_mean", "published_se")
 
 
 @pytest.mark.parametrize("radius", [math.nan, 0.0, -1.0, -math.inf])
@@ -26,5 +29,61 @@ def test_a_positive_radius_is_certified_for_the_class_of_its_rule():
 
 
 def test_nothing_is_certified_without_finite_samples():
-    assert judge("mean", 0.1, None, None).abstained == "non-finite embeddings"
-    assert judge("mean", 0.1, PILOT, None).abstained == "non-finite embeddings"
+    for pilot, statistics in ((None, None), (PILOT, None), (PILOT, replace(STATISTICS, finite=False))):
+        assert judge("mean", 0.1, pilot, statistics).abstained == "non-finite or zero embeddings"
+    assert lower_radius("mean", replace(STATISTICS, finite=False), 0.01, 1) == 0.0
+
+
+def test_the_draw_of_every_number_is_charged_to_alpha():
+    charged = lower_radius("mean", STATISTICS, 0.01, 10**9)
+    assert charged == RULES["mean"](STATISTICS, 0.01 - 10**11 * DRAW_ERROR) < RULES["mean"](STATISTICS, 0.01)
+    assert lower_radius("mean", STATISTICS, 1e-6, 10**9) == 0.0  # nothing is left
+
+
+def turned(waveform):
+    angle = torch.tanh(waveform.double().sum(dim=1))
+    return torch.stack([angle.cos(), angle.sin()] + [torch.zeros_like(angle)] * 6, dim=1)
+
+
+def certifier(**settings):
+    defaults = {"sigma": 0.1, "num_estimate": 300, "batch_size": 50, "rules": ALL_RULES}
+    return Certifier(turned, random_units(30, 8), **defaults | settings)
+
+
+WAVEFORM = torch.full((5,), 0.1)
+
+
+def same(row, other):
+    return {**asdict(row), "seconds": 0} == {**asdict(other), "seconds": 0}
+
+
+@pytest.mark.parametrize("num_looks", [1, 3])
+@pytest.mark.parametrize("alpha", [0.2, 1e-3, 1e-8])
+def test_recertifying_equals_certifying_anew(num_looks, alpha):
+    looks = {"num_looks": num_looks, "tolerance": 0.0}
+    rows, statistics = certifier(alpha=0.01, **looks).examine(WAVEFORM, "u", "3")
+    kept = Statistics.from_dict(json.loads(json.dumps(statistics.to_dict())))
+    anew = certifier(alpha=alpha, **looks).certify(WAVEFORM, "u", "3")
+    for row, other in zip(rows, anew, strict=True):
+        assert same(recertify(row, kept, alpha), other)
+        assert same(recertify(row, kept), row)
+
+
+def test_two_halves_give_the_certificate_of_the_whole():
+    rows, whole = certifier().examine(WAVEFORM, "u", "3")
+    first, last = (certifier().measure(WAVEFORM, "u", *ends) for ends in ((0, 150), (150, 300)))
+    merged = last.merge(first)
+    assert merged.to_dict() == whole.to_dict()
+    for row in rows:
+        assert same(recertify(row, merged), row)
+        half = recertify(row, first)
+        assert (half.num_estimate, half.num_forwards) == (150, 250)
+        if row.rule in SOUND_RULES:
+            assert half.radius < row.radius
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, math.nan])
+def test_alpha_out_of_range_is_refused(alpha):
+    rows, statistics = certifier().examine(WAVEFORM)
+    with pytest.raises(ValueError, match=r"^alpha must be in \(0, 1\), got"):
+        recertify(rows[0], statistics, alpha)

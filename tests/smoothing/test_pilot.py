@@ -1,27 +1,58 @@
+import json
+
+import numpy as np
 import pytest
 import torch
-from oracles import random_units
+from oracles import pilot_of, random_units, two_valued
 
-from voxcert.smoothing.pilot import FEWEST_THRESHOLDS, HIGHEST_THRESHOLD, place_thresholds, select
+from voxcert.smoothing.pilot import FEWEST_THRESHOLDS, HIGHEST_THRESHOLD, Pilot, select
 
 
 @pytest.mark.parametrize("num_select", [1, 2, 100])
-@pytest.mark.parametrize("num_thresholds", [FEWEST_THRESHOLDS, 7, 16, 24, 65])
+@pytest.mark.parametrize("num_thresholds", [FEWEST_THRESHOLDS, 16, 24, 65])
 def test_thresholds_ascend_within_the_range_of_xi(num_select, num_thresholds):
+    rng = np.random.default_rng(0)
     for spread in (0.0, 0.02, 2.0):
-        xi = (0.3 + spread * torch.randn(num_select, 5, dtype=torch.float64)).clamp(-1, 1)
-        thresholds = place_thresholds(xi, num_thresholds)
-        assert thresholds.shape == (5, num_thresholds)
-        assert (thresholds.diff(dim=1) >= 0).all()
-        assert thresholds.min() >= -1
-        assert thresholds.max() <= HIGHEST_THRESHOLD
+        pilot = pilot_of((0.3 + spread * rng.standard_normal((num_select, 5))).clip(-1, 1), num_thresholds)
+        assert pilot.thresholds.shape == pilot.at_quantile.shape == (5, num_thresholds)
+        assert (np.diff(pilot.thresholds, axis=1) >= 0).all()
+        assert pilot.thresholds.min() >= -1
+        assert pilot.thresholds.max() <= HIGHEST_THRESHOLD
+        assert (pilot.at_quantile.sum(axis=1) == 4).all()
 
 
 def test_an_encoder_that_jumps_finds_thresholds_just_below_its_values():
-    xi = torch.tensor([0.4] * 60 + [-0.2] * 40, dtype=torch.float64)[:, None]
-    thresholds = place_thresholds(xi, 24)[0]
+    xi = np.array([0.4] * 60 + [-0.2] * 40)[:, None]
+    pilot = pilot_of(xi, 24)
+    special = pilot.thresholds[pilot.at_quantile]
     for value in (0.4, -0.2):
-        assert ((thresholds < value) & (thresholds > value - 2e-4)).any()
+        assert ((special < value) & (special > value - 2e-4)).any()
+
+
+def test_exceedances_are_counted_above_thresholds():
+    xi = np.random.default_rng(0).normal(0.1, 0.2, (50, 3)).clip(-1, 1)
+    pilot = pilot_of(xi)
+    np.testing.assert_array_equal(pilot.exceedances, (xi.T[:, None] > pilot.thresholds[:, :, None]).sum(axis=2))
+
+
+def test_references_are_probabilities_near_the_truth():
+    rng = np.random.default_rng(0)
+    for xi in (0.2 + 0.02 * rng.standard_normal((100, 1)), two_valued(100, 0.9, rng)):
+        guesses = pilot_of(xi).references(0, 1000, highest=0.999)
+        assert guesses.shape == (3, 64)
+        assert ((guesses > 0) & (guesses <= 0.999)).all()
+    share = (xi > 0).mean()
+    assert guesses[1, -1] < share < guesses[2, -1]
+    assert guesses[1:, -1] == pytest.approx(share, abs=0.05)
+
+
+def test_plain_data_is_exact():
+    pilot = pilot_of(np.random.default_rng(0).normal(0.1, 0.2, (50, 3)))
+    copy = Pilot.from_dict(json.loads(json.dumps(pilot.to_dict())))
+    assert copy.to_dict() == pilot.to_dict()
+    np.testing.assert_array_equal(copy.thresholds, pilot.thresholds)
+    for name in ("mean", "spread", "quantiles", "exceedances", "distances"):
+        assert getattr(copy, name).dtype == getattr(pilot, name).dtype
 
 
 def test_votes_and_mean_embedding_may_select_different_classes():

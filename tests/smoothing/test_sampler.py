@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
 import torch
 
-from voxcert.smoothing.sampler import CHUNK, ESTIMATE_START, NoisySampler, chunk_seed
+from voxcert.smoothing.sampler import ESTIMATE_START, GRID, NoisySampler, round_to_grid
 
 WAVEFORM = torch.linspace(-0.5, 0.5, 50)
 
@@ -57,7 +56,7 @@ def test_seed_and_utterance_change_everything():
 
 def test_all_samples_differ_also_between_selection_and_estimation():
     rows = torch.cat([drawn(64, stop=500), drawn(64, start=ESTIMATE_START, stop=ESTIMATE_START + 500)])
-    assert len(torch.unique(rows[:, 0])) == 1000
+    assert len(torch.unique(rows, dim=0)) == 1000
 
 
 def test_the_buffer_is_reused():
@@ -67,15 +66,36 @@ def test_the_buffer_is_reused():
     assert source.batch(64, 65).data_ptr() == first
 
 
-def test_chunk_seeds_differ_in_the_bits_that_the_cpu_generator_reads():
-    key = 2**64 - 5  # the sum with a chunk index wraps around
-    chunks = [*range(100_000), *range(ESTIMATE_START // CHUNK, ESTIMATE_START // CHUNK + 100_000)]
-    low = np.array([chunk_seed(key, chunk) & 0xFFFFFFFF for chunk in chunks])
-    assert len(np.unique(low)) == len(chunks)
-    assert 0 <= chunk_seed(key, 0) < 2**63
+@pytest.mark.parametrize("sigma", [0.003, 0.1, 0.9])
+def test_sums_are_exact(sigma):
+    source = NoisySampler(WAVEFORM, sigma, 0, "u")
+    rows = source.batch(0, 200)
+    noise = rows - source.waveform
+    assert torch.equal(noise + source.waveform, rows)
+    assert torch.equal(rows.double() - source.waveform.double(), noise.double())
+    assert torch.equal((rows / GRID).round() * GRID, rows)
+    plain = NoisySampler(WAVEFORM, sigma, 0, "u", grid=None).batch(0, 200)
+    assert not torch.equal((plain / GRID).round() * GRID, plain)
 
 
-def test_the_cpu_generator_reads_the_low_bits_only():
-    """If this ever fails, the seeds above are more careful than they need to be."""
-    same = [torch.randn(4, generator=torch.Generator().manual_seed(seed)) for seed in (7, 7 + 2**32)]
-    assert torch.equal(*same)
+def test_noise_is_the_rounded_gaussian_of_every_waveform_alike():
+    here, there = (NoisySampler(x, 0.1, 0, "u").batch(0, 50).double() - x for x in (WAVEFORM * 0, WAVEFORM * 0 + 3.5))
+    assert torch.equal(here, there)
+
+
+def test_sixteen_bit_audio_is_on_the_grid():
+    audio = torch.randint(-(2**15), 2**15, (1000,), generator=torch.Generator().manual_seed(0)) / 2**15
+    assert torch.equal(round_to_grid(audio), audio)
+    assert (round_to_grid(WAVEFORM) - WAVEFORM).abs().max() <= GRID / 2
+
+
+def test_waveforms_too_large_for_exact_sums_are_refused():
+    NoisySampler(WAVEFORM + 14.0, 0.1, 0, "u")
+    with pytest.raises(ValueError, match="^waveform must be .*, got 15.5"):
+        NoisySampler(WAVEFORM + 15.0, 0.1, 0, "u")
+    NoisySampler(WAVEFORM + 15.0, 0.1, 0, "u", grid=None)
+
+
+def test_the_whole_seed_counts():
+    assert not torch.equal(drawn(64, seed=7), drawn(64, seed=7 + 2**64))
+    assert not torch.equal(drawn(64, seed=7), drawn(64, seed=-7))

@@ -1,89 +1,80 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-import torch
-from oracles import SOUND_RULES, random_units, statistics_of
+from oracles import SOUND_RULES, pilot_of, statistics_of
 
-from voxcert.smoothing import RULES
-from voxcert.smoothing.embedder import unit_embeddings
-from voxcert.smoothing.pilot import place_thresholds
+from voxcert.smoothing import RULES, Statistics
 from voxcert.smoothing.statistics import favourable
-from voxcert.smoothing.tally import Rivals, Tally
-
-
-@pytest.mark.parametrize("sizes", [[60], [1] * 60, [7, 50, 3]])
-def test_tally_counts_what_numpy_counts(sizes):
-    prototypes, embeddings = random_units(6, 5).double(), random_units(60, 5, seed=1).double()
-    thresholds = torch.linspace(-0.9, 0.9, 7, dtype=torch.float64).repeat(5, 1)
-    tally = Tally(prototypes, voted=1, predicted=2, thresholds=thresholds, sigma=0.1)
-    for batch in embeddings.split(sizes):
-        tally.add(batch)
-    result = tally.statistics()
-    units = (prototypes[2] - prototypes[[0, 1, 3, 4, 5]]).numpy()
-    xi = embeddings.numpy() @ (units / np.linalg.norm(units, axis=1, keepdims=True)).T
-    expected = statistics_of(xi, thresholds.numpy())
-    for name in ("xi_sum", "xi_square_sum", "xi_mean", "xi_variance"):
-        np.testing.assert_allclose(getattr(result, name), getattr(expected, name), atol=1e-12)
-    np.testing.assert_array_equal(result.exceedances, expected.exceedances)
-    np.testing.assert_array_equal(result.joint_exceedances, expected.joint_exceedances)
-    np.testing.assert_allclose(result.xi_variance, xi.var(axis=0, ddof=1))
-    np.testing.assert_allclose(result.embedding_sum, embeddings.sum(dim=0))
-    votes = np.bincount((embeddings @ prototypes.T).argmax(dim=1), minlength=6)
-    np.testing.assert_array_equal(result.vote_counts, votes)
-    assert (result.num_samples, result.voted, result.predicted, result.sigma) == (60, 1, 2, 0.1)
-    assert result.exceedances.dtype == np.int64
-
-
-def test_exceeding_a_threshold_is_strict():
-    prototypes = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
-    tally = Tally(prototypes, 0, 0, torch.tensor([[-1.0, 0.5, 0.5, 0.75]], dtype=torch.float64), 1.0)
-    tally.add(torch.tensor([[0.5, 0.75**0.5], [-1.0, 0.0]], dtype=torch.float64))
-    assert tally.statistics().exceedances.tolist() == [[1, 0, 0, 0]]
-
-
-def test_a_result_is_not_changed_by_later_samples():
-    prototypes = random_units(3, 4).double()
-    tally = Tally(prototypes, 0, 0, torch.zeros(2, 6, dtype=torch.float64), 1.0)
-    tally.add(prototypes)
-    first = tally.statistics()
-    counts = first.vote_counts.copy()
-    tally.add(prototypes)
-    np.testing.assert_array_equal(first.vote_counts, counts)
-
-
-def test_identical_prototypes_have_no_direction():
-    prototypes = torch.eye(3, dtype=torch.float64)[[0, 1, 1]]
-    rivals = Rivals(prototypes, 1)
-    scores = prototypes @ torch.tensor([0.6, 0.8, 0.0], dtype=torch.float64)[:, None]
-    assert rivals.tied
-    assert rivals.xi(scores)[:, 0].tolist() == [pytest.approx(0.2 / 2**0.5), 0.0]
-    assert not Rivals(prototypes, 0).tied
-
-
-def test_half_precision_and_rounding_are_normalised_away():
-    embeddings, deviation = unit_embeddings(random_units(50, 16).half(), 50, 16)
-    assert embeddings.dtype == torch.float64
-    assert deviation < 1e-3
-    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(50, dtype=torch.float64), rtol=1e-14, atol=0)
 
 
 def samples(num_samples, rng):
     return np.clip(0.1 + 0.3 * rng.standard_normal((num_samples, 4)), -1, 1)
 
 
+def toy(num_samples=60, seed=0, **options):
+    rng = np.random.default_rng(seed)
+    return statistics_of(pilot_of(samples(50, np.random.default_rng(9)), 16), samples(num_samples, rng), **options)
+
+
+def part(statistics, start):
+    return replace(statistics, ranges=((start, start + statistics.num_samples),))
+
+
+def test_exceedances_are_the_counts_from_above():
+    statistics = toy()
+    assert statistics.exceedances.shape == (4, 16)
+    np.testing.assert_array_equal(statistics.exceedances[:, -1], statistics.counts[:, -1])
+    np.testing.assert_array_equal(statistics.exceedances[:, 0], 60 - statistics.counts[:, 0])
+    np.testing.assert_array_equal(np.diff(statistics.exceedances, axis=1), -statistics.counts[:, 1:-1])
+
+
+def test_merging_adds_in_any_order():
+    a, b, c = (part(toy(20, seed, num_planned=60), 20 * seed) for seed in range(3))
+    whole = a.merge(b).merge(c)
+    assert (whole.num_samples, whole.ranges, whole.complete) == (60, ((0, 60),), True)
+    assert whole.to_dict() == c.merge(a).merge(b).to_dict()
+    assert c.merge(a).ranges == ((0, 20), (40, 60))
+    assert not c.merge(a).complete
+    np.testing.assert_array_equal(whole.counts, a.counts + b.counts + c.counts)
+    assert not a.merge(replace(b, finite=False)).finite
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sigma": 2.0}, "^sigma must be the same .* got 1.0 and 2.0"),
+        ({"num_planned": 61}, "^num_planned must be the same"),
+        ({"num_looks": 2}, "^num_looks must be the same"),
+        ({"ranges": ((19, 39),)}, "^ranges of statistics to merge must be disjoint"),
+        ({"pilot": pilot_of(np.zeros((5, 4)), 16)}, "^statistics to merge must have the same pilot"),
+    ],
+)
+def test_what_does_not_belong_together_is_not_merged(change, message):
+    first = toy(20, num_planned=60)
+    with pytest.raises(ValueError, match=message):
+        first.merge(replace(part(toy(20, 1, num_planned=60), 20), **change))
+
+
+def test_plain_data_is_exact():
+    statistics = toy()
+    assert Statistics.from_dict(statistics.to_dict()).to_dict() == statistics.to_dict()
+
+
 @pytest.mark.parametrize("rule", SOUND_RULES)
 def test_favourable_statistics_promise_at_least_what_comes(rule):
     rng = np.random.default_rng(0)
-    thresholds = place_thresholds(torch.tensor(samples(100, rng)), 12).numpy()
+    pilot = pilot_of(samples(100, rng), 16)
     missed = 0
-    for _ in range(100):
+    for _ in range(40):
         xi = samples(2000, rng)
-        promise = RULES[rule](favourable(statistics_of(xi[:250], thresholds), 2000, 0.01), 0.01)
-        missed += RULES[rule](statistics_of(xi, thresholds), 0.01) > promise
-    assert missed <= 5
+        promise = RULES[rule](favourable(statistics_of(pilot, xi[:250], num_planned=2000, num_looks=4), 0.01), 0.01)
+        missed += RULES[rule](statistics_of(pilot, xi, num_looks=4), 0.01) > promise
+    assert missed <= 2
 
 
 def test_favourable_statistics_of_perfect_samples_are_all_perfect():
-    best = favourable(statistics_of(np.ones((10, 2)), np.zeros((2, 3))), 1000, 0.01)
+    best = favourable(statistics_of(pilot_of(np.ones((9, 2))), np.ones((10, 2)), num_planned=1000), 0.01)
     assert best.num_samples == 1000
     assert (best.exceedances == 1000).all()
     assert best.vote_counts[0] == 1000

@@ -10,12 +10,13 @@ import torch
 import wandb
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
-from voxcert.smoothing.rows import read_rows
 from wandb.proto import wandb_internal_pb2
 
 from voxcert.data import write_manifest
 from voxcert.encoders.base import enroll
 from voxcert.evaluation.run.processes import FilledBatches
+from voxcert.rows import read_rows
+from voxcert.smoothing import Certificate
 from voxcert.smoothing.certifier import Certifier
 from voxcert.training.callbacks import CertificationCallback
 
@@ -49,7 +50,7 @@ def test_logs_metrics_and_writes_rows_curves_and_figures(module, data, trainer, 
     assert checkpoint.best_model_path
     folder = tmp_path / "run" / "certification"
     for epoch in (0, 1):
-        assert len(read_rows(rows_file(folder, epoch))) == 3 * 2
+        assert len(read_rows(rows_file(folder, epoch), Certificate)) == 3 * 2
         assert rows_file(folder, epoch).with_suffix(".png").stat().st_size > 10_000
     with (folder / "certified_accuracy.csv").open() as file:
         curve = list(csv.DictReader(file))
@@ -64,7 +65,7 @@ def test_rows_are_those_of_the_certifier(module, data, trainer, tmp_path):
     """The callback adds nothing of its own: the same encoder, noise and enrolment give the same rows."""
     logger = CSVLogger(tmp_path, name="", version="run")
     trainer(logger=logger, callbacks=[callback(num_utterances=100)]).validate(module, datamodule=data, verbose=False)
-    rows = read_rows(rows_file(tmp_path / "run" / "certification", 0))
+    rows = read_rows(rows_file(tmp_path / "run" / "certification", 0), Certificate)
     with torch.no_grad():
         encoder = FilledBatches(module.encoder).eval()
         recognizer = enroll(encoder, data.enrollment_dataloader("val"))
@@ -200,6 +201,6 @@ def test_one_process_and_two_give_the_same_rows(espeak, tmp_path):
         strategy = ["--trainer.devices", "2", "--trainer.strategy", "ddp"] if devices == 2 else []
         done = subprocess.run([*command, *strategy], capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
-        rows[devices] = read_rows(rows_file(folder / "run" / "certification", 0))
+        rows[devices] = read_rows(rows_file(folder / "run" / "certification", 0), Certificate)
     assert len(rows[1]) == 5 * 2
     assert plain(rows[1]) == plain(rows[2])

@@ -132,7 +132,7 @@ def pgd(
     Returns:
         Adversarial waveforms (batch, time), in the ball and in [-1, 1].
 
-    Example:
+    Examples:
         >>> import torch
         >>> import voxcert
         >>> tones = 0.1 * torch.sin(torch.arange(16000) * torch.tensor([[0.04], [0.08]]))  # 102 and 204 Hz

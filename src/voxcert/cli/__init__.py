@@ -43,6 +43,9 @@ COMMANDS = {
         "invert",
         "Inverts an identification network: reconstructs each training speaker, writes rows, audio, table and plots.",
     ),
+    "data": Command(
+        "data", "Checks data: `voxcert data check FOLDER_OR_MANIFEST` says what a run would see of it, and refuse."
+    ),
     "encoders": Command(
         "checkpoints",
         "Lists every encoder: parameters, embedding size, front-end, published weights with their licence and source.",

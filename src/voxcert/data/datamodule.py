@@ -131,6 +131,16 @@ class SpeakerDataModule(L.LightningDataModule):
             )
         return num_speakers * len(self.speed_factors)
 
+    @property
+    def classes(self) -> dict[str, int]:
+        """Class of every training speaker, and of every speed that makes another speaker of one."""
+        speakers = sorted({one.speaker for one in self.split.train})
+        return {
+            name if factor == 1 else f"{name} at speed {factor:g}": turn * len(speakers) + place
+            for turn, factor in enumerate(self.speed_factors)
+            for place, name in enumerate(speakers)
+        }
+
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches {"waveform": (batch, time), "label": (batch,) long, "text": list[str]}."""
         dataset = TrainingCrops(

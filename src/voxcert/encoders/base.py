@@ -18,15 +18,15 @@ from voxcert.encoders.frontends import Frontend
 
 
 def public_path(cls: type) -> str:
-    """How configs and checkpoints name a class: where its package shows it, or else its module.
+    """How configs and checkpoints name a class: where an outer package shows it, or else its module.
 
     Files may then move inside a package without a checkpoint noticing.
     """
-    package = cls.__module__.rpartition(".")[0]
-    while package:
+    parts = cls.__module__.split(".")
+    for length in range(1, len(parts)):
+        package = ".".join(parts[:length])
         if getattr(sys.modules.get(package), cls.__name__, None) is cls:
             return f"{package}.{cls.__qualname__}"
-        package = package.rpartition(".")[0]
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
@@ -101,7 +101,7 @@ class Recognizer(nn.Module):
         prototypes: One unit vector per speaker, shape (speakers, dim).
         speakers: Names, in the order of `prototypes`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import voxcert
         >>> tones = 0.1 * torch.sin(torch.arange(16000) * torch.tensor([[0.04], [0.08]]))  # 102 and 204 Hz
@@ -156,7 +156,7 @@ def enroll(
     Raises:
         ValueError: If fewer than two speakers are given, or if a prototype is not finite or has no direction.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import voxcert
         >>> tones = 0.1 * torch.sin(torch.arange(16000) * torch.tensor([[0.04], [0.08]]))  # 102 and 204 Hz

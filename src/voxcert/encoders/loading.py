@@ -42,7 +42,7 @@ def load_encoder(source: str | Path) -> Encoder:
         CheckpointError: If the source or a file is missing, the hub cannot be reached, a file is not plain data, or
             weights do not fit; the message says which.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import voxcert
         >>> encoder = voxcert.load_encoder("checkpoints/ecapa-mini")

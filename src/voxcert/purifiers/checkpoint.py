@@ -41,7 +41,7 @@ def load_purifier(folder: str | Path) -> Purifier:
     Raises:
         CheckpointError: If the folder or a file is missing or of another kind, or if the weights do not fit.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import voxcert
         >>> purifier = voxcert.load_purifier("checkpoints/dap-mini")

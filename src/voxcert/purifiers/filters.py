@@ -27,7 +27,7 @@ class MedianFilter(Purifier):
     Args:
         kernel_size: Samples in a neighbourhood, odd. The paper does not say which it used.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from voxcert.purifiers import MedianFilter
         >>> click = torch.tensor([[0.0, 0.0, 0.1, 0.9, 0.2, 0.3]])

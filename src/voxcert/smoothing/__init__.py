@@ -12,16 +12,22 @@ from voxcert.smoothing.curves import (
     smoothed_accuracy,
     wilson_interval,
 )
+from voxcert.smoothing.outcome import recertify
+from voxcert.smoothing.prediction import Prediction
 from voxcert.smoothing.rules import RULES
+from voxcert.smoothing.statistics import Statistics
 
 __all__ = [
     "ABSTAIN",
     "RULES",
     "Certificate",
     "Certifier",
+    "Prediction",
+    "Statistics",
     "abstention_rate",
     "average_certified_radius",
     "certified_accuracy",
+    "recertify",
     "smoothed_accuracy",
     "wilson_interval",
 ]

@@ -40,6 +40,9 @@ class Certificate(Row):
         num_samples: its length, all dimensions counted.
         snr_db: ``20 log10(waveform_norm / radius)``; None if the radius or the norm is 0.
         radius_rms: ``radius / sqrt(num_samples)``, also a lower bound on the certified l-infinity radius.
+        point_capped: whether `point_radius` is at most what so few samples can show, so that the truth may be larger.
+        grid: the promise holds in floating point, for every waveform whose samples are multiples of this; None for a
+            representation, whose sums with noise are rounded.
     """
 
     utterance: str
@@ -62,6 +65,8 @@ class Certificate(Row):
     num_samples: int = 0
     snr_db: float | None = None
     radius_rms: float = 0.0
+    point_capped: bool = False
+    grid: float | None = None
 
     @classmethod
     def failed(
@@ -76,6 +81,7 @@ class Certificate(Row):
         seed: int,
         encoder: str = "",
         noise_at: str = "waveform",
+        grid: float | None = None,
     ) -> "Certificate":
         """Row of an utterance that never reached the encoder, such as an unreadable file."""
         return cls(
@@ -95,6 +101,7 @@ class Certificate(Row):
             seed=seed,
             encoder=encoder,
             noise_at=noise_at,
+            grid=grid,
         )
 
     @property

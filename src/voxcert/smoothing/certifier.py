@@ -1,7 +1,7 @@
 """Certifies the speaker of a waveform by randomized smoothing: select on some samples, bound on fresh ones, or abstain.
 
 Algorithm CERTIFY of Cohen et al. 2019, for the voting classifier and for the smoothed embeddings of Korzh et al.
-2024 alike, with several looks at the data that share one error probability.
+2024 alike, with looks at the data that cost no error probability.
 """
 
 import math
@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from voxcert.smoothing.bounds import spend
 from voxcert.smoothing.certificate import ABSTAIN, Certificate, signal_to_perturbation_db
 from voxcert.smoothing.embedder import Embedder
-from voxcert.smoothing.outcome import Outcome, judge
+from voxcert.smoothing.outcome import DRAW_ERROR, UNUSABLE, Outcome, judge, lower_radius
 from voxcert.smoothing.pilot import Pilot, select
+from voxcert.smoothing.prediction import CLASSIFIERS, EmbeddingTest, Prediction, VoteTest
 from voxcert.smoothing.rules import RULES
-from voxcert.smoothing.sampler import ESTIMATE_START, NoisySampler
+from voxcert.smoothing.sampler import ESTIMATE_START, GRID, NoisySampler
 from voxcert.smoothing.statistics import Statistics, favourable
 from voxcert.smoothing.tally import Tally
 from voxcert.smoothing.validation import (
@@ -25,6 +25,7 @@ from voxcert.smoothing.validation import (
     check_prototypes,
     check_settings,
     check_waveform,
+    require,
     speaker_names,
 )
 
@@ -61,7 +62,7 @@ class Certifier:
     Raises:
         ValueError: if an argument is out of range; names the argument, what is allowed and what was given.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import voxcert
         >>> tones = 0.1 * torch.sin(torch.arange(16000) * torch.tensor([[0.04], [0.08]]))  # 102 and 204 Hz
@@ -88,7 +89,7 @@ class Certifier:
         rules: Sequence[str] = ("distribution", "vote"),
         batch_size: int | str = "auto",
         seed: int = 0,
-        num_thresholds: int = 24,
+        num_thresholds: int = 64,
         target_radius: float | None = None,
         tolerance: float = 0.05,
         encoder_id: str = "",
@@ -124,12 +125,11 @@ class Certifier:
         """Rows per forward; "auto" until the first waveform has settled it."""
         return self._embedder.batch_size
 
-    @torch.inference_mode()
     def certify(self, waveform: torch.Tensor, utterance: str = "", speaker: str = "") -> list[Certificate]:
         """Certifies one waveform.
 
         Args:
-            waveform: (time,), in [-1, 1], finite.
+            waveform: (time,), in [-1, 1], finite; rounded to multiples of 2^-20, which 16-bit audio is.
             utterance: id of the utterance; the noise depends on it and on the seed alone.
             speaker: true speaker, copied into the rows.
 
@@ -137,10 +137,10 @@ class Certifier:
             One certificate per rule, in the order of the rules.
 
         Raises:
-            ValueError: if the waveform is not one-dimensional or not finite, or if the encoder does not return
-                one unit embedding of the prototypes' dimension per row.
+            ValueError: if the waveform is not one-dimensional, not finite or too large for exact sums, or if the
+                encoder does not return one unit embedding of the prototypes' dimension per row, the same in any batch.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from voxcert import Certifier
             >>> def encoder(waveform):  # unit embeddings in the plane: by the sign of the mean
@@ -151,12 +151,18 @@ class Certifier:
             >>> certificate.prediction, 0 < certificate.radius < 2
             ('0', True)
         """
+        return self.examine(waveform, utterance, speaker)[0]
+
+    @torch.inference_mode()
+    def examine(
+        self, waveform: torch.Tensor, utterance: str = "", speaker: str = ""
+    ) -> tuple[list[Certificate], Statistics | None]:
+        """Certifies one waveform, and returns what is needed to do so again at another alpha (`recertify`).
+
+        Arguments and errors are those of `certify`. There are no statistics if the selection samples were unusable.
+        """
         start = time.perf_counter()
-        check_encoder(self.encoder)
-        check_waveform(waveform)
-        waveform = waveform.to(self.device, torch.float32)
-        self._embedder.settle(waveform, limit=max(self.num_select, self.num_estimate))
-        sampler = NoisySampler(waveform, self.sigma, self.seed, utterance)
+        sampler = self._sampler(waveform, utterance)
         pilot = self._select(sampler)
         statistics, radii = self._estimate(sampler, pilot) if pilot else (None, {})
         num_estimate = statistics.num_samples if statistics else 0
@@ -167,62 +173,127 @@ class Certifier:
             "num_estimate": num_estimate,
             "num_forwards": self.num_select + num_estimate,
             "seconds": time.perf_counter() - start,
-            "waveform_norm": float(torch.linalg.vector_norm(waveform.double())),
+            "waveform_norm": float(torch.linalg.vector_norm(sampler.waveform.double())),
             "num_samples": len(waveform),
         }
-        outcomes = [judge(rule, radii.get(rule, ABSTAIN), pilot, statistics) for rule in self.rules]
-        return [self._row(outcome, measured) for outcome in outcomes]
+        rows = [
+            self._row(rule, judge(rule, radii.get(rule, ABSTAIN), pilot, statistics), measured) for rule in self.rules
+        ]
+        return rows, statistics
+
+    @torch.inference_mode()
+    def measure(self, waveform: torch.Tensor, utterance: str, start: int, stop: int) -> Statistics | None:
+        """The statistics of a shard: the estimation samples start to stop - 1 of the planned `num_estimate`.
+
+        Shards of one utterance are put together by `Statistics.merge`, on whatever machines they were drawn; the
+        certificate follows by `recertify`. None if the selection samples were unusable.
+
+        Raises:
+            ValueError: as `certify`, and if the range is not inside [0, num_estimate].
+        """
+        inside = 0 <= start < stop <= self.num_estimate
+        require("start and stop", (start, stop), f"0 <= start < stop <= {self.num_estimate}", inside)
+        sampler = self._sampler(waveform, utterance)
+        pilot = self._select(sampler)
+        if pilot is None:
+            return None
+        tally = Tally(self.prototypes, pilot)
+        self._count(tally, sampler, start, stop)
+        return self._statistics(tally, start)
+
+    @torch.inference_mode()
+    def predict(self, waveform: torch.Tensor, utterance: str = "", classifier: str = "embedding") -> Prediction:
+        """Answers as a deployed system does: the smoothed classifier's class, or None; see `Prediction`.
+
+        `num_select` samples pick a candidate; then up to `num_estimate` are drawn until it is safe. Who attacks must
+        not know the noise: give a deployed system a secret seed, and every call an id of its own.
+
+        Args:
+            waveform: (time,), as for `certify`.
+            utterance: id; the noise depends on it and on the seed alone.
+            classifier: `embedding` or `vote`.
+
+        Raises:
+            ValueError: as `certify`, and for another classifier.
+        """
+        require("classifier", classifier, f"one of {CLASSIFIERS}", classifier in CLASSIFIERS)
+        sampler = self._sampler(waveform, utterance)
+        pilot = self._select(sampler)
+        answer = {"utterance": utterance, "classifier": classifier, "sigma": self.sigma, "alpha": self.alpha}
+        answer |= {"seed": self.seed, "prediction": None, "num_forwards": self.num_select}
+        if pilot is None:
+            return Prediction(abstained=UNUSABLE, **answer)
+        candidate = pilot.voted if classifier == "vote" else pilot.predicted
+        test = {"vote": VoteTest, "embedding": EmbeddingTest}[classifier](self.prototypes, candidate)
+        alpha = self.alpha - len(waveform) * self.num_estimate * DRAW_ERROR
+        for batch in self._embedder.embed(sampler, ESTIMATE_START, ESTIMATE_START + self.num_estimate):
+            answer["num_forwards"] += len(batch)
+            if not torch.isfinite(batch).all():
+                return Prediction(abstained=UNUSABLE, **answer)
+            test.add(batch)
+            if alpha > 0.0 and test.safe(alpha):
+                return Prediction(abstained=None, **answer | {"prediction": self.speakers[candidate]})
+        return Prediction(abstained="no class is shown to win", **answer)
 
     def failed(self, utterance: str, speaker: str, reason: str) -> list[Certificate]:
         """Rows, one per rule, for an utterance that cannot be certified at all, such as an unreadable file."""
         return [Certificate.failed(utterance, speaker, rule, reason, **self._settings()) for rule in self.rules]
 
+    @property
+    def _grid(self) -> float | None:
+        """Recordings are on the grid; what a front-end computes of them is not."""
+        return GRID if self.noise_at == "waveform" else None
+
+    def _sampler(self, waveform: torch.Tensor, utterance: str) -> NoisySampler:
+        check_encoder(self.encoder)
+        check_waveform(waveform)
+        waveform = waveform.to(self.device, torch.float32)
+        sampler = NoisySampler(waveform, self.sigma, self.seed, utterance, self._grid)
+        self._embedder.settle(sampler, limit=max(self.num_select, self.num_estimate))
+        return sampler
+
     def _select(self, sampler: NoisySampler) -> Pilot | None:
         """Runs the selection samples; their embeddings are few enough to be kept."""
-        embeddings = self.prototypes.new_empty(self.num_select, self.prototypes.shape[1])
-        done = 0
-        for batch in self._embedder.embed(sampler, 0, self.num_select):
-            embeddings[done : done + len(batch)] = batch
-            done += len(batch)
+        embeddings = torch.cat([batch.clone() for batch in self._embedder.embed(sampler, 0, self.num_select)])
         return select(embeddings, self.prototypes, self.num_thresholds)
 
+    def _count(self, tally: Tally, sampler: NoisySampler, start: int, stop: int) -> None:
+        for batch in self._embedder.embed(sampler, ESTIMATE_START + start, ESTIMATE_START + stop):
+            tally.add(batch)
+
+    def _statistics(self, tally: Tally, start: int = 0) -> Statistics:
+        return tally.statistics(sigma=self.sigma, num_planned=self.num_estimate, num_looks=self.num_looks, start=start)
+
     def _estimate(self, sampler: NoisySampler, pilot: Pilot) -> tuple[Statistics, dict[str, float]]:
-        """Runs fresh samples look by look; returns the last statistics and the largest radius of each rule."""
-        tally = Tally(self.prototypes, pilot.voted, pilot.predicted, pilot.thresholds, self.sigma)
-        radii = dict.fromkeys(self.rules, ABSTAIN)
-        done = 0
-        for look, share in enumerate(spend(self.alpha, self.num_looks)):
+        """Runs fresh samples look by look until going on is not worth it; returns the last look's radii."""
+        tally, done = Tally(self.prototypes, pilot), 0
+        num_values = sampler.waveform.numel()
+        for look in range(self.num_looks):
             goal = math.ceil(self.num_estimate / 2 ** (self.num_looks - 1 - look))
-            for batch in self._embedder.embed(sampler, ESTIMATE_START + done, ESTIMATE_START + goal):
-                tally.add(batch)
-            done, statistics = goal, tally.statistics()
-            if not statistics.finite:
-                return statistics, dict.fromkeys(self.rules, ABSTAIN)
-            for rule in self.rules:
-                radius = RULES[rule](statistics, share)
-                if radius > radii[rule]:  # never true for NaN
-                    radii[rule] = radius
-            if done == self.num_estimate or self._settled(statistics, radii):
+            self._count(tally, sampler, done, goal)
+            done, statistics = goal, self._statistics(tally)
+            radii = {rule: lower_radius(rule, statistics, self.alpha, num_values) for rule in self.rules}
+            if not statistics.finite or done == self.num_estimate or self._settled(statistics, radii):
                 break
         return statistics, radii
 
     def _settled(self, statistics: Statistics, radii: dict[str, float]) -> bool:
         """Whether sampling on is not worth it for any rule; whatever it says, the certificates are valid."""
         enough = math.inf if self.target_radius is None else self.target_radius
-        best = favourable(statistics, self.num_estimate, self.alpha)
-        share = spend(self.alpha, self.num_looks)[-1]
+        best = favourable(statistics, self.alpha)
         return all(
-            radius >= enough or not RULES[rule](best, share) > (1.0 + self.tolerance) * radius
+            radius >= enough or not RULES[rule](best, self.alpha) > (1.0 + self.tolerance) * max(radius, ABSTAIN)
             for rule, radius in radii.items()
         )
 
-    def _row(self, outcome: Outcome, measured: dict[str, Any]) -> Certificate:
+    def _row(self, rule: str, outcome: Outcome, measured: dict[str, Any]) -> Certificate:
         return Certificate(
             prediction="" if outcome.prediction is None else self.speakers[outcome.prediction],
-            rule=outcome.rule,
+            rule=rule,
             radius=outcome.radius,
             abstained=outcome.abstained,
             point_radius=outcome.point_radius,
+            point_capped=outcome.point_capped,
             snr_db=signal_to_perturbation_db(measured["waveform_norm"], outcome.radius),
             radius_rms=outcome.radius / math.sqrt(measured["num_samples"]),
             **measured,
@@ -236,4 +307,5 @@ class Certifier:
             "seed": self.seed,
             "encoder": self.encoder_id,
             "noise_at": self.noise_at,
+            "grid": self._grid,
         }

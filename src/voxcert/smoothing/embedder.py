@@ -1,4 +1,4 @@
-"""Runs an encoder over noisy samples, batch by batch, and checks that it returns unit embeddings.
+"""Runs an encoder over noisy samples, in batches of one shape, and checks that it returns unit embeddings.
 
 The sampling loop of Cohen et al. 2019 (Algorithm 1) in the memory of one batch.
 """
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from voxcert.smoothing.batching import fastest_batch_size
+from voxcert.smoothing.probe import check_rows_are_independent
 from voxcert.smoothing.sampler import NoisySampler
 
 NORM_TOLERANCE = 1e-3
@@ -25,35 +26,52 @@ class Embedder:
 
     def __init__(self, encoder: Callable[[torch.Tensor], torch.Tensor], dim: int, batch_size: int | str) -> None:
         self.encoder, self.dim, self.batch_size = encoder, dim, batch_size
+        self._longest = 0
 
-    def settle(self, waveform: torch.Tensor, limit: int) -> None:
-        """Replaces "auto" by the fastest batch size for waveforms like this one, at most `limit`."""
+    def settle(self, sampler: NoisySampler, limit: int) -> None:
+        """Replaces "auto" by the fastest batch size, at most `limit`, and probes the encoder with a batch of that size.
+
+        Nothing is done for waveforms that are no longer than the longest one so far. A batch that does not fit into
+        memory is halved for good: samples do not depend on the batch size.
+
+        Raises:
+            ValueError: if the embedding of a row depends on the other rows, or has the wrong shape or norm.
+        """
+        waveform = sampler.batch(0, 1)[0].clone()
+        if len(waveform) <= self._longest:
+            return
         if self.batch_size == "auto":
             self.batch_size = fastest_batch_size(self.encoder, waveform, limit)
+        while True:
+            try:
+                batch = sampler.batch(0, self.batch_size)
+                unit_embeddings(self.encoder(batch), len(batch), self.dim)
+                check_rows_are_independent(self.encoder, batch)
+                break
+            except torch.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                self.batch_size //= 2
+        self._longest = len(waveform)
 
     def embed(self, sampler: NoisySampler, start: int, stop: int) -> Iterator[torch.Tensor]:
         """Unit embeddings of the samples start to stop - 1 in float64, batch by batch.
 
-        A batch that does not fit into memory is halved for good: samples do not depend on the batch size. Norms are
-        checked at the end, so that no batch waits for the device.
+        All batches have one shape, since libraries choose algorithms by shape: the last one is filled up with copies,
+        whose embeddings are dropped. Norms are checked at the end, so that no batch waits for the device.
 
         Raises:
             ValueError: if an embedding has the wrong shape or is not of unit norm.
         """
         worst: torch.Tensor | None = None
-        while start < stop:
-            end = min(start + self.batch_size, stop)
-            try:
-                output = self.encoder(sampler.batch(start, end))
-            except torch.OutOfMemoryError:
-                if self.batch_size == 1:
-                    raise
-                self.batch_size //= 2
-                continue
-            embeddings, deviation = unit_embeddings(output, end - start, self.dim)
+        for low in range(start, stop, self.batch_size):
+            high = min(low + self.batch_size, stop)
+            rows = sampler.batch(low, high)
+            missing = self.batch_size - len(rows)
+            output = self.encoder(torch.cat([rows, rows[:1].expand(missing, -1)]) if missing else rows)
+            embeddings, deviation = unit_embeddings(output, self.batch_size, self.dim)
             worst = deviation if worst is None else torch.maximum(worst, deviation)
-            start = end
-            yield embeddings
+            yield embeddings[: high - low]
         if worst is not None and worst > NORM_TOLERANCE:
             raise ValueError(
                 f"encoder must return embeddings of unit norm (within {NORM_TOLERANCE}), "
@@ -65,7 +83,8 @@ def unit_embeddings(output: torch.Tensor, num_rows: int, dim: int) -> tuple[torc
     """The encoder's output as float64 unit vectors, and the largest deviation of a norm from 1.
 
     The rows are normalised once more in float64, so that the certified f has |f| = 1 to rounding. Rows that are not
-    finite become NaN and do not enter the deviation; they stay on the device, so that nothing waits for it.
+    finite, or exactly zero, become NaN and do not enter the deviation; they stay on the device, so that nothing
+    waits for it.
 
     Raises:
         ValueError: if the output has not the shape (num_rows, dim).
@@ -74,5 +93,5 @@ def unit_embeddings(output: torch.Tensor, num_rows: int, dim: int) -> tuple[torc
         raise ValueError(f"encoder must return embeddings of shape {(num_rows, dim)}, got {tuple(output.shape)}")
     embeddings = output.double()
     norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
-    deviation = torch.nan_to_num((norms - 1.0).abs(), nan=0.0, posinf=0.0).amax()
-    return embeddings / norms, deviation
+    deviation = torch.where(norms > 0.0, (norms - 1.0).abs(), 0.0)
+    return embeddings / norms, torch.nan_to_num(deviation, nan=0.0, posinf=0.0).amax()

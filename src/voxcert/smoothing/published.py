@@ -21,18 +21,12 @@ def published_mean(statistics: Statistics, alpha: float | None) -> float:
 def published_se(statistics: Statistics, alpha: float | None) -> float:
     """Smoothed Embeddings as printed in Eq. 19, squared distance included, with Eq. 16. Not a guarantee."""
     margin, distance = _runner_up(statistics, alpha)
-    return float(statistics.sigma * math.sqrt(math.pi / 2.0) * margin / distance)
+    return float(statistics.sigma * math.sqrt(math.pi / 2.0) * margin / distance) if distance else math.nan
 
 
 def _runner_up(statistics: Statistics, alpha: float | None) -> tuple[float, float]:
-    """Lower bound on <g, c_A - c_2>/|c_A - c_2| by Eq. 16 (n = 2N samples), and |c_A - c_2|."""
-    n = statistics.num_samples
-    center = statistics.embedding_sum / n
-    scores = statistics.prototypes @ center
-    scores[statistics.predicted] = -np.inf
-    difference = statistics.prototypes[statistics.predicted] - statistics.prototypes[int(np.argmax(scores))]
-    distance = float(np.linalg.norm(difference))
-    if distance == 0.0:
-        return math.nan, math.nan
-    interval = 0.0 if alpha is None else 2.0 * math.sqrt(math.log(2.0 / alpha) / (2.0 * n))
-    return float(center @ difference) / distance - interval, distance
+    """Lower bound on <g, c_A - c_2>/|c_A - c_2| by Eq. 16 (n = 2N samples; none for alpha None), and |c_A - c_2|."""
+    distances = statistics.pilot.distances
+    second = int(np.argmin(statistics.xi_mean * distances))
+    interval = 0.0 if alpha is None else 2.0 * math.sqrt(math.log(2.0 / alpha) / (2.0 * statistics.num_samples))
+    return float(statistics.xi_mean[second]) - interval, float(distances[second])

@@ -1,89 +1,151 @@
-"""What is kept of the noisy embeddings: sums and counts whose memory does not depend on the number of samples.
+"""What is kept of the noisy embeddings: counts whose memory does not depend on the number of samples.
 
-Every rule of Section 3 of the guarantee reads these statistics and nothing else, so all rules share one pass.
+Every rule of docs/guarantee.md reads these statistics and nothing else. So all rules share one pass, shards of
+samples are added exactly, and certificates at any other alpha follow without a forward pass.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from voxcert.smoothing.bounds import clopper_pearson_upper, empirical_bernstein_radius
+from voxcert.smoothing.arrays import decode, encode
+from voxcert.smoothing.bounds import clopper_pearson_upper
+from voxcert.smoothing.pilot import Pilot
+
+XI_UNIT = 2.0**-32
+"""Sums of xi are integers in this unit: exact in any order for up to 2^31 samples."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Statistics:
-    """Sums over n samples of the base encoder f at x + noise, against K prototypes.
-
-    Write A for `predicted`; rivals are all other classes in ascending order, and for the rival k
-    ``xi_k = <f, (c_A - c_k)/|c_A - c_k|>``, which lies in [-1, 1].
+    """Counts over n samples of the base encoder f at x + noise, against K prototypes.
 
     Attributes:
-        num_samples: n.
-        vote_counts: (K,) int64, how often each class had the largest score.
-        embedding_sum: (dim,) sum of the unit embeddings.
-        xi_sum: (K-1,) sum of xi_k.
-        xi_square_sum: (K-1,) sum of xi_k squared.
-        thresholds: (K-1, m) ascending in each row, fixed before these samples were drawn.
-        exceedances: (K-1, m) int64, how often xi_k > thresholds[k, j].
-        joint_exceedances: (m,) int64, how often xi_k > thresholds[k, j] held for all rivals k at once.
-        prototypes: (K, dim) unit vectors.
-        voted: class that the vote rule is about, fixed before these samples were drawn.
-        predicted: class that the embedding rules are about, fixed likewise.
+        pilot: what was chosen before these samples were drawn; its `predicted` is A below, its rivals are k.
         sigma: standard deviation of the noise, in units of the waveform.
+        num_planned: how many samples were meant to be drawn, fixed beforehand.
+        num_looks: how often the radius was to be computed; with 1, nothing was looked at before the end.
+        ranges: which samples these are, as disjoint pairs (start, stop) in ascending order.
+        finite: whether all embeddings were finite; otherwise no count means anything.
+        vote_counts: (K,) int64, how often each class had the largest score.
+        counts: (K-1, m+1) int64, how often exactly j of rival k's thresholds lay below xi_k.
+        xi_sum: (K-1,) int64, sums of xi_k in units of `XI_UNIT`; for plug-in estimates and the published rules.
     """
 
-    num_samples: int
-    vote_counts: np.ndarray
-    embedding_sum: np.ndarray
-    xi_sum: np.ndarray
-    xi_square_sum: np.ndarray
-    thresholds: np.ndarray
-    exceedances: np.ndarray
-    joint_exceedances: np.ndarray
-    prototypes: np.ndarray
-    voted: int
-    predicted: int
+    pilot: Pilot
     sigma: float
+    num_planned: int
+    num_looks: int
+    ranges: tuple[tuple[int, int], ...]
+    finite: bool
+    vote_counts: np.ndarray
+    counts: np.ndarray
+    xi_sum: np.ndarray
 
     @property
-    def finite(self) -> bool:
-        """Whether all embeddings were finite; otherwise nothing here means anything."""
-        return bool(np.isfinite(self.embedding_sum).all())
+    def num_samples(self) -> int:
+        """n, the samples that were counted."""
+        return sum(stop - start for start, stop in self.ranges)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all planned samples are here: then n did not depend on what they were, and fixed-n bounds hold."""
+        return self.num_samples == self.num_planned
+
+    @property
+    def exceedances(self) -> np.ndarray:
+        """(K-1, m) how often xi_k > thresholds[k, j]."""
+        return self.counts[:, ::-1].cumsum(axis=1)[:, -2::-1]
 
     @property
     def xi_mean(self) -> np.ndarray:
         """Sample means of xi_k, shape (K-1,)."""
-        return self.xi_sum / self.num_samples
+        return self.xi_sum * XI_UNIT / self.num_samples
 
-    @property
-    def xi_variance(self) -> np.ndarray:
-        """Sample variances of xi_k with the divisor n - 1, shape (K-1,)."""
-        n = self.num_samples
-        return np.maximum(self.xi_square_sum - n * self.xi_mean**2, 0.0) / max(n - 1, 1)
+    def merge(self, other: "Statistics") -> "Statistics":
+        """The statistics of both sets of samples.
+
+        Raises:
+            ValueError: if the two were planned differently or share a sample.
+        """
+        for name in ("sigma", "num_planned", "num_looks"):
+            mine, others = getattr(self, name), getattr(other, name)
+            if mine != others:
+                raise ValueError(f"{name} must be the same in statistics to merge, got {mine} and {others}")
+        if self.pilot.to_dict() != other.pilot.to_dict():
+            raise ValueError("statistics to merge must have the same pilot, got two that chose differently")
+        ranges = _joined(self.ranges + other.ranges)
+        return replace(
+            self,
+            ranges=ranges,
+            finite=self.finite and other.finite,
+            vote_counts=self.vote_counts + other.vote_counts,
+            counts=self.counts + other.counts,
+            xi_sum=self.xi_sum + other.xi_sum,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; exact."""
+        return {
+            "pilot": self.pilot.to_dict(),
+            "sigma": self.sigma,
+            "num_planned": self.num_planned,
+            "num_looks": self.num_looks,
+            "ranges": [list(pair) for pair in self.ranges],
+            "finite": self.finite,
+            "vote_counts": encode(self.vote_counts),
+            "counts": encode(self.counts),
+            "xi_sum": encode(self.xi_sum),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Statistics":
+        """The statistics in a dictionary made by `to_dict`."""
+        return cls(
+            pilot=Pilot.from_dict(values["pilot"]),
+            sigma=values["sigma"],
+            num_planned=values["num_planned"],
+            num_looks=values["num_looks"],
+            ranges=tuple((start, stop) for start, stop in values["ranges"]),
+            finite=values["finite"],
+            vote_counts=decode(values["vote_counts"]),
+            counts=decode(values["counts"]),
+            xi_sum=decode(values["xi_sum"]),
+        )
 
 
-def favourable(statistics: Statistics, total: int, alpha: float) -> Statistics:
-    """Statistics after `total` samples if the remaining ones turned out as well as the data so far allow.
+def favourable(statistics: Statistics, alpha: float) -> Statistics:
+    """Statistics of all planned samples if the remaining ones turned out as well as the data so far allow.
 
-    "As well" means upper confidence bounds at level alpha: Clopper-Pearson for votes and exceedances, empirical
-    Bernstein for the means, no added variance. It only decides whether sampling on is worth it; certificates
-    stay valid whatever the stopping rule is, for every look spends its own share of alpha.
+    "As well" means Clopper-Pearson upper bounds at level alpha for votes and exceedances. It only decides whether
+    sampling on is worth it; certificates stay valid whatever the stopping rule is.
     """
-    n, rest = statistics.num_samples, total - statistics.num_samples
+    n = statistics.num_samples
+    rest = statistics.num_planned - n
 
     def more(counts: np.ndarray) -> np.ndarray:
         return counts + np.ceil(rest * clopper_pearson_upper(counts, n, alpha)).astype(np.int64)
 
-    reach = empirical_bernstein_radius(statistics.xi_variance, n, alpha, width=2.0)
-    xi_sum = statistics.xi_sum + rest * np.minimum(statistics.xi_mean + reach, 1.0)
-    within = np.maximum(statistics.xi_square_sum - n * statistics.xi_mean**2, 0.0)
+    above = np.minimum.accumulate(more(statistics.exceedances), axis=1)
+    edges = np.full((len(above), 1), n + rest), above, np.zeros((len(above), 1), dtype=np.int64)
     return replace(
         statistics,
-        num_samples=total,
+        ranges=((0, statistics.num_planned),),
         vote_counts=more(statistics.vote_counts),
-        embedding_sum=statistics.embedding_sum * (total / n),
-        xi_sum=xi_sum,
-        xi_square_sum=within + xi_sum**2 / total,
-        exceedances=more(statistics.exceedances),
-        joint_exceedances=more(statistics.joint_exceedances),
+        counts=-np.diff(np.concatenate(edges, axis=1), axis=1),
+        xi_sum=statistics.xi_sum + rest * np.int64(1.0 / XI_UNIT),
     )
+
+
+def _joined(ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """Ranges in ascending order, neighbours joined."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if joined and start < joined[-1][1]:
+            raise ValueError(f"ranges of statistics to merge must be disjoint, got {sorted(ranges)}")
+        if joined and start == joined[-1][1]:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return tuple(joined)

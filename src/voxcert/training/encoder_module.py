@@ -10,6 +10,7 @@ from torch import Tensor
 
 from voxcert.encoders.base import Encoder, enroll
 from voxcert.encoders.loading import load_weights
+from voxcert.training.classes import check_classes, keep_classes
 from voxcert.training.distributed import gather_dict
 from voxcert.training.losses import AngularMarginSoftmax, Regularizer
 from voxcert.training.noise import NoiseDistribution
@@ -142,8 +143,13 @@ class EncoderModule(L.LightningModule):
         self.log("val/accuracy", sum(correct.values()) / len(correct), prog_bar=True, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Keeps how the encoder was built, so that a checkpoint can be exported by itself."""
+        """Keeps how the encoder was built, so that a checkpoint can be exported by itself, and who its classes are."""
         checkpoint["encoder_config"] = self.encoder.config
+        keep_classes(self, checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Refuses to go on with other classes."""
+        check_classes(self, checkpoint)
 
     def configure_optimizers(self) -> dict:
         """AdamW with a one-cycle schedule over all steps; one parameter group for each learning rate."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from voxcert.attacks import Attack, CrossEntropy
 from voxcert.encoders.loading import load_weights
 from voxcert.encoders.sincnet import SincNet
+from voxcert.training.classes import check_classes, keep_classes
 from voxcert.training.noise import NoiseDistribution
 
 
@@ -101,8 +102,13 @@ class IdentificationModule(L.LightningModule):
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Keeps how the encoder was built, so that a checkpoint can be exported by itself."""
+        """Keeps how the encoder was built, so that a checkpoint can be exported by itself, and who its classes are."""
         checkpoint["encoder_config"] = self.encoder.config
+        keep_classes(self, checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Refuses to go on with other classes."""
+        check_classes(self, checkpoint)
 
     def configure_optimizers(self) -> dict:
         """RMSprop with the published constants, and half a cosine from `lr` to `final_lr`."""

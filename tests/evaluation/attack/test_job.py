@@ -123,7 +123,7 @@ def test_an_attack_on_one_utterance_does_not_depend_on_the_others(toy, run):
 
     class Part:
         def __init__(self, data):
-            self.enrollment_dataloader, self.data = data.enrollment_dataloader, data
+            self.enrollment_dataloader, self.plan, self.data = data.enrollment_dataloader, data.plan, data
 
         def tested(self, stage):
             return self.data.tested(stage)[4:7]

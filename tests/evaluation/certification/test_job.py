@@ -37,8 +37,10 @@ def test_writes_rows_summary_plot_and_config(toy, settings, tmp_path):
     summary = certify_speakers(*toy, settings, Provenance("abc", {"data": {"seed": 0}}, "certify it"))
     folder = tmp_path / "run"
     assert sorted(path.name for path in folder.iterdir()) == [
+        ".lock",
         "certified_accuracy.png",
         "config.yaml",
+        "plan.jsonl",
         "prototypes.safetensors",
         "rows.jsonl",
         "summary.json",

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from voxcert.data import Utterance
+from voxcert.data.identity import planned
 from voxcert.encoders.base import FeatureEncoder
 from voxcert.encoders.frontends import Frontend
 from voxcert.encoders.representation import SplitEncoder
@@ -61,6 +62,10 @@ class TwoSpeakers:
     def tested(self, stage):
         """Who the tests are about."""
         return [Utterance(one["utterance"], one["utterance"], one["speaker"]) for one in self.items(stage)]
+
+    def plan(self, stage):
+        """What the tests are about."""
+        return planned([], self.tested(stage))
 
     def items(self, stage):
         """Both, and a bad file."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from voxcert.attacks import pgd
 from voxcert.data import Utterance, load
+from voxcert.data.identity import planned
 from voxcert.evaluation.defence.job import compare_defences
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.settings import Defence, DefenceSettings
@@ -64,6 +65,10 @@ class Data:
     def tested(self, stage):
         """What the tests are about."""
         return [Utterance(one["utterance"], one["utterance"], one["speaker"]) for one in self.tests]
+
+    def plan(self, stage):
+        """What the tests are about."""
+        return planned([], self.tested(stage))
 
     def items(self, stage):
         """The tests."""
@@ -183,6 +188,7 @@ def test_a_run_that_was_cut_continues_to_the_same_rows(finished, tmp_path):
     (tmp_path / "audio" / "l2").mkdir(parents=True)
     lines = (folder / "rows.jsonl").read_bytes()
     (tmp_path / "config.yaml").write_text((folder / "config.yaml").read_text().replace(str(folder), str(tmp_path)))
+    (tmp_path / "plan.jsonl").write_bytes((folder / "plan.jsonl").read_bytes())
     (tmp_path / "rows.jsonl").write_bytes(lines[: len(lines) // 2])
     again = compare_defences(Projection(), Data(), DEFENCES, ATTACKS, settings, Provenance("0123"))
     assert timeless(tmp_path) == timeless(folder)

@@ -28,9 +28,9 @@ from voxcert.evaluation.attack.tables import by_budget, summarize_attack, summar
 from voxcert.evaluation.attack.trials import Trial, enrolled_only, plan_trials
 from voxcert.evaluation.attack.victim import Victim, balanced_threshold
 from voxcert.evaluation.certification.folder import read_prototypes, write_prototypes
-from voxcert.evaluation.run.folder import check_settings, comparable, write_config, write_summary
-from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
-from voxcert.evaluation.run.processes import device_name, launch
+from voxcert.evaluation.run.folder import comparable, write_config, write_summary
+from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
+from voxcert.evaluation.run.processes import device_name
 
 Batch = tuple[float | None, list[Trial]]
 """What is attacked together, with its radius."""
@@ -65,52 +65,54 @@ def attack_speakers(
     check_attack(attack, settings)
     described = {"class_path": attack_path(attack), "init_args": attack_settings(attack)}
     config = {"attack": described, **provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
-    check_settings(settings.output_dir, config)
-    fabric = launch(settings.accelerator, 1, 1)
-    encoder, items = encoder.to(fabric.device).eval(), data.items("test")
-    named = [(one.id, one.speaker) for one in data.tested("test")]
-    recognizer = _enrolled(encoder, data, named, settings, provenance.encoder_id, fabric.device)
-    trials = plan_trials(
-        named,
-        recognizer.speakers,
-        scenario=settings.scenario,
-        targeted=settings.targeted,
-        target=settings.target,
-        seed=settings.seed,
-    )
-    victim, error_rate = _victim(recognizer, items, settings, fabric.device)
-    attacker = Attacker(attack, victim, fabric.device, provenance.encoder_id)
-    write_config(settings.output_dir, config)
-    write_prototypes(settings.output_dir, recognizer.prototypes, recognizer.speakers)
-    rows = do_tasks(
-        [Task(batch, tuple((trial.utterance, batch[0]) for trial in batch[1])) for batch in _batches(trials, settings)],
-        lambda batch: attacker.rows([items[trial.index] for trial in batch[1]], batch[1], batch[0]),
-        AttackRow,
-        settings.output_dir,
-        fabric,
-        verb="attacking",
-        unit="batch",
-        note=lambda batch, rows: _success_so_far(rows, batch[0] if settings.radii else None),
-    )
-    summary = {
-        "command": provenance.command,
-        "settings": comparable(config),
-        "checkpoint_hash": provenance.encoder_id,
-        "num_speakers": len(recognizer.speakers),
-        "threshold": victim.threshold,
-        "equal_error_rate": error_rate,
-        "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "scipy")},
-        "attacks": [summarize_attack(group) for group in by_budget(rows).values()],
-        "robust_accuracy": summarize_robustness(rows, sorted(settings.radii or [])),
-        "timing": {
-            "seconds_per_utterance": fmean(row.seconds for row in rows),
-            "device": device_name(fabric.device),
-        },
-    }
-    write_summary(settings.output_dir, summary)
-    certified = [settings.certified] if settings.certified else []
-    plot_runs([settings.output_dir], certified, Path(settings.output_dir) / ROBUST_PLOT)
-    return summary
+    with started(settings.output_dir, config, data.plan("test"), settings.accelerator) as fabric:
+        encoder, items = encoder.to(fabric.device).eval(), data.items("test")
+        named = [(one.id, one.speaker) for one in data.tested("test")]
+        recognizer = _enrolled(encoder, data, named, settings, provenance.encoder_id, fabric.device)
+        trials = plan_trials(
+            named,
+            recognizer.speakers,
+            scenario=settings.scenario,
+            targeted=settings.targeted,
+            target=settings.target,
+            seed=settings.seed,
+        )
+        victim, error_rate = _victim(recognizer, items, settings, fabric.device)
+        attacker = Attacker(attack, victim, fabric.device, provenance.encoder_id)
+        write_config(settings.output_dir, config)
+        write_prototypes(settings.output_dir, recognizer.prototypes, recognizer.speakers)
+        rows = do_tasks(
+            [
+                Task(batch, tuple((trial.utterance, batch[0]) for trial in batch[1]))
+                for batch in _batches(trials, settings)
+            ],
+            lambda batch: attacker.rows([items[trial.index] for trial in batch[1]], batch[1], batch[0]),
+            AttackRow,
+            settings.output_dir,
+            fabric,
+            verb="attacking",
+            unit="batch",
+            note=lambda batch, rows: _success_so_far(rows, batch[0] if settings.radii else None),
+        )
+        summary = {
+            "command": provenance.command,
+            "settings": comparable(config),
+            "checkpoint_hash": provenance.encoder_id,
+            "num_speakers": len(recognizer.speakers),
+            "threshold": victim.threshold,
+            "equal_error_rate": error_rate,
+            "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "scipy")},
+            "attacks": [summarize_attack(group) for group in by_budget(rows).values()],
+            "robust_accuracy": summarize_robustness(rows, sorted(settings.radii or [])),
+            "timing": {
+                "seconds_per_utterance": fmean(row.seconds for row in rows),
+                "device": device_name(fabric.device),
+            },
+        }
+        write_summary(settings.output_dir, summary)
+        certified = [settings.certified] if settings.certified else []
+        plot_runs([settings.output_dir], certified, Path(settings.output_dir) / ROBUST_PLOT)
+        return summary
 
 
 def _enrolled(

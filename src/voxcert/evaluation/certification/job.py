@@ -20,9 +20,9 @@ from voxcert.evaluation.certification.folder import PLOT, read_prototypes, write
 from voxcert.evaluation.certification.represented import at_representation
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.certification.tables import summarize
-from voxcert.evaluation.run.folder import check_settings, comparable, read_config, write_config, write_summary
-from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
-from voxcert.evaluation.run.processes import FilledBatches, device_name, launch
+from voxcert.evaluation.run.folder import comparable, read_config, write_config, write_summary
+from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
+from voxcert.evaluation.run.processes import FilledBatches, device_name
 from voxcert.smoothing.batching import fastest_batch_size
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certifier import Certifier
@@ -54,37 +54,37 @@ def certify_speakers(
             representation to put noise at, or enrolment fails.
     """
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
-    check_settings(settings.output_dir, config)  # before other processes are started
-    fabric = launch(settings.accelerator, settings.devices, settings.num_nodes)
-    encoder, data = at_representation(encoder.to(fabric.device).eval(), data, settings.noise_at, fabric.device)
-    encoder, items = FilledBatches(encoder).eval(), data.items("test")
-    settings = _prepare_folder(settings, config, encoder, items, fabric)
-    recognizer = _enrolled(encoder, data, settings, fabric)
-    certifier = build_certifier(encoder, recognizer, settings, provenance.encoder_id)
-    rows = do_tasks(
-        _plan(data, settings),
-        lambda index: certify_item(certifier, items[index]),
-        Certificate,
-        settings.output_dir,
-        fabric,
-        verb="certifying",
-        unit="utterance",
-        note=lambda index, rows: _accuracy_so_far(rows, settings),
-    )
-    if not fabric.is_global_zero:
-        return None
-    summary = {
-        "command": provenance.command,
-        "settings": comparable(config),
-        "checkpoint_hash": provenance.encoder_id,
-        "num_speakers": len(recognizer.speakers),
-        "versions": {name: version(name) for name in ("torch", "lightning", "speechbrain", "numpy", "scipy")},
-        **summarize_run(rows, settings.report_radii),
-    }
-    summary["timing"] |= {"device": device_name(fabric.device), "processes": fabric.world_size}
-    write_summary(settings.output_dir, summary)
-    plot_certified_accuracy(rows, Path(settings.output_dir) / PLOT)
-    return summary
+    processes = settings.accelerator, settings.devices, settings.num_nodes
+    with started(settings.output_dir, config, data.plan("test"), *processes) as fabric:
+        encoder, data = at_representation(encoder.to(fabric.device).eval(), data, settings.noise_at, fabric.device)
+        encoder, items = FilledBatches(encoder).eval(), data.items("test")
+        settings = _prepare_folder(settings, config, encoder, items, fabric)
+        recognizer = _enrolled(encoder, data, settings, fabric)
+        certifier = build_certifier(encoder, recognizer, settings, provenance.encoder_id)
+        rows = do_tasks(
+            _plan(data, settings),
+            lambda index: certify_item(certifier, items[index]),
+            Certificate,
+            settings.output_dir,
+            fabric,
+            verb="certifying",
+            unit="utterance",
+            note=lambda index, rows: _accuracy_so_far(rows, settings),
+        )
+        if not fabric.is_global_zero:
+            return None
+        summary = {
+            "command": provenance.command,
+            "settings": comparable(config),
+            "checkpoint_hash": provenance.encoder_id,
+            "num_speakers": len(recognizer.speakers),
+            "versions": {name: version(name) for name in ("torch", "lightning", "speechbrain", "numpy", "scipy")},
+            **summarize_run(rows, settings.report_radii),
+        }
+        summary["timing"] |= {"device": device_name(fabric.device), "processes": fabric.world_size}
+        write_summary(settings.output_dir, summary)
+        plot_certified_accuracy(rows, Path(settings.output_dir) / PLOT)
+        return summary
 
 
 def summarize_run(rows: list[Certificate], radii: list[float]) -> dict[str, Any]:

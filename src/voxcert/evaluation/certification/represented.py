@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from voxcert.data.corpus import Utterance
+from voxcert.data.identity import Planned
 from voxcert.encoders.representation import SplitEncoder
 from voxcert.evaluation.run.job import SpeakerData
 
@@ -33,6 +34,10 @@ class RepresentedData:
     def tested(self, stage: str) -> Sequence[Utterance]:
         """What the items are about."""
         return self.data.tested(stage)
+
+    def plan(self, stage: str) -> Sequence[Planned]:
+        """What enrols and what is tested."""
+        return self.data.plan(stage)
 
     def items(self, stage: str) -> Sequence[dict[str, Any]]:
         """Test items: `waveform` is (size,); items that could not be read stay as they are."""

@@ -53,7 +53,7 @@ class CertificationSettings:
     num_looks: int = 1
     tolerance: float = 0.05
     target_radius: float | None = None
-    num_thresholds: int = 24
+    num_thresholds: int = 64
     rules: list[Rule] = field(default_factory=lambda: ["distribution", "mean", "lipschitz", "vote"])
     radii: list[float] | None = None
     enroll_noise: int = 0

@@ -20,9 +20,9 @@ from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.settings import GENUINE, Defence, DefenceSettings, check_comparison
 from voxcert.evaluation.defence.system import DefendedSystem, Words
 from voxcert.evaluation.defence.tables import render_defences, summarize_defences
-from voxcert.evaluation.run.folder import ROWS, check_settings, comparable, read_config, write_config, write_summary
-from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
-from voxcert.evaluation.run.processes import device_name, launch
+from voxcert.evaluation.run.folder import ROWS, comparable, read_config, write_config, write_summary
+from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
+from voxcert.evaluation.run.processes import device_name
 from voxcert.purifiers.hearing import Aud2Vec
 from voxcert.purifiers.text import TextEmbedder
 from voxcert.rows import read_rows
@@ -65,44 +65,45 @@ def compare_defences(
     """
     check_comparison(defences, attacks, text_embedder is not None, listener is not None)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
-    check_settings(settings.output_dir, config)
-    fabric = launch(settings.accelerator, 1, 1)
-    device = fabric.device
-    encoder, items = encoder.to(device).eval(), data.items("test")
-    listener = None if listener is None else listener.to(device)
-    readings = tqdm(range(len(items)), "reading", unit="utterance", leave=False)
-    known = {item["utterance"]: item for item in (items[index] for index in readings)}
-    words = Words({name: item.get("text", "") for name, item in known.items()}, text_embedder, listener, settings.seed)
-    encoder_id = provenance.encoder_id
-    systems = [DefendedSystem(one, encoder, words, settings, device, encoder_id) for one in (None, *defences)]
-    write_config(settings.output_dir, config)
-    _check_weights(settings.output_dir, systems)
-    for system in tqdm(systems, "enrolling", unit="defence", leave=False):
-        system.enroll(data.enrollment_dataloader("test"))
-    bare = systems[0]
-    batches = _batches(systems, attacks, _trials(known, bare.speakers, settings), settings)
-    rows = do_tasks(
-        [Task(batch, batch.keys) for batch in batches],
-        Bench(bare, attacks, known, settings).rows,
-        DefenceRow,
-        settings.output_dir,
-        fabric,
-        verb="defending",
-        unit="batch",
-        note=lambda batch, rows: f"{batch.system.name}: {batch.condition}{', adaptive' * batch.adaptive}",
-    )
-    summary = {
-        "command": provenance.command,
-        "settings": comparable(config),
-        "checkpoint_hash": encoder_id,
-        "num_speakers": len(bare.speakers),
-        "defences": summarize_defences(rows),
-        "timing": {"seconds": sum(row.seconds for row in rows), "device": device_name(device)},
-    }
-    write_summary(settings.output_dir, summary)
-    (Path(settings.output_dir) / TABLES).write_text(render_defences(summary["defences"]) + "\n")
-    plot_defences(summary["defences"], Path(settings.output_dir) / DEFENCES_PLOT)
-    return summary
+    with started(settings.output_dir, config, data.plan("test"), settings.accelerator) as fabric:
+        device = fabric.device
+        encoder, items = encoder.to(device).eval(), data.items("test")
+        listener = None if listener is None else listener.to(device)
+        readings = tqdm(range(len(items)), "reading", unit="utterance", leave=False)
+        known = {item["utterance"]: item for item in (items[index] for index in readings)}
+        words = Words(
+            {name: item.get("text", "") for name, item in known.items()}, text_embedder, listener, settings.seed
+        )
+        encoder_id = provenance.encoder_id
+        systems = [DefendedSystem(one, encoder, words, settings, device, encoder_id) for one in (None, *defences)]
+        write_config(settings.output_dir, config)
+        _check_weights(settings.output_dir, systems)
+        for system in tqdm(systems, "enrolling", unit="defence", leave=False):
+            system.enroll(data.enrollment_dataloader("test"))
+        bare = systems[0]
+        batches = _batches(systems, attacks, _trials(known, bare.speakers, settings), settings)
+        rows = do_tasks(
+            [Task(batch, batch.keys) for batch in batches],
+            Bench(bare, attacks, known, settings).rows,
+            DefenceRow,
+            settings.output_dir,
+            fabric,
+            verb="defending",
+            unit="batch",
+            note=lambda batch, rows: f"{batch.system.name}: {batch.condition}{', adaptive' * batch.adaptive}",
+        )
+        summary = {
+            "command": provenance.command,
+            "settings": comparable(config),
+            "checkpoint_hash": encoder_id,
+            "num_speakers": len(bare.speakers),
+            "defences": summarize_defences(rows),
+            "timing": {"seconds": sum(row.seconds for row in rows), "device": device_name(device)},
+        }
+        write_summary(settings.output_dir, summary)
+        (Path(settings.output_dir) / TABLES).write_text(render_defences(summary["defences"]) + "\n")
+        plot_defences(summary["defences"], Path(settings.output_dir) / DEFENCES_PLOT)
+        return summary
 
 
 def is_comparison(folder: str | Path) -> bool:

@@ -15,6 +15,7 @@ import torch
 
 from voxcert.data.corpus import Corpus
 from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.data.identity import planned
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.sincnet import SincNet
 from voxcert.evaluation.inversion.figures import accuracy_figure, components_figure
@@ -24,9 +25,9 @@ from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.evaluation.inversion.settings import InversionSettings
 from voxcert.evaluation.inversion.system import InvertedSystem
 from voxcert.evaluation.inversion.tables import describe_baselines, inversion_table, summarize_inversions
-from voxcert.evaluation.run.folder import check_settings, comparable, write_config, write_summary
-from voxcert.evaluation.run.job import UNKNOWN, Provenance, Task, do_tasks
-from voxcert.evaluation.run.processes import device_name, launch
+from voxcert.evaluation.run.folder import comparable, write_config, write_summary
+from voxcert.evaluation.run.job import UNKNOWN, Provenance, Task, do_tasks, started
+from voxcert.evaluation.run.processes import device_name
 from voxcert.evaluation.show.figures import save
 
 TABLE = "table.md"
@@ -64,53 +65,53 @@ def invert_speakers(
         least = 2 * encoder.chunk_samples
         raise ValueError(f"start_samples must be at least {least}, two chunks, got {settings.start_samples}")
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **_plain(settings)}
-    check_settings(settings.output_dir, config)
-    fabric = launch(settings.accelerator, 1, 1)
-    system = InvertedSystem(encoder.to(fabric.device).eval(), settings)
-    recordings = read_recordings(data, encoder)
-    references = recordings.references(encoder.least_energy)
-    others = None
-    if speech is not None:
-        known = set(recordings.speakers)
-        others = [one for one in speech.utterances() if one.speaker not in known]
-    spoken = None if others is None else stretches(others, settings.start_samples)
-    write_config(settings.output_dir, config)
-    inverter = Inverter(system, recordings.speakers, references, spoken, provenance.encoder_id)
-    batches = _batches(recordings.speakers, settings)
-    rows = do_tasks(
-        [
-            Task((one, batch), tuple((one.title, recordings.speakers[index]) for index in batch))
-            for one in settings.experiments
-            for batch in batches
-        ],
-        inverter.rows,
-        InversionRow,
-        settings.output_dir,
-        fabric,
-        verb="inverting",
-        unit="batch",
-        note=_title,
-    )
-    summaries = summarize_inversions(rows)
-    system.reseed("baselines")
-    measured = baselines(recordings, system)
-    summary = {
-        "command": provenance.command,
-        "settings": comparable(config),
-        "checkpoint_hash": provenance.encoder_id,
-        "num_speakers": len(recordings.speakers),
-        "versions": {name: version(name) for name in ("torch", "numpy", "colorednoise")},
-        "baselines": measured,
-        "experiments": summaries,
-        "device": device_name(fabric.device),
-    }
-    write_summary(settings.output_dir, summary)
-    folder, step_sizes = Path(settings.output_dir), {one.title: one.step_size for one in settings.experiments}
-    (folder / TABLE).write_text(f"{describe_baselines(measured)}\n\n{inversion_table(summaries, step_sizes)}\n")
-    found = inverter.collect([index for batch in batches for index in batch])
-    save(accuracy_figure(summaries), folder / "accuracy.png")
-    save(components_figure(torch.cat(references).cpu(), found), folder / "components.png")
-    return summary
+    plan = planned(() if speech is None else speech.utterances(), data.split.train)
+    with started(settings.output_dir, config, plan, settings.accelerator) as fabric:
+        system = InvertedSystem(encoder.to(fabric.device).eval(), settings)
+        recordings = read_recordings(data, encoder)
+        references = recordings.references(encoder.least_energy)
+        others = None
+        if speech is not None:
+            known = set(recordings.speakers)
+            others = [one for one in speech.utterances() if one.speaker not in known]
+        spoken = None if others is None else stretches(others, settings.start_samples)
+        write_config(settings.output_dir, config)
+        inverter = Inverter(system, recordings.speakers, references, spoken, provenance.encoder_id)
+        batches = _batches(recordings.speakers, settings)
+        rows = do_tasks(
+            [
+                Task((one, batch), tuple((one.title, recordings.speakers[index]) for index in batch))
+                for one in settings.experiments
+                for batch in batches
+            ],
+            inverter.rows,
+            InversionRow,
+            settings.output_dir,
+            fabric,
+            verb="inverting",
+            unit="batch",
+            note=_title,
+        )
+        summaries = summarize_inversions(rows)
+        system.reseed("baselines")
+        measured = baselines(recordings, system)
+        summary = {
+            "command": provenance.command,
+            "settings": comparable(config),
+            "checkpoint_hash": provenance.encoder_id,
+            "num_speakers": len(recordings.speakers),
+            "versions": {name: version(name) for name in ("torch", "numpy", "colorednoise")},
+            "baselines": measured,
+            "experiments": summaries,
+            "device": device_name(fabric.device),
+        }
+        write_summary(settings.output_dir, summary)
+        folder, step_sizes = Path(settings.output_dir), {one.title: one.step_size for one in settings.experiments}
+        (folder / TABLE).write_text(f"{describe_baselines(measured)}\n\n{inversion_table(summaries, step_sizes)}\n")
+        found = inverter.collect([index for batch in batches for index in batch])
+        save(accuracy_figure(summaries), folder / "accuracy.png")
+        save(components_figure(torch.cat(references).cpu(), found), folder / "components.png")
+        return summary
 
 
 def _title(batch: Batch, rows: Sequence[InversionRow]) -> str:

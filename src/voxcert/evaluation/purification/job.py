@@ -5,21 +5,21 @@ A file that cannot be purified becomes a row that says why, and the job goes on.
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from voxcert.data.audio import SAMPLE_RATE, load
 from voxcert.data.corpora import READABLE
+from voxcert.data.same_audio import content_hash
 from voxcert.encoders.loading import encoder_hash
 from voxcert.evaluation.purification.pieces import purify_long
 from voxcert.evaluation.purification.row import PurifiedRow
 from voxcert.evaluation.purification.settings import PurifySettings
 from voxcert.evaluation.run.audio_files import write_rounded
-from voxcert.evaluation.run.folder import ROWS, check_settings, write_config
-from voxcert.evaluation.run.job import UNKNOWN, Provenance, Task, do_tasks, seed_of
-from voxcert.evaluation.run.processes import launch
+from voxcert.evaluation.run.folder import ROWS, write_config
+from voxcert.evaluation.run.job import UNKNOWN, Provenance, Task, do_tasks, seed_of, started
 from voxcert.purifiers.base import Purifier
 from voxcert.purifiers.hearing import Aud2Vec
 from voxcert.rows import read_rows
@@ -53,30 +53,37 @@ def purify_files(
     files, folder = find_files(settings.inputs, settings.output_dir), Path(settings.output_dir)
     config = provenance.origin | asdict(settings) | {"purifier_hash": own}
     del config["inputs"]  # more files may be purified into the same folder
-    check_settings(folder, config)
-    fabric = launch(settings.accelerator, 1, 1)
-    purifier = purifier.to(fabric.device).eval()
-    listener = None if listener is None else listener.to(fabric.device)
-    write_config(folder, config)
+    with started(folder, config, None, settings.accelerator) as fabric:
+        purifier = purifier.to(fabric.device).eval()
+        listener = None if listener is None else listener.to(fabric.device)
+        write_config(folder, config)
 
-    def is_done(row: PurifiedRow) -> bool:
-        return row.failed is None and (folder / row.output).is_file()
+        contents = {str(source): content_hash(source) for source in files}
 
-    made = {row.output: row.file for row in read_rows(folder / ROWS, PurifiedRow) if is_done(row)}
-    for source, place in files.items():
-        if made.get(place, str(source)) != str(source):
-            raise ValueError(f"output_dir {folder} has {place} of {made[place]} already, got {source} for it")
-    return do_tasks(
-        [Task(source, ((str(source),),)) for source in files],
-        lambda source: [_purify_file(purifier, source, files[source], settings, listener, fabric.device)],
-        PurifiedRow,
-        folder,
-        fabric,
-        verb="purifying",
-        unit="file",
-        note=lambda source, rows: _failures_so_far(rows),
-        counts=is_done,
-    )
+        def is_done(row: PurifiedRow) -> bool:
+            unchanged = row.content == contents.get(row.file, row.content)
+            return row.failed is None and unchanged and (folder / row.output).is_file()
+
+        made = {row.output: row.file for row in read_rows(folder / ROWS, PurifiedRow) if is_done(row)}
+        for source, place in files.items():
+            if made.get(place, str(source)) != str(source):
+                raise ValueError(f"output_dir {folder} has {place} of {made[place]} already, got {source} for it")
+        return do_tasks(
+            [Task(source, ((str(source),),)) for source in files],
+            lambda source: [
+                replace(
+                    _purify_file(purifier, source, files[source], settings, listener, fabric.device),
+                    content=contents[str(source)],
+                )
+            ],
+            PurifiedRow,
+            folder,
+            fabric,
+            verb="purifying",
+            unit="file",
+            note=lambda source, rows: _failures_so_far(rows),
+            counts=is_done,
+        )
 
 
 def find_files(inputs: Sequence[str], output_dir: str) -> dict[Path, str]:

@@ -17,6 +17,7 @@ class PurifiedRow(Row):
         duration: Of the audio, in seconds.
         change_db: Power of the input over that of the change, 10 log10; None if nothing was changed or it failed.
         seconds: What it took.
+        content: SHA-256 of the input: a file that has changed since is purified again.
     """
 
     file: str
@@ -26,6 +27,7 @@ class PurifiedRow(Row):
     duration: float = 0.0
     change_db: float | None = None
     seconds: float = 0.0
+    content: str = ""
 
     @property
     def key(self) -> tuple[str]:

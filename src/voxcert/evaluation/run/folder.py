@@ -13,7 +13,7 @@ import yaml
 
 from voxcert.rows import replace_file
 
-CONFIG, ROWS, SUMMARY = "config.yaml", "rows.jsonl", "summary.json"
+CONFIG, PLAN, ROWS, SUMMARY = "config.yaml", "plan.jsonl", "rows.jsonl", "summary.json"
 LONGEST_NAME = 120
 """Of a file about an utterance; disks end at 255 bytes, and endings and claims come on top."""
 MAY_DIFFER = {

@@ -5,7 +5,8 @@ finished is what has all its rows, and seeds depend on what they are for.
 """
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -14,8 +15,10 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from voxcert.data.corpus import Utterance
-from voxcert.evaluation.run.folder import ROWS
-from voxcert.evaluation.run.processes import while_parent_lives
+from voxcert.data.identity import Planned, check_plan, read_plan, write_plan
+from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, check_settings
+from voxcert.evaluation.run.lock import locked
+from voxcert.evaluation.run.processes import launch, while_parent_lives
 from voxcert.rows import Row, RowWriter, read_rows, replace_rows
 
 About = TypeVar("About")
@@ -30,6 +33,9 @@ class SpeakerData(Protocol):
 
     def tested(self, stage: str) -> Sequence[Utterance]:
         """What the items are about, in their order, without reading any audio."""
+
+    def plan(self, stage: str) -> Sequence[Planned]:
+        """What enrols and what is tested: the identity of the data."""
 
     def items(self, stage: str) -> Sequence[dict[str, Any]]:
         """Items {"utterance", "speaker", "waveform": (time,)}, or "error" instead of the waveform."""
@@ -65,6 +71,39 @@ class Task(Generic[About]):
 
     about: About
     keys: tuple[Hashable, ...]
+
+
+@contextmanager
+def started(
+    folder: str | Path,
+    config: dict[str, Any],
+    plan: Sequence[Planned] | None,
+    accelerator: str,
+    devices: int | str = 1,
+    num_nodes: int = 1,
+) -> Iterator[Fabric]:
+    """Starts a job: its folder is this job's alone and has no other settings or data, and its processes run.
+
+    Args:
+        folder: Of the run.
+        config: Its settings, for `check_settings`.
+        plan: The utterances that it is about, kept beside its rows; None for a job that may be given more data later.
+        accelerator: See `launch`.
+        devices: See `launch`.
+        num_nodes: See `launch`.
+
+    Raises:
+        ValueError: If another job works there, the folder holds a run with other settings or data (the message names
+            them), or the accelerator is not there.
+    """
+    with locked(folder):
+        check_settings(folder, config)  # before other processes are started
+        if plan is not None:
+            _check_data(Path(folder), plan)
+        fabric = launch(accelerator, devices, num_nodes)
+        if plan is not None and fabric.is_global_zero:
+            write_plan(plan, Path(folder) / PLAN)
+        yield fabric
 
 
 def do_tasks(
@@ -151,6 +190,15 @@ def merge_rows(
         if file.name != ROWS:
             file.unlink()
     return rows
+
+
+def _check_data(folder: Path, plan: Sequence[Planned]) -> None:
+    """Refuses data other than those that the folder's run is about."""
+    if not (folder / CONFIG).is_file():
+        return  # nothing was made there yet
+    if not (folder / PLAN).is_file():
+        raise ValueError(f"output_dir must be new or hold a run that noted its data, got {folder} without {PLAN}")
+    check_plan(read_plan(folder / PLAN), plan, f"the run in output_dir {folder}")
 
 
 def rows_path(folder: str | Path, rank: int) -> Path:

@@ -1,0 +1,95 @@
+"""What the deployed classifier answers: a class, or nothing, from finitely many samples.
+
+Algorithm PREDICT of Cohen et al. 2019 made sequential by betting (Waudby-Smith and Ramdas 2023), for votes and for
+smoothed embeddings: samples are drawn until the answer is safe.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from voxcert.smoothing.betting import ALL_IN, BETS, goal, log_wealth
+from voxcert.smoothing.rivals import Rivals
+
+CLASSIFIERS = ("embedding", "vote")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one waveform.
+
+    The promise: with probability at least 1 - alpha over the sampling noise, it is the answer of the smoothed
+    classifier, or None. So inside a certified radius it is the certified answer, or None.
+
+    Attributes:
+        utterance: id of the utterance.
+        prediction: a speaker, or None for "I do not know".
+        abstained: None, or the reason.
+        classifier: which smoothed classifier this is about, `embedding` or `vote`.
+        sigma: standard deviation of the noise.
+        alpha: probability of another answer than the smoothed classifier's, at most.
+        num_forwards: samples spent, those that picked the candidate included.
+        seed: seed of the noise.
+    """
+
+    utterance: str
+    prediction: str | None
+    abstained: str | None
+    classifier: str
+    sigma: float
+    alpha: float
+    num_forwards: int
+    seed: int
+
+
+class VoteTest:
+    """Does the candidate get more votes than every other class?
+
+    Among the samples that name the candidate or one other class, half are the candidate's if the two are even. The
+    strongest other class decides, and it alone: every other one's test would be passed too.
+
+    Args:
+        prototypes: (K, dim) float64 unit vectors.
+        candidate: class picked from other samples.
+    """
+
+    def __init__(self, prototypes: torch.Tensor, candidate: int) -> None:
+        self._prototypes, self._candidate = prototypes, candidate
+        self._counts = np.zeros(len(prototypes), dtype=np.int64)
+
+    def add(self, embeddings: torch.Tensor) -> None:
+        """Adds float64 unit embeddings, shape (batch, dim)."""
+        winners = (embeddings @ self._prototypes.T).argmax(dim=1)
+        self._counts += torch.bincount(winners, minlength=len(self._counts)).numpy(force=True)
+
+    def safe(self, alpha: float) -> bool:
+        """Whether the candidate is shown to win, at level alpha and after any number of looks."""
+        others = int(np.delete(self._counts, self._candidate).max())
+        return bool(log_wealth(np.array([0.0, 2.0]), np.array([others, self._counts[self._candidate]])) >= goal(alpha))
+
+
+class EmbeddingTest:
+    """Is the mean of every rival's xi positive? Every rival's wealth must reach 1/alpha (intersection-union).
+
+    Args:
+        prototypes: (K, dim) float64 unit vectors.
+        candidate: class picked from other samples.
+    """
+
+    def __init__(self, prototypes: torch.Tensor, candidate: int) -> None:
+        self._prototypes, self._rivals = prototypes, Rivals(prototypes, candidate)
+        few = BETS[::5]
+        self._bets = [*few, 1.0]
+        weights = [(1.0 - ALL_IN) / len(few)] * len(few) + [ALL_IN]
+        self._log_wealth = prototypes.new_tensor(weights).log().expand(len(prototypes) - 1, -1).clone()
+
+    def add(self, embeddings: torch.Tensor) -> None:
+        """Adds float64 unit embeddings, shape (batch, dim)."""
+        xi = self._rivals.xi(self._prototypes @ embeddings.T).clamp_(min=-1.0)
+        for index, bet in enumerate(self._bets):
+            self._log_wealth[:, index] += torch.log1p(bet * xi).sum(dim=1)
+
+    def safe(self, alpha: float) -> bool:
+        """Whether the candidate is shown to win, at level alpha and after any number of looks."""
+        return bool((self._log_wealth.logsumexp(dim=1) >= goal(alpha)).all())

@@ -1,0 +1,36 @@
+import pytest
+import torch
+from oracles import random_units
+
+from voxcert.smoothing.embedder import Embedder, unit_embeddings
+from voxcert.smoothing.sampler import NoisySampler
+
+
+def test_half_precision_and_rounding_are_normalised_away():
+    embeddings, deviation = unit_embeddings(random_units(50, 16).half(), 50, 16)
+    assert embeddings.dtype == torch.float64
+    assert deviation < 1e-3
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(50, dtype=torch.float64), rtol=1e-14, atol=0)
+
+
+def test_a_zero_embedding_is_unusable_and_no_error():
+    embeddings, deviation = unit_embeddings(torch.tensor([[0.0, 0.0], [0.0, 1.0]]), 2, 2)
+    assert embeddings[0].isnan().all()
+    assert embeddings[1].tolist() == [0.0, 1.0]
+    assert deviation == 0.0
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 10), (0, 8), (3, 4)])
+def test_every_batch_has_one_shape(start, stop):
+    shapes = set()
+
+    def encoder(waveform):
+        shapes.add(tuple(waveform.shape))
+        return torch.nn.functional.normalize(waveform, dim=1)
+
+    sampler = NoisySampler(torch.ones(3), 0.1, 0, "u")
+    embedder = Embedder(encoder, 3, 4)
+    got = torch.cat([batch.clone() for batch in embedder.embed(sampler, start, stop)])
+    assert shapes == {(4, 3)}
+    expected = torch.nn.functional.normalize(sampler.batch(start, stop).double(), dim=1)
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)

@@ -1,0 +1,68 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from voxcert.smoothing import Certifier
+from voxcert.smoothing.probe import PROBE_TOLERANCE, check_rows_are_independent
+
+BATCH = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+
+
+class Network(nn.Module):
+    """A linear layer with something behind it, then unit norm."""
+
+    def __init__(self, last: nn.Module) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 4), last)
+        nn.init.eye_(self.net[0].weight)
+
+    def forward(self, waveform):
+        """Embeddings (batch, 4)."""
+        return normalize(self.net(waveform), dim=1)
+
+
+def test_a_function_of_the_row_passes():
+    check_rows_are_independent(Network(nn.BatchNorm1d(4)).eval(), BATCH)
+    check_rows_are_independent(lambda w: normalize(w, dim=1), BATCH[:1])
+
+
+def test_batch_statistics_are_refused_by_name():
+    encoder = Network(nn.BatchNorm1d(4, track_running_stats=False)).eval()
+    with pytest.raises(ValueError, match=r"^encoder must give .* got .*net\.1.*track_running_stats"):
+        check_rows_are_independent(encoder, BATCH)
+
+
+def place(waveform):
+    return normalize(waveform + torch.arange(len(waveform))[:, None], dim=1)
+
+
+def noisy(waveform):
+    return normalize(waveform + 0.1 * torch.rand(waveform.shape), dim=1)
+
+
+def centred(waveform):
+    return normalize(waveform - 0.01 * waveform.mean(dim=0), dim=1)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "way"), [(place, "the last place"), (noisy, "the same batch again"), (centred, "copies of itself")]
+)
+def test_whatever_else_depends_on_the_batch_is_refused(encoder, way):
+    with pytest.raises(ValueError, match=f"^encoder must give a row .* {way}.* something in it"):
+        check_rows_are_independent(encoder, BATCH)
+
+
+def test_rounding_is_tolerated():
+    calls = iter(range(100))
+    encoder = lambda w: normalize(w, dim=1) + 0.1 * PROBE_TOLERANCE * (next(calls) % 2)  # noqa: E731
+    check_rows_are_independent(encoder, BATCH)
+
+
+def test_batch_statistics_are_certified_far_beyond_the_truth_without_the_probe(monkeypatch):
+    """The first row of a batch of noisy copies is centred by the others: x itself drops out."""
+    encoder = Network(nn.BatchNorm1d(4, track_running_stats=False, affine=False)).eval()
+    prototypes = torch.tensor([[1.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]])
+    certifier = Certifier(encoder, prototypes, sigma=0.1, batch_size=50)
+    with pytest.raises(ValueError, match="track_running_stats"):
+        certifier.certify(torch.zeros(4))
