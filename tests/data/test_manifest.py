@@ -91,6 +91,8 @@ def test_bad_manifests_are_named(manifest, tmp_path):
         manifest("path,speaker\n", "list.txt")
     with pytest.raises(ValueError, match=r"must end in .csv, .jsonl or .json, got 'out.xml'"):
         write_manifest([], tmp_path / "out.xml")
+    with pytest.raises(ValueError, match="a manifest must lie in an existing folder, got '.*none/out.csv'"):
+        write_manifest([], tmp_path / "none" / "out.csv")
     with pytest.raises(ValueError, match="path must be an existing manifest, got '.*none.csv'"):
         Manifest(str(tmp_path / "none.csv")).utterances()
 
