@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from voxcert.data.files import PassedOver, counted
-from voxcert.data.names import as_read, as_speaker
+from voxcert.data.names import as_speaker, composed
 from voxcert.data.paths import printable
 from voxcert.data.same_audio import overlapping
 from voxcert.data.utterance import Utterance
@@ -82,7 +82,7 @@ class Corpus(ABC):
                 refused.append(one.reason)
             else:
                 try:
-                    found.append(replace(one, id=as_read(one.id), speaker=as_speaker(one.speaker)))
+                    found.append(replace(one, id=composed(one.id), speaker=as_speaker(one.speaker)))
                 except ValueError as error:
                     refused.append(f"{one.origin or one.path}: {error}")
         found.sort(key=lambda utterance: utterance.id)
