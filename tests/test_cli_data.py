@@ -44,6 +44,7 @@ def test_the_exit_status_tells_a_script(write_audio, tmp_path, capsys):
         ["nowhere"],
         ["x" * 5000],
         ["{tmp}", "--write", "{tmp}/x.xml"],
+        ["{tmp}", "--write", "{tmp}/none/x.csv"],
         ["{tmp}", "--corpus", "Corpus"],
         ["{tmp}", "--num_workers", "0"],
         ["{tmp}", "--crop_seconds", "0"],

@@ -107,6 +107,31 @@ def test_a_wav_from_a_pipe_is_read_to_its_end(write_audio, size):
     assert load(path).equal(whole)
 
 
+@pytest.mark.parametrize("announced", [0, 2000])
+def test_a_header_from_before_the_recording_says_so(write_audio, announced):
+    path = write_audio("a.wav", seconds=SECONDS)
+    data = bytearray(path.read_bytes())
+    place = data.find(b"data") + 4
+    data[4:8] = struct.pack("<I", announced + 36)
+    data[place : place + 4] = struct.pack("<I", announced)
+    path.write_bytes(data)
+    reason = f"its header announces {announced // 2} frames, {96_000 - announced} bytes lie behind them"
+    with pytest.raises(AudioError, match=f"a.wav: ends early: {reason}"):
+        load(path)
+
+
+def test_chunks_and_tags_behind_the_audio_are_none_of_it(write_audio):
+    path = write_audio("a.wav", seconds=SECONDS)
+    whole, data = load(path), bytearray(path.read_bytes())
+    chunk = b"LIST" + struct.pack("<I", 100_000) + bytes(100_000)
+    data[4:8] = struct.pack("<I", len(data) + len(chunk) - 8)
+    path.write_bytes(data + chunk + b"TAG" + bytes(125))
+    assert load(path).equal(whole)
+    data[4:8] = bytes(4)  # a size that some writers never fill in
+    path.write_bytes(data)
+    assert load(path).equal(whole)
+
+
 def test_a_size_that_was_rounded_up_is_no_fault(write_audio):
     path = write_audio("a.wav", seconds=SECONDS)
     path.write_bytes(path.read_bytes()[:-4])

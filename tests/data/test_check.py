@@ -113,7 +113,7 @@ def test_directories_of_kaldi_and_lhotse(tmp_path):
         (tmp_path / name).touch()
         assert type(corpus_at(str((tmp_path / name).parent))) is kind
     for name in ("nowhere", "x" * 5000):
-        with pytest.raises(ValueError, match="root must be an existing folder"):
+        with pytest.raises(ValueError, match="path must be an existing manifest or folder"):
             corpus_at(name)
 
 

@@ -199,3 +199,9 @@ def test_one_side_of_every_call(write_audio, tmp_path):
     write_audio("anna/a.wav", samples=samples, subtype="FLOAT")
     (one,) = SpeakerFolders(str(tmp_path), channel=1).utterances()
     assert np.abs(one.load().numpy() - samples[:, 1]).max() < 1e-6
+
+
+def test_files_whose_names_differ_in_blanks_are_two(write_audio, tmp_path):
+    for name in ("anna/a b.wav", "anna/a  b.wav", "anna/a b .wav"):
+        write_audio(name)
+    assert {one.id for one in SpeakerFolders(str(tmp_path)).utterances()} == {"anna/a b", "anna/a  b", "anna/a b "}

@@ -1,9 +1,11 @@
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from voxcert.data import Kaldi, Lhotse
+from voxcert.data import Kaldi, Lhotse, LibriSpeech
 
 
 @pytest.fixture
@@ -66,6 +68,19 @@ def test_kaldi_directories_are_read_as_lhotse_reads_them(lhotse, prepared, tmp_p
     ]
 
 
+def test_a_recipe_of_lhotse_on_real_speech(lhotse, librispeech, tmp_path):
+    from lhotse.recipes import prepare_librispeech
+
+    (tmp_path / "LibriSpeech").symlink_to(Path(librispeech).absolute())
+    prepare_librispeech(tmp_path / "LibriSpeech", dataset_parts=["test-other"], output_dir=tmp_path / "manifests")
+    found = Lhotse(str(tmp_path / "manifests")).utterances()
+    expected = LibriSpeech(librispeech, ["test-other"]).utterances()
+    assert [(one.speaker, one.text, one.part) for one in found] == [
+        (one.speaker, one.text, one.part) for one in expected
+    ]
+    assert all(torch.equal(one.load(), other.load()) for one, other in zip(found[::10], expected[::10], strict=True))
+
+
 def test_what_is_no_stretch_of_a_file_is_refused(lhotse, prepared, tmp_path):
     cuts = lhotse.CutSet.from_manifests(*prepared)
     changed = {
@@ -93,8 +108,9 @@ def test_what_lhotse_cannot_read_is_named(lhotse, tmp_path):
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "lhotse", None)
-    with pytest.raises(ImportError, match=r'pip install "voxcert\[lhotse\]"'):
-        Lhotse(str(tmp_path)).utterances()
+    for kind in (ImportError, ValueError):
+        with pytest.raises(kind, match=r'pip install "voxcert\[lhotse\]"'):
+            Lhotse(str(tmp_path)).utterances()
 
 
 def _unsupervised(cut):

@@ -1,8 +1,9 @@
 import json
+from inspect import signature
 
 import pytest
 
-from voxcert.data import Manifest, Utterance, write_manifest
+from voxcert.data import TIMIT, Kaldi, LibriSpeech, Manifest, SpeakerFolders, Utterance, VoxCeleb, write_manifest
 
 
 @pytest.fixture
@@ -90,6 +91,8 @@ def test_bad_manifests_are_named(manifest, tmp_path):
         manifest("path,speaker\n", "list.txt")
     with pytest.raises(ValueError, match=r"must end in .csv, .jsonl or .json, got 'out.xml'"):
         write_manifest([], tmp_path / "out.xml")
+    with pytest.raises(ValueError, match="a manifest must lie in an existing folder, got '.*none/out.csv'"):
+        write_manifest([], tmp_path / "none" / "out.csv")
     with pytest.raises(ValueError, match="path must be an existing manifest, got '.*none.csv'"):
         Manifest(str(tmp_path / "none.csv")).utterances()
 
@@ -197,5 +200,11 @@ def test_relative_paths_may_start_elsewhere(tmp_path, write_audio):
     write_audio("audio/a.wav")
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "all.csv").write_text("path,speaker\na.wav,anna\n")
-    (found,) = Manifest(str(tmp_path / "lists" / "all.csv"), root=str(tmp_path / "audio")).utterances()
+    (found,) = Manifest(str(tmp_path / "lists" / "all.csv"), audio_root=str(tmp_path / "audio")).utterances()
     assert (found.id, len(found.load())) == ("a.wav", 8000)
+
+
+def test_a_manifest_takes_no_setting_of_the_corpus_it_replaces():
+    """The command line hands arguments of the same name on when a config's class is exchanged."""
+    for kind in (LibriSpeech, SpeakerFolders, VoxCeleb, TIMIT, Kaldi):
+        assert not set(signature(kind).parameters) & set(signature(Manifest).parameters)

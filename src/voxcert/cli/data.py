@@ -22,8 +22,10 @@ def data(args: list[str], program: str = "voxcert data") -> None:
     config = parser.parse_args(args)
     with messages_for_errors():
         from voxcert.data.check import check_corpus, corpus_at, describe  # here: --help answers without torch
-        from voxcert.data.manifest import write_manifest
+        from voxcert.data.manifest import check_place, write_manifest
 
+        if config.write is not None:
+            check_place(config.write)
         report = check_corpus(corpus_at(config.path, config.corpus), config.crop_seconds, config.num_workers)
         print(describe(report))
         if config.write is not None:

@@ -18,6 +18,7 @@ _BYTES = re.compile(
     r"^\s*(?:data|SSND|BODY|Data Size|Data length|riff|Riff size)\s*:?\s*(\d+) \(?should be (\d+)", re.MULTILINE
 )
 _FRAMES = re.compile(r"^\s*Frames\s*: (\d+)", re.MULTILINE)
+_CHUNKS = re.compile(r"^(Length|RIFF|data) : (\d+)", re.MULTILINE)
 _TORN = re.compile(r"truncated file|ended unexpectedly", re.IGNORECASE)
 
 
@@ -74,6 +75,9 @@ def _ends_early(file: AudioReader, path: Path) -> str | None:
     announced = max([int(count) for count in _FRAMES.findall(log)] + [_nist_frames(file, path)])
     if announced > file.frames + slack:
         return f"its header announces {announced} frames, {file.frames} are there"
+    behind = _bytes_behind(file)
+    if behind:
+        return f"its header announces {file.frames} frames, {behind} bytes lie behind them"
     if file.format == "OGG" and not _ogg_is_whole(path):
         return f"its stream has no last page, {file.frames} frames are there"
     if file.format == "MP3":
@@ -84,6 +88,16 @@ def _ends_early(file: AudioReader, path: Path) -> str | None:
                 "rate without an index; write it anew: ffmpeg -i X.mp3 X.flac"
             )
     return f"it is torn off, {file.frames} frames are there" if _TORN.search(log) else None
+
+
+def _bytes_behind(file: AudioReader) -> int:
+    """Bytes behind all that the header of a WAV file speaks of, where they would last a second."""
+    sizes = {name: int(count) for name, count in _CHUNKS.findall(file.extra_info)}
+    if not {"Length", "RIFF", "data"} <= sizes.keys():
+        return 0
+    per_second = file.samplerate * (sizes["data"] / file.frames if file.frames else 2 * file.channels)
+    behind = sizes["Length"] - max(sizes["RIFF"] + 8, sizes["data"] + 44)
+    return behind if behind > per_second else 0
 
 
 def _nist_frames(file: AudioReader, path: Path) -> int:

@@ -18,11 +18,11 @@ from voxcert.data.corpora import TIMIT, LibriSpeech, SpeakerFolders, VoxCeleb
 from voxcert.data.corpus import Corpus, shared_audio, without_one_of_each
 from voxcert.data.datasets import crop_name
 from voxcert.data.enrollment import by_speaker
-from voxcert.data.files import existing_folder, recordings
+from voxcert.data.files import recordings
 from voxcert.data.kaldi import Kaldi
 from voxcert.data.lhotse import Lhotse
 from voxcert.data.manifest import Manifest
-from voxcert.data.paths import is_file, shown
+from voxcert.data.paths import is_file, is_folder, shown
 from voxcert.data.same_audio import copies
 from voxcert.data.splits import Protocol, split_speakers
 from voxcert.data.utterance import Utterance
@@ -145,7 +145,9 @@ def _kind_of(path: str) -> type[Corpus]:
     if is_file(path):
         name = Path(path).name.lower()
         return Lhotse if name.endswith((".gz", ".yaml")) or "cuts" in name else Manifest
-    root = existing_folder(path)
+    if not is_folder(path):
+        raise ValueError(f"path must be an existing manifest or folder, got {shown(path)!r}")
+    root = Path(path)
     if (root / "wav.scp").is_file():
         return Kaldi
     if any(root.glob("*recordings*.json*")):

@@ -8,13 +8,16 @@ from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from voxcert.data.files import PassedOver
-from voxcert.data.names import as_read, as_speaker
+from voxcert.data.files import PassedOver, counted
+from voxcert.data.names import as_speaker, composed
 from voxcert.data.paths import printable
 from voxcert.data.same_audio import overlapping
 from voxcert.data.utterance import Utterance
+
+
+class MissingLibrary(ImportError, ValueError):
+    """A library that a corpus needs is not installed; a ValueError too, which commands show as a message."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Corpus(ABC):
                 refused.append(one.reason)
             else:
                 try:
-                    found.append(replace(one, id=as_read(one.id), speaker=as_speaker(one.speaker)))
+                    found.append(replace(one, id=composed(one.id), speaker=as_speaker(one.speaker)))
                 except ValueError as error:
                     refused.append(f"{one.origin or one.path}: {error}")
         found.sort(key=lambda utterance: utterance.id)
@@ -87,7 +90,7 @@ class Corpus(ABC):
         found = without_one_of_each(found, shared)
         found = _without_repeated_ids(found, refused, str(self))
         leaks = [shared_audio(*pair) for pair in shared]
-        notes = _counted(passed) + _alike_names(found)
+        notes = counted(passed) + _alike_names(found)
         return Survey(found, *([printable(message) for message in messages] for messages in (refused, leaks, notes)))
 
     def __str__(self) -> str:
@@ -126,21 +129,6 @@ def _without_repeated_ids(found: list[Utterance], refused: list[str], corpus: st
             f"{corpus}: utterance ids must be unique, got {len(repeated)} repeated, such as {first!r} for {where}"
         )
     return [one for one in found if one.id not in repeated]
-
-
-def _counted(passed: list[PassedOver]) -> list[str]:
-    by_reason: dict[str, list[Path]] = defaultdict(list)
-    for one in passed:
-        by_reason[one.reason].append(one.path)
-    return [
-        f"{len(paths)} passed over ({_endings(paths)}), such as {paths[0]}: {reason}"
-        for reason, paths in by_reason.items()
-    ]
-
-
-def _endings(paths: list[Path]) -> str:
-    counts = Counter(path.suffix.lower() or "no ending" for path in paths)
-    return ", ".join(f"{count} {ending}" for ending, count in sorted(counts.items()))
 
 
 def _alike_names(found: list[Utterance]) -> list[str]:

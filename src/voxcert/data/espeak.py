@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from voxcert.data.audio import SAMPLE_RATE, resample
-from voxcert.data.corpus import Corpus
+from voxcert.data.corpus import Corpus, MissingLibrary
 from voxcert.data.sentences import SENTENCES
 from voxcert.data.utterance import Utterance
 
@@ -84,7 +84,7 @@ class EspeakVoices(Corpus):
         """List the utterances, synthesising what is not kept yet.
 
         Raises:
-            ImportError: `espeakng_loader` is not installed.
+            MissingLibrary: `espeakng_loader` is not installed.
         """
         home = os.environ.get("VOXCERT_CACHE", "~/.cache/voxcert")
         folder = Path(self.cache_dir or Path(home) / "espeak").expanduser()
@@ -122,7 +122,7 @@ def synthesise(voice: Voice, text: str) -> Tensor:
         Waveform of shape (time,) at 16 kHz with a root mean square of `LEVEL` (less where it would clip).
 
     Raises:
-        ImportError: `espeakng_loader` is not installed.
+        MissingLibrary: `espeakng_loader` is not installed.
         RuntimeError: espeak-ng refused the voice or the text.
     """
     library, rate, chunks = _library()
@@ -149,7 +149,7 @@ def _library() -> tuple[ctypes.CDLL, int, list[bytes]]:
         import espeakng_loader
     except ImportError as error:
         message = 'EspeakVoices needs espeakng_loader: pip install "voxcert[espeak]"'
-        raise ImportError(message) from error
+        raise MissingLibrary(message) from error
     library = ctypes.CDLL(str(espeakng_loader.get_library_path()))
     rate = library.espeak_Initialize(RETRIEVAL, 0, str(espeakng_loader.get_data_path()).encode(), 0)
     if rate <= 0:

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def existing_folder(root: str | Path) -> Path:
         ValueError: It is not.
     """
     if not is_folder(root):
-        raise ValueError(f"root must be an existing folder, got {str(root)!r}")
+        raise ValueError(f"root must be an existing folder, got {shown(root)!r}")
     return Path(root)
 
 
@@ -78,6 +79,21 @@ def recordings(root: Path) -> Iterator[Path | PassedOver]:
                 yield PassedOver(path, f"their endings are not read here ({CONVERT})")
         elif looks_like_audio(path):
             yield PassedOver(path, "they look like audio and have no ending that says so; rename them")
+
+
+def counted(passed: Iterable[PassedOver]) -> list[str]:
+    """One message for each reason: how many were passed over, of which endings, and an example.
+
+    Args:
+        passed: In any order.
+    """
+    by_reason: dict[str, list[Path]] = defaultdict(list)
+    for one in passed:
+        by_reason[one.reason].append(one.path)
+    return [
+        f"{len(paths)} passed over ({_endings(paths)}), such as {paths[0]}: {reason}"
+        for reason, paths in by_reason.items()
+    ]
 
 
 def looks_like_audio(path: Path) -> bool:
@@ -140,3 +156,8 @@ def _is_loop(root: Path, folder: str, name: str) -> bool:
 
 def _cannot_list(error: OSError) -> None:
     raise ValueError(f"{error.filename}: a folder must be readable, got {error.strerror}") from error
+
+
+def _endings(paths: list[Path]) -> str:
+    counts = Counter(path.suffix.lower() or "no ending" for path in paths)
+    return ", ".join(f"{count} {ending}" for ending, count in sorted(counts.items()))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from voxcert.data.corpus import Corpus, Refused
+from voxcert.data.corpus import Corpus, MissingLibrary, Refused
 from voxcert.data.kaldi import Kaldi
 from voxcert.data.paths import is_file, is_folder
 from voxcert.data.utterance import Utterance
@@ -31,7 +31,7 @@ class Lhotse(Corpus):
         """Read the supervisions.
 
         Raises:
-            ImportError: lhotse is not installed.
+            MissingLibrary: lhotse is not installed.
             ValueError: There are no such manifests, or lhotse cannot read them.
         """
         if is_file(Path(self.path) / "wav.scp"):
@@ -122,5 +122,5 @@ def _lhotse() -> Any:
         import lhotse
     except ImportError as error:
         message = 'Lhotse needs lhotse: pip install "voxcert[lhotse]"'
-        raise ImportError(message) from error
+        raise MissingLibrary(message) from error
     return lhotse

@@ -17,7 +17,7 @@ from voxcert.data.corpus import Corpus, Refused
 from voxcert.data.dialects import translated
 from voxcert.data.files import read_text
 from voxcert.data.names import as_read, as_speaker
-from voxcert.data.paths import is_file, shown
+from voxcert.data.paths import is_file, is_folder, shown
 from voxcert.data.utterance import Utterance
 
 COLUMNS = tuple(column.name for column in fields(Utterance) if column.name != "origin")
@@ -38,12 +38,12 @@ class Manifest(Corpus):
 
     Args:
         path: The manifest.
-        root: Folder that relative paths start from, and what speechbrain's {data_root} stands for; that of the
+        audio_root: Folder that relative paths start from, and what speechbrain's {data_root} stands for; that of the
             manifest when null.
     """
 
-    def __init__(self, path: str, root: str | None = None):
-        self.path, self.root = path, root
+    def __init__(self, path: str, audio_root: str | None = None):
+        self.path, self.audio_root = path, audio_root
 
     def scan(self) -> Iterator[Utterance | Refused]:
         """Read the rows.
@@ -57,7 +57,7 @@ class Manifest(Corpus):
         if not is_file(self.path):
             raise ValueError(f"path must be an existing manifest, got {shown(self.path)!r}")
         path = Path(self.path)
-        home = path.parent if self.root is None else Path(self.root)
+        home = path.parent if self.audio_root is None else Path(self.audio_root)
         for number, row in _rows(path):
             place = f"{self.path}:{number}"
             try:
@@ -76,10 +76,10 @@ def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> None:
         path: CSV (.csv) or JSON lines (.jsonl). Audio paths are written relative to its folder.
 
     Raises:
-        ValueError: The suffix is another one.
+        ValueError: The suffix is another one, or the folder is not there.
     """
     path = Path(path)
-    suffix = _suffix(path)
+    check_place(path)
     home = path.parent.resolve()
     # Only the folder is resolved: a link to an audio file may well have a name that its target has not.
     rows = [
@@ -88,12 +88,26 @@ def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> None:
         for one in utterances
     ]
     with path.open("w", encoding="utf-8", newline="") as file:
-        if suffix != ".csv":
+        if _suffix(path) != ".csv":
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         else:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
+
+
+def check_place(path: str | Path) -> None:
+    """Check that a manifest may be written there, before the work for it is done.
+
+    Args:
+        path: Of the manifest.
+
+    Raises:
+        ValueError: The suffix is another one, or the folder is not there.
+    """
+    _suffix(Path(path))
+    if not is_folder(Path(path).parent):
+        raise ValueError(f"a manifest must lie in an existing folder, got {shown(path)!r}")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Row | str]]:

@@ -9,8 +9,8 @@ INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff"))
 """Soft hyphen, zero-width blank, direction and byte order marks; joiners stay, which some scripts are written with."""
 
 
-def as_read(name: str) -> str:
-    """A name as people read it.
+def composed(name: str) -> str:
+    """A name in Unicode's normal form C, its white space as it is: what tells utterances apart.
 
     Args:
         name: As it is written in a file or a folder.
@@ -22,7 +22,19 @@ def as_read(name: str) -> str:
         name.encode("utf-8")
     except UnicodeEncodeError:
         raise ValueError(f"a name must be UTF-8 text, got {name!r} (rename it)") from None
-    return " ".join(unicodedata.normalize("NFC", name).translate(INVISIBLE).split())
+    return unicodedata.normalize("NFC", name)
+
+
+def as_read(name: str) -> str:
+    """A name as people read it: what tells speakers apart.
+
+    Args:
+        name: As it is written in a file or a folder.
+
+    Raises:
+        ValueError: It has bytes that are no text.
+    """
+    return " ".join(composed(name).translate(INVISIBLE).split())
 
 
 def as_speaker(value: object) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from voxcert.data.enrollment import shuffled
 from voxcert.data.files import read_text, without_ending
-from voxcert.data.names import as_read
+from voxcert.data.names import composed
 from voxcert.data.utterance import Utterance
 
 WORDS = {"target": True, "nontarget": False}
@@ -94,7 +94,7 @@ class _Known:
 
 
 def _named(name: str, known: _Known | None, may_be_speaker: bool) -> str:
-    name = as_read(name)
+    name = composed(name)
     if known is None:
         return without_ending(name)
     if name in known.ids or (may_be_speaker and name in known.speakers):
