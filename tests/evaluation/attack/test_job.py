@@ -185,14 +185,15 @@ def test_claims_are_verified_at_a_given_threshold(run, tmp_path):
 
 
 def test_the_smoothed_system_is_attacked_and_measured_under_noise(run):
-    smoothed = {"sigma": 0.05, "num_noise": 4, "num_eval": 64, "targeted": False}
+    smoothed = {"sigma": 0.05, "num_noise": 4, "num_eval": 64, "targeted": False}  # few draws: it may abstain
     for decision in ("mean", "vote"):
         rows = run(decision, attack=pgd(epsilon=1.0, steps=10), radii=[0.05, 2.0], decision=decision, **smoothed)
         assert {(row.sigma, row.decision, row.num_noise, row.num_eval) for row in rows} == {(0.05, decision, 4, 64)}
-        assert all(row.clean == row.speaker for row in rows if row.failed is None)
+        assert all(row.correct_before for row in rows if row.failed is None)
         near, far = ([row for row in rows if row.radius == radius and row.failed is None] for radius in (0.05, 2.0))
-        assert not any(row.success for row in near)
-        assert all(row.success for row in far)
+        assert not any(row.turned for row in near)
+        assert not any(row.correct for row in far), "an abstention is no right answer either"
+        assert any(row.success for row in far)
 
 
 def test_a_smoothed_system_is_enrolled_under_its_noise(toy, run, tmp_path):
@@ -230,12 +231,13 @@ def test_attacks_within_certified_radii_have_these_as_budgets(toy, run, tmp_path
     certify_speakers(encoder, data, CertificationSettings(str(folder), 0.05, accelerator="cpu"), Provenance("toy"))
     certified = {row.utterance: row.radius for row in read_run(folder) if row.rule == rule and row.radius > 0}
     settings = {"certified": str(folder), "within": 0.9, "sigma": 0.05, "decision": decision, "targeted": False}
-    rows = run(attack=pgd(epsilon=1.0, steps=10), num_noise=8, **settings)
+    rows = run(attack=pgd(epsilon=1.0, steps=40), num_noise=8, **settings)
     assert {row.utterance: row.radius for row in rows} == {u: 0.9 * radius for u, radius in certified.items()}
     for row in rows:
-        assert row.l2 == pytest.approx(row.radius, rel=1e-3)  # the whole budget is spent
+        assert row.l2 <= row.radius * (1 + 1e-4)
         assert row.correct_before
-        assert not row.success
+        assert not row.turned
+    assert max(row.l2 / row.radius for row in rows) == pytest.approx(1, rel=1e-3), "the whole budget may be spent"
     (entry,) = read_summary(tmp_path / "run")["attacks"]
     assert (entry["within"], entry["num_utterances"]) == (0.9, len(certified))
 

@@ -45,3 +45,12 @@ def test_a_certificate_is_broken_inside_its_radius_only(certificate):
 def test_no_rows_is_an_error():
     with pytest.raises(ValueError, match="at least one attacked utterance"):
         robust_accuracy([], [0.1])
+
+
+def test_an_abstention_breaks_nothing_and_proves_nothing(certificate):
+    silent = attack_row(adversarial=None, abstained=True, success=False)
+    assert not silent.turned
+    assert not silent.correct
+    assert breaking_norms([silent]) == {"u0": math.inf}
+    assert broken_certificates([silent], [certificate("vote", 0.5)]) == []
+    assert breaking_norms([attack_row(clean=None, abstained_before=True)]) == {"u0": 0.0}

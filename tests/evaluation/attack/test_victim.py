@@ -5,7 +5,7 @@ from voxcert.attacks import CrossEntropy, ExpectationOverNoise, Margin, Verifica
 from voxcert.encoders.base import Recognizer
 from voxcert.evaluation.attack.settings import AttackSettings
 from voxcert.evaluation.attack.trials import Trial
-from voxcert.evaluation.attack.victim import Victim, balanced_threshold
+from voxcert.evaluation.attack.victim import Decision, Victim, balanced_threshold
 from voxcert.evaluation.metrics.equal_error_rate import equal_error_rate
 from voxcert.smoothing.sampler import NoisySampler
 
@@ -35,7 +35,8 @@ def trial(**changes):
 def test_a_recognizer_decides_by_its_scores(recognizer, waveform):
     scores = victim(recognizer).scores(waveform, ["u", "v", "w"])
     torch.testing.assert_close(scores, recognizer(waveform).double())
-    assert victim(recognizer).decide(scores, [trial()] * 3) == [SPEAKERS[i] for i in recognizer(waveform).argmax(dim=1)]
+    best = [Decision(SPEAKERS[i]) for i in recognizer(waveform).argmax(dim=1)]
+    assert victim(recognizer).decide(waveform, [trial()] * 3) == best
 
 
 @pytest.mark.parametrize("decision", ["mean", "vote"])
@@ -49,14 +50,32 @@ def test_smoothing_averages_over_noise_that_depends_on_seed_and_utterance(recogn
     torch.testing.assert_close(smoothed.scores(waveform[1:2], ["v"])[0], scores[1], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("decision", ["mean", "vote"])
+def test_a_smoothed_closed_set_answers_as_the_deployed_classifier(recognizer, waveform, decision):
+    smoothed = victim(recognizer, sigma=0.01, decision=decision, num_eval=200, seed=3)
+    answers = smoothed.decide(waveform, [trial(utterance=name) for name in "uvw"])
+    assert answers == [Decision(SPEAKERS[i]) for i in recognizer(waveform).argmax(dim=1)], "this noise turns nothing"
+    again = smoothed.decide(waveform[1:2], [trial(utterance="v")])
+    assert again == answers[1:2], "the answer depends on seed and utterance alone"
+
+
+@pytest.mark.parametrize("decision", ["mean", "vote"])
+def test_a_smoothed_closed_set_abstains_where_nothing_is_safe(recognizer, decision):
+    between = (recognizer.encoder.weight @ (recognizer.prototypes[0] + recognizer.prototypes[1]))[None]
+    (answer,) = victim(recognizer, sigma=1.0, decision=decision, num_eval=40).decide(
+        0.01 * between / between.abs().max(), [trial()]
+    )
+    assert answer == Decision(None, abstained=True)
+
+
 def test_thresholds_reject_and_refuse(recognizer):
     scores = torch.tensor([[0.5, 0.4, 0.0], [0.3, 0.6, 0.0], [0.1, 0.2, 0.3]], dtype=torch.float64)
     trials = [trial(), trial(target="b"), trial(target="c")]
-    assert victim(recognizer).decide(scores, trials) == ["a", "b", "c"]
-    assert victim(recognizer, 0.4, scenario="osi").decide(scores, trials) == ["a", "b", None]
+    assert victim(recognizer).decide_by_scores(scores, trials) == ["a", "b", "c"]
+    assert victim(recognizer, 0.4, scenario="osi").decide_by_scores(scores, trials) == ["a", "b", None]
     claims = victim(recognizer, 0.3, scenario="sv")
-    assert claims.decide(scores, trials) == ["a", "b", "c"]
-    assert victim(recognizer, 0.55, scenario="sv").decide(scores, trials) == [None, "b", None]
+    assert claims.decide_by_scores(scores, trials) == ["a", "b", "c"]
+    assert victim(recognizer, 0.55, scenario="sv").decide_by_scores(scores, trials) == [None, "b", None]
 
 
 @pytest.mark.parametrize(("scenario", "threshold"), [("csi", None), ("osi", 0.35), ("sv", 0.35)])
@@ -68,7 +87,7 @@ def test_attack_and_system_agree_on_success(recognizer, scenario, threshold, tar
     system = victim(recognizer, threshold, scenario=scenario, targeted=targeted)
     labels = torch.full((40,), one.label(SPEAKERS))
     wanted = system.objective(None).succeeded(scores, labels, targeted).tolist()
-    assert [one.succeeded(decision) for decision in system.decide(scores, [one] * 40)] == wanted
+    assert [one.succeeded(decision) for decision in system.decide_by_scores(scores, [one] * 40)] == wanted
     assert 0 < sum(wanted) < 40
 
 

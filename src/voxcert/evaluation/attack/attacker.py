@@ -17,11 +17,14 @@ from voxcert.evaluation.attack.description import attack_path, attack_settings
 from voxcert.evaluation.attack.pictures import attack_mask, perturbation_figure, picture_path
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.trials import Trial
-from voxcert.evaluation.attack.victim import Victim
+from voxcert.evaluation.attack.victim import Decision, Victim
 from voxcert.evaluation.run.audio_files import kept_path, write_rounded
 from voxcert.evaluation.run.job import seed_of
 from voxcert.evaluation.show.figures import save
 from voxcert.smoothing.certificate import signal_to_perturbation_db
+
+NOTHING = Decision(None)
+"""Of an utterance that could not be read."""
 
 
 class Attacker:
@@ -38,7 +41,7 @@ class Attacker:
         self.attack, self.victim, self.device, self.encoder_id = attack, victim, device, encoder_id
         self.name, self.settings = attack_path(attack).rpartition(".")[2], attack_settings(attack)
         self.objective = victim.objective(getattr(attack, "keywords", {}).get("objective"))
-        self._clean: dict[str, str | None] = {}  # decisions; the same for all radii
+        self._clean: dict[str, Decision] = {}  # the same for all radii
         self._drawn: set[str] = set()
 
     def rows(self, items: Sequence[dict[str, Any]], trials: Sequence[Trial], radius: float | None) -> list[AttackRow]:
@@ -77,7 +80,7 @@ class Attacker:
                 [write_rounded(folder / f, row) for f, row in zip(files, adversarial, strict=True)]
             )
         self._draw(trials, waveform, adversarial, radius)
-        clean, after = self._before(trials, waveform), self._decide(trials, adversarial)
+        clean, after = self._before(trials, waveform), self.victim.decide(adversarial, trials)
         return [
             self._row(
                 trial, radius, clean[n], after[n], seconds=seconds, file=files[n], **_sizes(waveform[n], adversarial[n])
@@ -130,22 +133,19 @@ class Attacker:
         speakers = self.victim.recognizer.speakers
         return torch.tensor([trial.label(speakers) for trial in trials], device=self.device)
 
-    def _before(self, trials: Sequence[Trial], waveform: Tensor) -> list[str | None]:
+    def _before(self, trials: Sequence[Trial], waveform: Tensor) -> list[Decision]:
         """Decisions about the clean waveforms, made once for all radii."""
         if any(trial.utterance not in self._clean for trial in trials):
-            decisions = self._decide(trials, waveform)
+            decisions = self.victim.decide(waveform, trials)
             self._clean |= {trial.utterance: decision for trial, decision in zip(trials, decisions, strict=True)}
         return [self._clean[trial.utterance] for trial in trials]
-
-    def _decide(self, trials: Sequence[Trial], waveform: Tensor) -> list[str | None]:
-        return self.victim.decide(self.victim.scores(waveform, [trial.utterance for trial in trials]), trials)
 
     def _row(
         self,
         trial: Trial,
         radius: float | None,
-        clean: str | None = None,
-        adversarial: str | None = None,
+        clean: Decision = NOTHING,
+        adversarial: Decision = NOTHING,
         failed: str | None = None,
         **measured: Any,
     ) -> AttackRow:
@@ -168,10 +168,12 @@ class Attacker:
             seed=settings.seed,
             encoder=self.encoder_id,
             failed=failed,
-            clean=clean,
-            adversarial=adversarial,
-            success_before=failed is None and trial.succeeded(clean),
-            success=failed is None and trial.succeeded(adversarial),
+            clean=clean.name,
+            adversarial=adversarial.name,
+            abstained_before=clean.abstained,
+            abstained=adversarial.abstained,
+            success_before=failed is None and not clean.abstained and trial.succeeded(clean.name),
+            success=failed is None and not adversarial.abstained and trial.succeeded(adversarial.name),
             **measured,
         )
 

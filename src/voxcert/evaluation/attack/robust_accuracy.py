@@ -28,13 +28,14 @@ def breaking_norms(rows: Sequence[AttackRow]) -> dict[str, float]:
 
     Returns:
         Utterance -> norm: 0 where the clean decision is wrong or there is no result, infinite where no attack worked.
+        An abstention is no decision: a smoothed system that does not answer was not shown to have changed.
     """
     norms: dict[str, float] = {}
     for row in rows:
         if not row.correct_before:
             norm = 0.0
         else:
-            norm = math.inf if row.correct else _norm(row)
+            norm = _norm(row) if row.turned else math.inf
         norms[row.utterance] = min(norm, norms.get(row.utterance, math.inf))
     return norms
 

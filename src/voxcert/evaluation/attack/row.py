@@ -36,6 +36,8 @@ class AttackRow(Row):
         failed: None, or why there is no result.
         clean: Decision before the attack.
         adversarial: Decision after it; about the written file where one was kept.
+        abstained_before: Whether the system did not answer before the attack; the decision is then None.
+        abstained: Whether it did not answer after it: no success, except for who wants to lock a speaker out.
         success_before: Whether the clean utterance already did what the attack wants.
         success: Whether the adversarial one does.
         snr_db: Power of the utterance over that of the perturbation; None if either is 0.
@@ -64,6 +66,8 @@ class AttackRow(Row):
     failed: str | None = None
     clean: str | None = None
     adversarial: str | None = None
+    abstained_before: bool = False
+    abstained: bool = False
     success_before: bool = False
     success: bool = False
     snr_db: float | None = None
@@ -80,9 +84,14 @@ class AttackRow(Row):
     @property
     def correct_before(self) -> bool:
         """Whether the clean utterance was decided rightly."""
-        return self.failed is None and self.clean == self.expected
+        return self.failed is None and not self.abstained_before and self.clean == self.expected
 
     @property
     def correct(self) -> bool:
         """Whether the adversarial one was."""
-        return self.failed is None and self.adversarial == self.expected
+        return self.failed is None and not self.abstained and self.adversarial == self.expected
+
+    @property
+    def turned(self) -> bool:
+        """Whether the adversarial one was decided wrongly; an abstention is no decision."""
+        return self.failed is None and not self.abstained and self.adversarial != self.expected

@@ -38,7 +38,9 @@ class AttackSettings:
             the smoothed embeddings are not.
         num_noise: Noise draws for each gradient, when there is a sigma.
         num_eval: Noise draws for each decision, when there is a sigma: never those of the attack, and the same for an
-            utterance and all attacks on it.
+            utterance and all attacks on it. In csi this many at most, after a quarter as many that pick a candidate:
+            the system answers as soon as that is safe, and abstains where it never is.
+        alpha: Probability that an answer of a smoothed system (csi) is not that of the smoothed classifier, at most.
         certified: Folder of a `certify` run: attack the speakers as they were enrolled there, and draw its curves too.
         within: Attack each utterance of `certified` that is certified for its speaker at this share of its certified
             radius, in place of the attack's own epsilon and norm: no decision can turn there but by the error that
@@ -70,6 +72,7 @@ class AttackSettings:
     enroll_noise: int = 2
     num_noise: int = 16
     num_eval: int = 200
+    alpha: float = 1e-3
     certified: str | None = None
     within: float | None = None
     keep: Literal["flac", "wav"] | None = None
@@ -89,6 +92,8 @@ class AttackSettings:
         for name in ("enroll_noise", "plot"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha must be in (0, 1), got {self.alpha}")
         if self.sigma is not None and not 0 < self.sigma < math.inf:
             raise ValueError(f"sigma must be finite and above 0, or null, got {self.sigma}")
         if self.radii is not None and not (self.radii and all(0 < radius < math.inf for radius in self.radii)):

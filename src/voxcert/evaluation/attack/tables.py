@@ -15,8 +15,9 @@ from voxcert.smoothing.curves import wilson_interval
 ATTACK_NOTE = (
     "success: share of all utterances about which the system decides as the attack wants (TASR where there are "
     "targets), with its 95 % Wilson interval; before: the same without an attack; of the rest: among those that did "
-    "not do so before. SNR: mean over all utterances that were changed, and over the successes among them; s: seconds "
-    "per utterance, those attacked together sharing their time."
+    "not do so before; abstains: share about which a smoothed system then says nothing, which is no success, except "
+    "for who wants to lock speakers out. SNR: mean over all utterances that were changed, and over the successes "
+    "among them; s: seconds per utterance, those attacked together sharing their time."
 )
 
 
@@ -36,8 +37,8 @@ def summarize_attack(rows: Sequence[AttackRow]) -> dict[str, Any]:
 
     Returns:
         `radius`, `within`, `num_utterances`, `num_failed`, `success_rate` with its Wilson interval `low`, `high`,
-        `success_rate_before`, `success_rate_of_rest` (None if all succeeded before), `accuracy_before`, `accuracy`,
-        `snr_db` and `snr_db_of_successes` (None without any), mean `l2` and `linf`.
+        `abstention_rate`, `success_rate_before`, `success_rate_of_rest` (None if all succeeded before),
+        `accuracy_before`, `accuracy`, `snr_db` and `snr_db_of_successes` (None without any), mean `l2` and `linf`.
     """
     successes, rest = sum(row.success for row in rows), [row for row in rows if not row.success_before]
     low, high = wilson_interval(successes, len(rows))
@@ -50,6 +51,7 @@ def summarize_attack(rows: Sequence[AttackRow]) -> dict[str, Any]:
         "success_rate": successes / len(rows),
         "low": low,
         "high": high,
+        "abstention_rate": sum(row.abstained for row in rows) / len(rows),
         "success_rate_before": sum(row.success_before for row in rows) / len(rows),
         "success_rate_of_rest": _mean(row.success for row in rest),
         "accuracy_before": sum(row.correct_before for row in rows) / len(rows),
@@ -80,7 +82,7 @@ def attack_table(runs: Iterable[Sequence[AttackRow]]) -> str:
     """
     lines = [
         ["attack", "budget", "scenario", "encoder", "system", "utterances", "before %", "success %", "of the rest %"]
-        + ["SNR dB", "SNR dB, successes", "s"]
+        + ["abstains %", "SNR dB", "SNR dB, successes", "s"]
     ]
     lines += [_line(group) for rows in runs for group in by_budget(rows).values()]
     return render_table(lines)
@@ -104,6 +106,7 @@ def _line(rows: Sequence[AttackRow]) -> list[str]:
         percent(entry["success_rate_before"]),
         percent_with_interval(entry["success_rate"], entry["low"], entry["high"]),
         percent(entry["success_rate_of_rest"]),
+        percent(entry["abstention_rate"]) if first.sigma is not None and first.scenario == "csi" else "-",
         _number(entry["snr_db"]),
         _number(entry["snr_db_of_successes"]),
         f"{fmean(row.seconds for row in rows):.3g}",

@@ -1,11 +1,12 @@
 """The system under attack: a recognizer, smoothed or not, that names a speaker, names nobody, or verifies a claim.
 
-Smoothing follows Cohen et al. 2019 (votes) and Korzh et al. 2024 (mean embeddings); the attack sees an expectation over
-noise as in Salman et al. 2019, and never the noise that decisions are made with.
+Smoothing follows Cohen et al. 2019 (votes) and Korzh et al. 2024 (mean embeddings). What a smoothed closed set answers
+is what the deployed classifier would: the smoothed classifier's speaker, but for probability alpha, or nothing. The
+attack sees an expectation over noise as in Salman et al. 2019, and never the noise that decisions are made with.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,10 +17,24 @@ from voxcert.encoders.base import Recognizer
 from voxcert.evaluation.attack.settings import AttackSettings
 from voxcert.evaluation.attack.trials import Trial
 from voxcert.evaluation.metrics.equal_error_rate import equal_error_rate
+from voxcert.smoothing.certifier import Certifier
 from voxcert.smoothing.sampler import NoisySampler
 
 VOTE_SCALE = 30.0
 """Of the softmax that stands in for a vote in gradients; cosines of noisy copies differ by some hundredths."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a system says of one waveform.
+
+    Attributes:
+        name: A speaker; None for nobody, or where the system abstains.
+        abstained: Whether the system says that it does not know.
+    """
+
+    name: str | None
+    abstained: bool = False
 
 
 class Victim:
@@ -34,9 +49,44 @@ class Victim:
     def __init__(self, recognizer: Recognizer, settings: AttackSettings, threshold: float | None = None):
         self.recognizer, self.settings, self.threshold = recognizer, settings, threshold
 
+        self._deployed: Certifier | None = None
+
+    @torch.inference_mode()
+    def decide(self, waveform: Tensor, trials: Sequence[Trial]) -> list[Decision]:
+        """What the system says: the best speaker, or nobody if the score that counts is below the threshold.
+
+        Args:
+            waveform: Shape (batch, time).
+            trials: One per row; in verification the claim is to be the target, or else the speaker. The noise depends
+                on the seed and on their utterances alone.
+        """
+        if self.settings.sigma is not None and self.settings.scenario == "csi":
+            return [self._predict(row, trial.utterance) for row, trial in zip(waveform, trials, strict=True)]
+        scores = self.scores(waveform, [trial.utterance for trial in trials])
+        return [Decision(name) for name in self.decide_by_scores(scores, trials)]
+
+    def _predict(self, waveform: Tensor, utterance: str) -> Decision:
+        """The answer of the deployed classifier."""
+        settings = self.settings
+        if self._deployed is None:
+            self._deployed = Certifier(
+                self.recognizer.encoder,
+                self.recognizer.prototypes,
+                self.recognizer.speakers,
+                sigma=settings.sigma,
+                alpha=settings.alpha,
+                num_select=max(1, settings.num_eval // 4),
+                num_estimate=settings.num_eval,
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+            )
+        classifier = "vote" if settings.decision == "vote" else "embedding"
+        answer = self._deployed.predict(waveform, utterance, classifier)
+        return Decision(answer.prediction, abstained=answer.abstained is not None)
+
     @torch.inference_mode()
     def scores(self, waveform: Tensor, utterances: Sequence[str]) -> Tensor:
-        """Scores that decisions are made from: cosines, their means over noise, or shares of votes.
+        """Scores: cosines, their means over noise, or shares of votes.
 
         Args:
             waveform: Shape (batch, time).
@@ -61,8 +111,8 @@ class Victim:
                 total += scores.double().sum(dim=0)
         return total / settings.num_eval
 
-    def decide(self, scores: Tensor, trials: Sequence[Trial]) -> list[str | None]:
-        """What the system says: the best speaker, or None if the score that counts is below the threshold.
+    def decide_by_scores(self, scores: Tensor, trials: Sequence[Trial]) -> list[str | None]:
+        """The best speaker, or None if the score that counts is below the threshold.
 
         Args:
             scores: Shape (batch, speakers), of `scores`.
