@@ -30,7 +30,7 @@ from voxcert.evaluation.attack.victim import Victim, balanced_threshold
 from voxcert.evaluation.certification.folder import read_prototypes, write_prototypes
 from voxcert.evaluation.run.folder import comparable, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
-from voxcert.evaluation.run.processes import arithmetic, device_name
+from voxcert.evaluation.run.processes import at_hand, device_name
 
 Batch = tuple[float | None, list[Trial]]
 """What is attacked together, with its radius."""
@@ -65,7 +65,7 @@ def attack_speakers(
     check_attack(attack, settings)
     described = {"class_path": attack_path(attack), "init_args": attack_settings(attack)}
     config = {"attack": described, **provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
-    config |= arithmetic(settings.accelerator)
+    config |= {"accelerator": at_hand(settings.accelerator)}
     with started(settings.output_dir, config, data.plan("test"), settings.accelerator) as fabric:
         encoder, items = encoder.to(fabric.device).eval(), data.items("test")
         named = [(one.id, one.speaker) for one in data.tested("test")]

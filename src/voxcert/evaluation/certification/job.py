@@ -22,7 +22,7 @@ from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.certification.tables import summarize
 from voxcert.evaluation.run.folder import comparable, read_config, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
-from voxcert.evaluation.run.processes import FilledBatches, arithmetic, device_name
+from voxcert.evaluation.run.processes import FilledBatches, at_hand, device_name
 from voxcert.smoothing.batching import fastest_batch_size
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certifier import Certifier
@@ -55,8 +55,8 @@ def certify_speakers(
             representation to put noise at, or enrolment fails.
     """
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
-    config |= arithmetic(settings.accelerator)
-    processes = settings.accelerator, settings.devices, settings.num_nodes
+    config |= {"accelerator": at_hand(settings.accelerator)}
+    processes = settings.accelerator, settings.devices, settings.num_nodes, settings.matmul_precision
     with started(settings.output_dir, config, data.plan("test"), *processes) as fabric:
         encoder, data = at_representation(encoder.to(fabric.device).eval(), data, settings.noise_at, fabric.device)
         encoder, items = FilledBatches(encoder).eval(), data.items("test")

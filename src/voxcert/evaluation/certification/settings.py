@@ -9,6 +9,7 @@ from voxcert.smoothing.validation import check_settings
 
 Rule = Literal["distribution", "vote", "mean", "lipschitz", "published_mean", "published_se"]
 NoisePoint = Literal["waveform", "magnitude", "features"]
+Precision = Literal["highest", "high", "medium"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ class CertificationSettings:
             speech.
         seed: Seed of all noise.
         batch_size: Noisy copies per forward; `auto` times several, and a run that is continued keeps the one it found.
-        accelerator: Where to compute; auto takes CUDA where it is at hand. (Apple's MPS has no float64.)
+        accelerator: Where to compute; auto takes CUDA where it is at hand. A run is continued on the same kind only.
+            (Apple's MPS has no float64.)
+        matmul_precision: Float32 products in full (`highest`) or, faster on some devices, rounded to TF32 (`high`) or
+            bfloat16 (`medium`). Another precision is another classifier: its radii are its own.
         devices: Processes per node, each with a device of its own; auto takes all.
         num_nodes: Machines; start the same command on each, as Lightning asks.
 
@@ -68,6 +72,7 @@ class CertificationSettings:
     seed: int = 0
     batch_size: int | Literal["auto"] = "auto"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    matmul_precision: Precision = "highest"
     devices: int | Literal["auto"] = 1
     num_nodes: int = 1
 
@@ -75,6 +80,10 @@ class CertificationSettings:
         check_settings(self)
         if self.noise_at not in get_args(NoisePoint):
             raise ValueError(f"noise_at must be one of {', '.join(get_args(NoisePoint))}, got {self.noise_at!r}")
+        if self.matmul_precision not in get_args(Precision):
+            raise ValueError(
+                f"matmul_precision must be one of {', '.join(get_args(Precision))}, got {self.matmul_precision!r}"
+            )
         for name, least in (("enroll_noise", 0), ("num_nodes", 1), ("devices", 1)):
             value = getattr(self, name)
             if value != "auto" and value < least:

@@ -22,7 +22,7 @@ from voxcert.evaluation.defence.system import DefendedSystem, Words
 from voxcert.evaluation.defence.tables import render_defences, summarize_defences
 from voxcert.evaluation.run.folder import ROWS, comparable, read_config, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
-from voxcert.evaluation.run.processes import arithmetic, device_name
+from voxcert.evaluation.run.processes import at_hand, device_name
 from voxcert.purifiers.hearing import Aud2Vec
 from voxcert.purifiers.text import TextEmbedder
 from voxcert.rows import read_rows
@@ -65,7 +65,7 @@ def compare_defences(
     """
     check_comparison(defences, attacks, text_embedder is not None, listener is not None)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
-    config |= arithmetic(settings.accelerator)
+    config |= {"accelerator": at_hand(settings.accelerator)}
     with started(settings.output_dir, config, data.plan("test"), settings.accelerator) as fabric:
         device = fabric.device
         encoder, items = encoder.to(device).eval(), data.items("test")

@@ -27,7 +27,7 @@ from voxcert.evaluation.inversion.system import InvertedSystem
 from voxcert.evaluation.inversion.tables import describe_baselines, inversion_table, summarize_inversions
 from voxcert.evaluation.run.folder import comparable, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, Task, do_tasks, started
-from voxcert.evaluation.run.processes import arithmetic, device_name
+from voxcert.evaluation.run.processes import at_hand, device_name
 from voxcert.evaluation.show.figures import save
 
 TABLE = "table.md"
@@ -65,7 +65,7 @@ def invert_speakers(
         least = 2 * encoder.chunk_samples
         raise ValueError(f"start_samples must be at least {least}, two chunks, got {settings.start_samples}")
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **_plain(settings)}
-    config |= arithmetic(settings.accelerator)
+    config |= {"accelerator": at_hand(settings.accelerator)}
     plan = planned(() if speech is None else speech.utterances(), data.split.train)
     with started(settings.output_dir, config, plan, settings.accelerator) as fabric:
         system = InvertedSystem(encoder.to(fabric.device).eval(), settings)

@@ -20,7 +20,7 @@ from voxcert.evaluation.purification.settings import PurifySettings
 from voxcert.evaluation.run.audio_files import write_rounded
 from voxcert.evaluation.run.folder import ROWS, write_config
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, Task, do_tasks, seed_of, started
-from voxcert.evaluation.run.processes import arithmetic
+from voxcert.evaluation.run.processes import at_hand
 from voxcert.purifiers.base import Purifier
 from voxcert.purifiers.hearing import Aud2Vec
 from voxcert.rows import read_rows
@@ -53,7 +53,7 @@ def purify_files(
         raise ValueError(f"purifier_hash must be {settings.purifier_hash}, got {own}")
     files, folder = find_files(settings.inputs, settings.output_dir), Path(settings.output_dir)
     config = provenance.origin | asdict(settings) | {"purifier_hash": own}
-    config |= arithmetic(settings.accelerator)
+    config |= {"accelerator": at_hand(settings.accelerator)}
     del config["inputs"]  # more files may be purified into the same folder
     with started(folder, config, None, settings.accelerator) as fabric:
         purifier = purifier.to(fabric.device).eval()

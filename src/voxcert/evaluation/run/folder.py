@@ -17,7 +17,6 @@ CONFIG, PLAN, ROWS, SUMMARY = "config.yaml", "plan.jsonl", "rows.jsonl", "summar
 LONGEST_NAME = 120
 """Of a file about an utterance; disks end at 255 bytes, and endings and claims come on top."""
 MAY_DIFFER = {
-    "accelerator",
     "batch_size",
     "checkpoint",  # compared by its hash
     "data.num_workers",

@@ -18,7 +18,7 @@ from voxcert.data.corpus import Utterance
 from voxcert.data.identity import Planned, check_plan, read_plan, write_plan
 from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, check_settings
 from voxcert.evaluation.run.lock import locked
-from voxcert.evaluation.run.processes import launch, while_parent_lives
+from voxcert.evaluation.run.processes import float32_products, launch, while_parent_lives
 from voxcert.rows import Row, RowWriter, read_rows, replace_rows
 
 About = TypeVar("About")
@@ -81,6 +81,7 @@ def started(
     accelerator: str,
     devices: int | str = 1,
     num_nodes: int = 1,
+    matmul_precision: str = "highest",
 ) -> Iterator[Fabric]:
     """Starts a job: its folder is this job's alone and has no other settings or data, and its processes run.
 
@@ -91,6 +92,7 @@ def started(
         accelerator: See `launch`.
         devices: See `launch`.
         num_nodes: See `launch`.
+        matmul_precision: See `float32_products`.
 
     Raises:
         ValueError: If another job works there, the folder holds a run with other settings or data (the message names
@@ -103,7 +105,8 @@ def started(
         fabric = launch(accelerator, devices, num_nodes)
         if plan is not None and fabric.is_global_zero:
             write_plan(plan, Path(folder) / PLAN)
-        yield fabric
+        with float32_products(matmul_precision):
+            yield fabric
 
 
 def do_tasks(

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -37,16 +37,27 @@ class FilledBatches(nn.Module):
         return self.encoder(torch.cat([waveform, waveform[-1:].expand(missing, -1)]))[: len(waveform)]
 
 
-def arithmetic(accelerator: str) -> dict[str, Any]:
-    """What decides how numbers are computed, as settings of a run: it is not continued where they are others.
+def at_hand(accelerator: str) -> str:
+    """The accelerator that `auto` stands for here; it decides the last digits of what is computed."""
+    if accelerator != "auto":
+        return accelerator
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
-    Args:
-        accelerator: As for `launch`.
+
+@contextmanager
+def float32_products(precision: str) -> Iterator[None]:
+    """Matrix products and convolutions of float32 numbers as torch's "highest", "high" (TF32) or "medium", for a while.
+
+    Torch's own default is neither: on CUDA it multiplies matrices in full and convolves in TF32.
     """
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    settings = {"device": accelerator, "matmul_precision": torch.get_float32_matmul_precision()}
-    return settings | ({"tf32": torch.backends.cudnn.allow_tf32} if accelerator == "cuda" else {})
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = precision != "highest"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def launch(accelerator: str, devices: int | str, num_nodes: int) -> Fabric:
@@ -60,8 +71,7 @@ def launch(accelerator: str, devices: int | str, num_nodes: int) -> Fabric:
     Raises:
         ValueError: If the accelerator is not there.
     """
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    accelerator = at_hand(accelerator)
     alone = devices == 1 and num_nodes == 1
     strategy = "auto" if alone else DDPStrategy(timeout=LONGEST_WAIT)
     try:
