@@ -132,7 +132,7 @@ class SpeakerDataModule(L.LightningDataModule):
 
         A training checkpoint means nothing without it.
         """
-        speakers = sorted(by_speaker(self.split.train))
+        speakers = list(by_speaker(self.split.train))
         return {
             name if factor == 1 else f"{name} at speed {factor:g}": turn * len(speakers) + place
             for turn, factor in enumerate(self.speed_factors)
