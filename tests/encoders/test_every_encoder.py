@@ -72,7 +72,7 @@ WRONG = {
         r"shape \(batch, time\), got \(12000,\): waveform\[None\] is a batch",
     ),
     "channels": (lambda waveform: waveform[None], r"must have shape \(batch, time\), got \(1, 3, 12000\)"),
-    "float64": (lambda waveform: waveform.double(), r"float32 tensor .*, got torch.float64: waveform.float\(\)"),
+    "float64": (lambda waveform: waveform.double(), r"must be float32, got torch.float64: waveform.float"),
     "int16": (lambda waveform: (32767 * waveform).short(), r"float32 tensor .*, got torch.int16 \(16-bit numbers"),
     "no rows": (lambda waveform: waveform[:0], r"at least one row and one sample, got shape \(0, 12000\)"),
     "no samples": (lambda waveform: waveform[:, :0], r"at least one row and one sample, got shape \(3, 0\)"),

@@ -30,14 +30,14 @@ def public_path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def check_waveform(waveform: Any) -> None:
-    """Checks what a network is given, by its type and shape alone: looking at samples would make an accelerator wait.
+def check_tensor(waveform: Any) -> None:
+    """Checks that something is a tensor (batch, time) of floating-point numbers, of any precision and length.
 
     Args:
         waveform: Any object.
 
     Raises:
-        ValueError: If it is no tensor (batch, time) of float32 (or of half precision) with a sample.
+        ValueError: If it is not; says what it is and how to make one.
     """
     wanted = "waveform must be a float32 tensor of shape (batch, time) in [-1, 1]"
     if not isinstance(waveform, Tensor):
@@ -46,10 +46,22 @@ def check_waveform(waveform: Any) -> None:
     if waveform.ndim != 2:
         hint = ": waveform[None] is a batch of one" if waveform.ndim == 1 else ""
         raise ValueError(f"waveform must have shape (batch, time), got {tuple(waveform.shape)}{hint}")
-    if waveform.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        whole = not (waveform.is_floating_point() or waveform.is_complex())
-        hint = " (16-bit numbers are divided by 32768)" if whole else ": waveform.float() is one"
-        raise ValueError(f"{wanted}, got {waveform.dtype}{hint}")
+    if not waveform.is_floating_point():
+        raise ValueError(f"{wanted}, got {waveform.dtype} (16-bit numbers are divided by 32768)")
+
+
+def check_waveform(waveform: Any) -> None:
+    """Checks what an encoder is given, by its type and shape alone: to look at samples would make an accelerator wait.
+
+    Args:
+        waveform: Any object.
+
+    Raises:
+        ValueError: If it is no tensor (batch, time) of float32 (or of half precision) with a sample.
+    """
+    check_tensor(waveform)
+    if waveform.dtype == torch.float64:
+        raise ValueError(f"waveform must be float32, got {waveform.dtype}: waveform.float() is")
     if not waveform.numel():
         raise ValueError(f"waveform must have at least one row and one sample, got shape {tuple(waveform.shape)}")
 

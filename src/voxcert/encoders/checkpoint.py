@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from voxcert.encoders.base import Encoder
+from voxcert.encoders.privacy import without_places
 from voxcert.encoders.refusals import missing_content, refusal
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.json"
@@ -76,8 +77,8 @@ def save_checkpoint(network: nn.Module, folder: str | Path, card: dict[str, Any]
 
 
 def write_card(folder: str | Path, card: dict[str, Any]) -> None:
-    """Writes `card.json` of a checkpoint folder."""
-    (Path(folder) / CARD).write_text(json.dumps(card, indent=2) + "\n")
+    """Writes `card.json` of a checkpoint folder, which may be published: without absolute paths."""
+    (Path(folder) / CARD).write_text(json.dumps(without_places(card), indent=2) + "\n")
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:

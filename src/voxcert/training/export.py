@@ -109,11 +109,27 @@ def _read_lightning(path: Path) -> tuple[str, nn.Module, dict[str, Any]]:
         raise CheckpointError(f"the weights in {path} do not fit its {kind}_config: {error}") from error
     require_finite(network, path)
     facts = {
-        "epochs": checkpoint.get("epoch", -1) + 1,
+        "epochs": _whole_epochs(checkpoint),
         "steps": checkpoint.get("global_step", 0),
         "averaged": "averaging_state" in checkpoint,
     }
     return kind, network.eval(), facts
+
+
+def _whole_epochs(checkpoint: dict[str, Any]) -> int:
+    """Epochs that were trained from the first batch to the last.
+
+    Lightning's own count depends on when a checkpoint was written: in an epoch, at its end, or after the training.
+    """
+    loop = checkpoint.get("loops", {}).get("fit_loop", {})
+    try:
+        started, whole = (
+            loop["epoch_progress"]["current"]["started"],
+            loop["epoch_loop.batch_progress"]["is_last_batch"],
+        )
+    except KeyError:
+        return checkpoint.get("epoch", 0)
+    return started if whole else started - 1
 
 
 def _read_run(checkpoint: Path, config: str | None, kind: str) -> dict[str, Any]:
