@@ -45,6 +45,19 @@ class ScoreStatistics:
         """(2 M, m) how often a number was above each of its thresholds."""
         return self.counts[:, ::-1].cumsum(axis=1)[:, -2::-1]
 
+    @property
+    def means(self) -> np.ndarray:
+        """(M,) sample means of the scores."""
+        return self.total / self.num_samples
+
+    @property
+    def medians(self) -> np.ndarray:
+        """(M,) the lowest thresholds that at most half of the samples exceeded: medians, to the grid's resolution."""
+        half, thresholds = len(self.total), self.forecast.thresholds
+        above = self.exceedances[:half] > self.num_samples / 2
+        places = np.minimum(above.sum(axis=1), thresholds.shape[1] - 1)
+        return thresholds[np.arange(half), places]
+
 
 class ScoreTally:
     """Running `ScoreStatistics`, on the device of the prototypes.
