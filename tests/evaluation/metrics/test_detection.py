@@ -4,7 +4,7 @@ from scipy.stats import norm
 from torch import tensor
 from torchmetrics.functional.classification import binary_roc
 
-from voxcert.evaluation.metrics.equal_error_rate import equal_error_rate, error_rate_interval
+from voxcert.evaluation.metrics.detection import equal_error_rate, error_rate_interval
 
 
 def test_gaussian_scores_have_the_closed_form():
