@@ -38,7 +38,6 @@ def show_runs(runs: list[str], radii: list[float] | None) -> None:
     for run in compared:
         print(f"\n{run}\n\n{describe_comparison(run)}")
     for run in verified:
-        plot_error_rates(read_trials_of_run(run), Path(run) / TRIALS_PLOT)
         show_trials(run)
     for run in certified:
         rows = read_run(run)
@@ -63,11 +62,12 @@ def show(folder: str, rules: dict[str, Any], rows: list[Certificate]) -> None:
 
 
 def show_trials(folder: str) -> None:
-    """Prints the table of a verification run and what its rows prove."""
+    """Prints the table of a verification run and what its rows prove, and draws its plot again."""
     rows, planned = read_trials_of_run(folder), planned_utterances(folder)
     threshold = (read_config(folder) or {}).get("threshold")
     summary, done = summarize_trials(rows, threshold), len({row.utterance for row in rows})
     unfinished = f": not finished, {done} of {planned} utterances" if planned is not None and done < planned else ""
+    plot_error_rates(rows, summary, Path(folder) / TRIALS_PLOT)
     said = trials_statement(summary, rows, threshold is not None)
     print(
         f"\n{folder}{unfinished}\n\n{trials_table(summary)}\n\n{TRIALS_NOTE}\n\n{said}\n\n{Path(folder) / TRIALS_PLOT}"

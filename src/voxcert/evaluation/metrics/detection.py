@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import bootstrap
 
 from voxcert.smoothing.curves import wilson_interval
 
@@ -93,7 +92,7 @@ def error_rate_interval(error_rate: float, num_genuine: int, num_impostor: int) 
 def speaker_interval(
     statistic: Callable[[np.ndarray], float], speakers: Sequence[str], num_resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """The 95 % percentile interval of a statistic over speakers, not trials: those of one speaker are alike.
+    """The 95 % percentile interval (bootstrap) over speakers, not over trials: those of one speaker are alike.
 
     Args:
         statistic: From indices of trials, shape (k,), with repetitions, to a number; NaN where it is not defined.
@@ -102,22 +101,16 @@ def speaker_interval(
         seed: Of the draws.
 
     Returns:
-        The interval, or (NaN, NaN) with fewer than two speakers.
+        The interval; (NaN, NaN) with fewer than two speakers, or where the statistic is never defined.
     """
     names, owner = np.unique(np.asarray(speakers), return_inverse=True)
     if len(names) < 2:
         return np.nan, np.nan
     trials = [np.flatnonzero(owner == index) for index in range(len(names))]
-    found = bootstrap(
-        (np.arange(len(names)),),
-        lambda drawn: statistic(np.concatenate([trials[index] for index in drawn])),
-        n_resamples=num_resamples,
-        vectorized=False,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    drawn = found.bootstrap_distribution
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    draws = np.random.default_rng(seed).integers(len(names), size=(num_resamples, len(names)))
+    values = [statistic(np.concatenate([trials[index] for index in drawn])) for drawn in draws]
+    defined = [value for value in values if not np.isnan(value)]
+    low, high = np.quantile(defined, [0.025, 0.975]) if defined else (np.nan, np.nan)
     return float(low), float(high)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,18 +11,19 @@ from scipy.special import ndtri
 
 from voxcert.evaluation.metrics.detection import equal_error_rate, error_rates
 from voxcert.evaluation.show.figures import BLUE, GREEN, add_loudness_axis, canvas, save, tidy
-from voxcert.evaluation.verification.tables import bounds_at, by_verifier, summarize_trials
+from voxcert.evaluation.verification.tables import bounds_at, by_verifier
 from voxcert.smoothing.certified_score import CertifiedScore
 
 COLORS = {"embedding": BLUE, "vote": GREEN}
 TICKS = [0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95]
 
 
-def error_rate_figure(rows: Sequence[CertifiedScore]) -> Figure:
+def error_rate_figure(rows: Sequence[CertifiedScore], summary: dict[str, dict[str, Any]]) -> Figure:
     """Draws the certified equal error rate over the radius, and a certified DET curve for each radius.
 
     Args:
         rows: Of one run, of one or more verifiers; the DET curves are those of the first.
+        summary: What `summarize_trials` says of them.
 
     Returns:
         A figure that belongs to no window and no global state.
@@ -31,7 +33,6 @@ def error_rate_figure(rows: Sequence[CertifiedScore]) -> Figure:
     """
     if not rows:
         raise ValueError("rows must hold at least one trial, got none")
-    groups, summary = by_verifier(rows), summarize_trials(rows)
     figure = canvas(12, 5)
     left, right = figure.subplots(1, 2)
     for verifier, entry in summary.items():
@@ -49,7 +50,7 @@ def error_rate_figure(rows: Sequence[CertifiedScore]) -> Figure:
     left.legend(title="verifier", frameon=False)
     tidy(left, has_top=True)
     add_loudness_axis(left, [row.waveform_norm for row in rows if row.waveform_norm > 0])
-    _draw_det(right, next(iter(groups.values())))
+    _draw_det(right, next(iter(by_verifier(rows).values())))
     first, counts = rows[0], [entry[f"num_{kind}"] for kind in ("genuine", "impostor", "speakers")]
     figure.suptitle(
         "{} genuine and {} impostor trials, {} speakers,  ".format(*counts)
@@ -79,6 +80,6 @@ def _draw_det(axes: Axes, rows: Sequence[CertifiedScore]) -> None:
     tidy(axes)
 
 
-def plot_error_rates(rows: Sequence[CertifiedScore], path: str | Path) -> None:
+def plot_error_rates(rows: Sequence[CertifiedScore], summary: dict[str, dict[str, Any]], path: str | Path) -> None:
     """Draws `error_rate_figure` into a PNG file."""
-    save(error_rate_figure(rows), path)
+    save(error_rate_figure(rows, summary), path)

@@ -86,7 +86,7 @@ def verify_speakers(
             },
         }
         write_summary(settings.output_dir, summary)
-        plot_error_rates(rows, Path(settings.output_dir) / PLOT)
+        plot_error_rates(rows, summary["verifiers"], Path(settings.output_dir) / PLOT)
         return summary
 
 

@@ -38,8 +38,14 @@ def bounds_at(rows: Sequence[CertifiedScore], index: int | None) -> tuple[np.nda
     genuine = np.array([row.target for row in rows])
     if index is not None:
         return np.array([row.bound(index) for row in rows]), genuine
-    taken_for_another = [row.open_set and row.target and row.claim != row.speaker for row in rows]
-    return np.where(taken_for_another, -1.0, [row.score for row in rows]), genuine
+    return np.array([_sampled(row) for row in rows]), genuine
+
+
+def _sampled(row: CertifiedScore) -> float:
+    """The sampled score; where nothing is known, or an enrolled speaker is taken for another, it is an error."""
+    if row.failed is not None:
+        return -1.0 if row.target else 1.0
+    return -1.0 if row.target and row.claim != row.speaker else row.score
 
 
 def summarize_trials(rows: Sequence[CertifiedScore], threshold: float | None = None) -> dict[str, dict[str, Any]]:
