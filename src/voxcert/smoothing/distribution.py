@@ -34,8 +34,8 @@ def distribution_radius(statistics: Statistics, alpha: float) -> float:
         if floors[rival] >= smallest:
             continue
         view = RivalView(statistics, int(rival), BETTING * alpha)
-        if view.key not in seen:  # rivals with equal counts have equal radii
-            seen.add(view.key)
+        if (floors[rival], view.key) not in seen:  # rivals with equal counts have equal radii
+            seen.add((floors[rival], view.key))
             smallest = min(smallest, max(floors[rival], view.radius(smallest)))
     return float(smallest)
 
@@ -96,7 +96,7 @@ class RivalView:
         slopes = np.exp(s * self._quantiles - s**2 / 2.0) * self._widths  # (radii, guesses, m)
         values = np.concatenate([np.zeros_like(slopes[..., :1]), slopes.cumsum(axis=-1)], axis=-1)
         intercepts = self._widths * ndtr(self._quantiles - s) - slopes * self._guesses
-        means = 1.0 + ROUNDING - intercepts.sum(axis=-1, keepdims=True)
+        means = (1.0 - intercepts.sum(axis=-1, keepdims=True)) * (1.0 + ROUNDING)
         return values[..., self._occupied] / means
 
 
