@@ -36,7 +36,7 @@ def outcomes(num_samples, p, neglected=1e-6):
 
 
 def signs(num_samples, heads, num_rivals):
-    """xi of f = +-u, for all rivals alike: first the +1, then the -1."""
+    """Samples of xi for f = +-u, the same for all rivals: first the +1, then the -1."""
     return np.where(np.arange(num_samples)[:, None] < heads, 1.0, -1.0) * np.ones((1, num_rivals))
 
 
@@ -61,9 +61,7 @@ def claim_probability(rule, p, *, num_rivals=1, num_looks=1, num_samples=100, nu
             for heads, mass in reached.items():
                 if mass < 1e-8:
                     continue
-                look = statistics_of(
-                    pilot, signs(end, heads, num_rivals), num_planned=num_samples, num_looks=num_looks
-                )
+                look = statistics_of(pilot, signs(end, heads, num_rivals), num_planned=num_samples, num_looks=num_looks)
                 if rule(look, ALPHA) > truth:
                     claimed += mass
                 else:

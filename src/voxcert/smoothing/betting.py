@@ -19,7 +19,7 @@ ALL_IN = 0.75
 """Weight of the bet c = 1, the best one where the variable keeps clear of 0 (measured on speech: docs/guarantee.md)."""
 
 SLACK = 1e-6
-"""Added to the logarithm of the wealth that is asked for: more than rounding can add for up to 10^9 samples."""
+"""Added to the logarithm of the wealth that is asked for: 10^9 samples may each add 3e-16 by rounding."""
 
 LEAST, PRECISION = 1e-12, 1e-10
 """Smallest mean that is told from 0, and how far, as a share, a lower bound on a mean may lie below where it could."""
