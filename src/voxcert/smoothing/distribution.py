@@ -35,8 +35,8 @@ def distribution_radius(statistics: Statistics, alpha: float) -> float:
         if floors[rival] >= smallest:
             continue
         view = RivalView(statistics, int(rival), BETTING * alpha)
-        if view.key not in seen:  # rivals with equal counts have equal radii
-            seen.add(view.key)
+        if (floors[rival], view.key) not in seen:  # rivals with equal counts have equal radii
+            seen.add((floors[rival], view.key))
             smallest = min(smallest, max(floors[rival], view.radius(smallest)))
     return float(smallest)
 
@@ -94,7 +94,8 @@ class RivalView:
     def _ratios(self, radii: np.ndarray) -> np.ndarray:
         """Y_s / mu_s for every radius, guess and bin that samples are in, shape (radii, guesses, bins)."""
         values, intercepts = linearised(radii[:, None], self._guesses, self._widths)
-        return values[..., self._occupied] / (1.0 + ROUNDING - intercepts)[..., None]
+        means = (1.0 - intercepts) * (1.0 + ROUNDING)
+        return values[..., self._occupied] / means[..., None]
 
 
 def linearised(s: np.ndarray, guesses: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,9 @@ import torch
 from voxcert.smoothing.certificate import ABSTAIN
 from voxcert.smoothing.certified_score import NOTHING_KNOWN, CertifiedScore
 from voxcert.smoothing.certifier import Certifier
-from voxcert.smoothing.outcome import DRAW_ERROR, UNUSABLE, lower_radius
+from voxcert.smoothing.outcome import lower_radius
 from voxcert.smoothing.pilot import select
+from voxcert.smoothing.prediction import UNUSABLE
 from voxcert.smoothing.sampler import ESTIMATE_START
 from voxcert.smoothing.scores import ScoreStatistics, ScoreTally, score_bounds
 from voxcert.smoothing.statistics import Statistics
@@ -105,7 +106,7 @@ class ScoreCertifier(Certifier):
             winner, radius = None, ABSTAIN
             if seen.rivals is not None:
                 winner = seen.rivals.pilot.voted if verifier == "vote" else seen.rivals.pilot.predicted
-                radius = lower_radius(VERIFIERS[verifier], seen.rivals, self.alpha, len(waveform))
+                radius = lower_radius(VERIFIERS[verifier], seen.rivals, seen.alpha)
             claim = "" if winner is None else self.speakers[winner]
             named = np.where(np.asarray(radii) < radius, lower[winner or 0], NOTHING_KNOWN[0])
             rows.append(_row(about, claim, verifier, middle[winner or 0], named, upper.max(axis=0)))
@@ -122,7 +123,7 @@ class ScoreCertifier(Certifier):
 
     def _seen(self, waveform: torch.Tensor, utterance: str, claims: list[int], open_set: bool) -> "_Seen":
         """Selects, and estimates from fresh samples."""
-        start = time.perf_counter()
+        start, alpha = time.perf_counter(), self._alpha_left(waveform)
         sampler = self._sampler(waveform, utterance)
         chosen = torch.cat([batch.clone() for batch in self._embedder.embed(sampler, 0, self.num_select)])
         pilot = select(chosen, self.prototypes, self.num_thresholds)
@@ -147,17 +148,16 @@ class ScoreCertifier(Certifier):
             "waveform_norm": float(torch.linalg.vector_norm(sampler.waveform.double())),
             "num_samples": len(waveform),
         }
-        return _Seen(scores, rivals, len(claims), measured)
+        return _Seen(scores, rivals, len(claims), alpha, measured)
 
     def _bounds(self, seen: "_Seen", radii: Sequence[float], verifier: str) -> tuple[np.ndarray, ...]:
         """Lower and upper bounds (claims, radii) and smoothed scores as sampled (claims,)."""
-        alpha = self.alpha - seen.measured["num_samples"] * self.num_estimate * DRAW_ERROR
-        if seen.measured["failed"] is not None or not alpha > 0.0:
+        if seen.measured["failed"] is not None:
             low, high = (np.full((seen.num_claims, len(radii)), bound) for bound in NOTHING_KNOWN)
             return low, high, np.zeros(seen.num_claims)
         scaled = np.asarray(radii, dtype=np.float64) / self.sigma
         middle = seen.scores.means if verifier == "embedding" else seen.scores.medians
-        return *score_bounds(seen.scores, scaled, alpha, verifier), middle
+        return *score_bounds(seen.scores, scaled, seen.alpha, verifier), middle
 
     def _about(self, utterance: str, speaker: str, radii: Sequence[float], open_set: bool) -> dict[str, Any]:
         """What all rows of an utterance share and no sample decides."""
@@ -167,11 +167,12 @@ class ScoreCertifier(Certifier):
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one pass over the samples of an utterance left."""
+    """What one pass over the samples of an utterance left, and the alpha that the bounds may spend."""
 
     scores: ScoreStatistics | None
     rivals: Statistics | None
     num_claims: int
+    alpha: float
     measured: dict[str, Any]
 
 

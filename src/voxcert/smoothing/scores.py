@@ -159,7 +159,7 @@ def _mean_bound_by_betting(statistics: ScoreStatistics, number: int, radii: np.n
     low, high = intercepts.max(axis=1), (intercepts + values @ counts / n).max(axis=1)
     for _ in range(STEPS):
         middle = (low + high) / 2.0
-        means = np.maximum(middle[:, None] - intercepts, ROUNDING)  # a larger mean is harder to reject
+        means = np.maximum((middle[:, None] - intercepts) * (1.0 + ROUNDING), ROUNDING)  # larger: harder to reject
         wealth = log_sum(log_wealth(values / means[..., None], counts)) - np.log(len(guesses))
         rejected = wealth >= goal(alpha)
         low, high = np.where(rejected, middle, low), np.where(rejected, high, middle)
