@@ -1,6 +1,6 @@
 """Every YAML file in configs/ is parsed and instantiated by the program that would read it."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +71,14 @@ def overrides(noise_corpus, tmp_path, monkeypatch):
         root = noise_corpus / "train-clean-100" if "SpeakerFolders" in text else noise_corpus
         if "TimeSplit" in text or "librispeech_chunks" in text:
             return ["--data.corpus.init_args.corpus.init_args.root", str(root)]
+        if "voxcert.data.Combined" in text:
+            listed = [replace(one, part="test") for one in LibriSpeech(str(noise_corpus), ["test-other"]).utterances()]
+            (tmp_path / "data/librispeech").mkdir(parents=True)
+            (tmp_path / "data/librispeech/train-clean-100").symlink_to(noise_corpus / "train-clean-100")
+            (tmp_path / "data/speechocean-adults").mkdir()
+            write_manifest(listed, tmp_path / "data/speechocean-adults/manifest.csv")
+            monkeypatch.chdir(tmp_path)
+            return []
         if "voxcert.data.Manifest" in text:
             write_manifest(LibriSpeech(str(noise_corpus), ["train-clean-100"]).utterances(), tmp_path / "list.csv")
             return ["--data.corpus.path", str(tmp_path / "list.csv")]
