@@ -1,5 +1,6 @@
 from .adversarial_module import AdversarialEncoderModule as AdversarialEncoderModule
 from .callbacks import CertificationCallback as CertificationCallback
+from .distillation import Distillation as Distillation
 from .encoder_module import EncoderModule as EncoderModule
 from .export import export as export
 from .generator_module import GeneratorModule as GeneratorModule
