@@ -1,4 +1,8 @@
 from .adversarial_module import AdversarialEncoderModule as AdversarialEncoderModule
+from .augmentation import Augmentation as Augmentation
+from .augmentation import Babble as Babble
+from .augmentation import Background as Background
+from .augmentation import Reverberation as Reverberation
 from .callbacks import CertificationCallback as CertificationCallback
 from .distillation import Distillation as Distillation
 from .encoder_module import EncoderModule as EncoderModule

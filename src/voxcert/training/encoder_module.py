@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from voxcert.encoders.base import Encoder, enroll
 from voxcert.encoders.loading import load_weights
+from voxcert.training.augmentation import Augmentation
 from voxcert.training.classes import check_classes, keep_classes
 from voxcert.training.distillation import Distillation, Lesson
 from voxcert.training.distributed import gather_dict
@@ -28,6 +29,7 @@ class EncoderModule(L.LightningModule):
         encoder: The network.
         num_classes: Training classes; the command line takes it from the data.
         noise: Distribution of sigma of the noise that training examples get; none trains on clean speech.
+        augmentations: What is done to examples before the noise, one after the other; a teacher does not hear it.
         num_noise: Noisy views of each example per step.
         regularizer: A term that asks the views to agree: on the training speaker, or, without a classifier, on the
             speaker among those of the batch.
@@ -58,6 +60,7 @@ class EncoderModule(L.LightningModule):
         encoder: Encoder,
         num_classes: int,
         noise: NoiseDistribution | None = None,
+        augmentations: list[Augmentation] | None = None,
         num_noise: int = 1,
         regularizer: Regularizer | None = None,
         distillation: Distillation | None = None,
@@ -75,7 +78,7 @@ class EncoderModule(L.LightningModule):
     ):
         super().__init__()
         # Not what has a class, nor a subclass's attack: a checkpoint holds plain values alone.
-        self.save_hyperparameters(ignore=["encoder", "noise", "regularizer", "distillation", "attack"])
+        self.save_hyperparameters(ignore=["encoder", "noise", "augmentations", "regularizer", "distillation", "attack"])
         if num_noise < 1:
             raise ValueError(f"num_noise must be at least 1, got {num_noise}")
         if regularizer is not None:
@@ -101,6 +104,7 @@ class EncoderModule(L.LightningModule):
         if classification_weight > 0:
             self.criterion = AngularMarginSoftmax(encoder.dim, num_classes, margin, scale)
         self.noise = noise
+        self.augmentations = augmentations or []
         self.regularizer = regularizer
         self.distillation = distillation
         if distillation is not None:
@@ -135,6 +139,8 @@ class EncoderModule(L.LightningModule):
     def training_step(self, batch: dict, batch_idx: int) -> Tensor:
         """Returns the loss of a batch with `waveform` (batch, time) and `label` (batch,)."""
         taught = None if self.distillation is None else self.distillation.teach(batch["waveform"], batch["label"])
+        for augment in self.augmentations:
+            batch = batch | {"waveform": augment(batch["waveform"], batch["label"])}
         views = self._perturb(self._views(batch["waveform"]), batch, taught)
         embedding = self.encoder(views.flatten(0, 1)).unflatten(0, views.shape[:2])
         logits = self._logits(embedding, taught)
