@@ -136,7 +136,7 @@ def test_a_recorded_room_is_a_convolution_that_keeps_the_direct_sound_in_place(t
     waveform = 0.1 * torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
     heard = Reverberation(1.0, folder=str(tmp_path / "rooms")).change(waveform, torch.arange(2), torch.arange(2))
     expected = fftconvolve(waveform.double().numpy(), response[None, 40:], axes=1)[:, :4000]
-    np.testing.assert_allclose(heard.numpy(), expected, atol=1e-4)
+    np.testing.assert_allclose(heard.numpy(), expected, atol=3e-4)  # the file has 16 bits
 
 
 def test_made_rooms_decay_by_60_db_in_their_time_at_the_ratio_asked():
