@@ -253,7 +253,7 @@ def test_a_resumed_run_learns_from_the_same_teacher(start, data, trainer, tmp_pa
 def test_frozen_statistics_stay_and_the_other_weights_learn(start, data, trainer):
     module = made(start, freeze_statistics=True)
     before = copy.deepcopy(module.state_dict())
-    trainer(max_epochs=2).fit(module, datamodule=data)
+    trainer(max_epochs=2, val_check_interval=1).fit(module, datamodule=data)  # validation gives the modes back
     after = module.state_dict()
     statistics = [name for name in before if "running_" in name or "num_batches" in name]
     assert statistics
@@ -284,10 +284,13 @@ def test_a_teacher_that_is_not_there_is_told(start):
         made(start, Distillation("nowhere"))
 
 
-def test_what_needs_a_start_says_so(start):
+def test_what_needs_a_start_says_so(start, monkeypatch):
     with pytest.raises(ValueError, match="distillation needs a teacher, or init_from to copy one from"):
         made(start, init_from=None)
     with pytest.raises(ValueError, match="freeze keeps weights that init_from brings"):
         EncoderModule(ECAPA(**TINY), 4, freeze_statistics=True)
+    monkeypatch.setattr("voxcert.training.encoder_module.load_weights", lambda *_: None)
+    with pytest.raises(ValueError, match="freeze_statistics needs an encoder with batch normalisation, got a Bare"):
+        EncoderModule(Bare(), 4, freeze_statistics=True, init_from=start)
     with pytest.raises(ValueError, match="classification_weight must be positive, or 0 with distillation, got 0"):
         EncoderModule(ECAPA(**TINY), 4, classification_weight=0)
