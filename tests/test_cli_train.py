@@ -173,6 +173,8 @@ def test_a_taught_run_can_be_repeated_from_the_config_that_it_saved(taught, tmp_
     training = read_card(folder)["training"]
     assert training["averaged"] is True
     assert training["model"]["distillation"]["init_args"]["temperature"] == 0.1
+    readme = (folder / "README.md").read_text()
+    assert "started from: start\n- teacher: a copy of itself as it started" in readme
 
 
 @pytest.mark.slow
