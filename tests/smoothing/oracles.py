@@ -4,8 +4,6 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from voxcert.smoothing.bounds import clopper_pearson_lower
-from voxcert.smoothing.distribution import riemann_radii
 from voxcert.smoothing.pilot import Pilot
 from voxcert.smoothing.statistics import XI_UNIT, Statistics
 
@@ -118,10 +116,3 @@ def statistics_of(
 def two_valued(num_samples: int, p: float, rng: np.random.Generator, num_rivals: int = 1) -> np.ndarray:
     """Samples of xi for f = +-u, the same for all rivals: +1 with probability p, else -1."""
     return np.where(rng.random((num_samples, 1)) < p, 1.0, -1.0) * np.ones((1, num_rivals))
-
-
-def union_radius(pilot: Pilot, statistics: Statistics, alpha: float, num_thresholds: int = 24) -> float:
-    """The rule `distribution` as it was for two speakers: Clopper-Pearson at alpha/m at every threshold, integrated."""
-    exceedances = statistics.exceedances
-    lower = clopper_pearson_lower(exceedances, statistics.num_samples, alpha / num_thresholds)
-    return float(riemann_radii(pilot.thresholds, np.maximum.accumulate(lower[:, ::-1], axis=1)[:, ::-1]).min())

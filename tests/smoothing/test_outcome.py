@@ -39,8 +39,8 @@ def test_the_draw_of_the_noise_is_charged_to_alpha():
     charge = draw_error(10**9, 0.01, 2.0**-20)
     assert alpha_left(1e-3, 10**9, 0.01, 2.0**-20) == 1e-3 - charge < 1e-3
     assert alpha_left(1e-3, 10**9, 0.01, None) == 1e-3  # a representation: no promise, no charge
-    with pytest.raises(ValueError, match=r"^alpha must be above 4.17e-07, the charge for .*, got 4e-07"):
-        alpha_left(4e-7, 10**9, 0.01, 2.0**-20)
+    with pytest.raises(ValueError, match=r"^alpha must be above 8.33e-07, the charge for .*, got 8e-07"):
+        alpha_left(8e-7, 10**9, 0.01, 2.0**-20)
 
 
 def test_a_certificate_at_an_alpha_that_the_draw_costs_is_refused():

@@ -125,7 +125,7 @@ def test_numbers_on_a_finer_lattice_miss_cells_as_the_charge_says():
     shares = np.array([float((count - width) / width) for count in counts])
     square = np.sqrt(np.mean(shares**2))
     per_number = draw_error(2, 0.01, GRID)  # the root mean square of the shares, as it is charged
-    assert 2.0**-50 * 100 < square < per_number < 10 * square
+    assert 2.0**-50 * 100 < square < per_number < 20 * square
 
 
 @pytest.mark.parametrize("ratio", [0.3, 1.0, 10.0, 1000.0])  # sigma in steps of the grid
@@ -143,5 +143,5 @@ def test_the_charge_covers_the_worst_displacement(ratio):
 
 
 def test_what_is_charged():
-    assert draw_error(48_000 * 1000, 0.01, GRID) == pytest.approx(9.1e-8, rel=0.01)
+    assert draw_error(48_000 * 1000, 0.01, GRID) == pytest.approx(1.82e-7, rel=0.01)
     assert draw_error(48_000 * 1000, 0.01, None) == 0.0

@@ -26,7 +26,7 @@ LARGEST = 16.0
 NOISE_REACH = 10.0
 """Standard deviations that leave room for the noise; it goes beyond with probability 1e-23."""
 
-RESOLUTION = 2.0**-50
+RESOLUTION = 2.0**-49
 """How far a float64 normal is from the ideal one that it stands for, in standard deviations, at most."""
 
 
