@@ -163,12 +163,16 @@ def read_pickled(path: Path) -> Any:
 def read_state(path: Path) -> dict[str, Tensor]:
     """Reads a state dict from safetensors, or from a file of torch without running what it may hold.
 
+    In a file of torch it may be the entry `model_state` of a training's checkpoint.
+
     Raises:
         CheckpointError: If the file is missing, or holds anything but named tensors.
     """
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     state = read_pickled(path)
+    if isinstance(state, dict):
+        state = state.get("model_state", state)
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise CheckpointError(f"{path} is not a state dict")
     if wrong := [name for name, value in state.items() if not isinstance(value, Tensor)]:

@@ -31,9 +31,9 @@ FILES = {
     "*.model": "fast_resnet.load_voxceleb_trainer",
     "*.pkl": "sincnet.load_sincnet",
     "*.h5": "deep_speaker.load_deep_speaker",
-    "*.pt": "published.three_d_speaker.load_released",
-    "*.bin": "published.three_d_speaker.load_released",
-    "*.safetensors": "published.three_d_speaker.load_released",
+    "*.pt": "published.single_file.load_file",
+    "*.bin": "published.single_file.load_file",
+    "*.safetensors": "published.single_file.load_file",
     "pretrained_eres2net*.ckpt": "published.three_d_speaker.load_released",
     "eres2net_*_model.ckpt": "published.three_d_speaker.load_released",
 }
@@ -46,7 +46,7 @@ def load_encoder(source: str | Path) -> Encoder:
 
     Args:
         source: A checkpoint folder of this project; a local copy of what wespeaker, speechbrain, pyannote,
-            voxceleb_trainer, SincNet, Deep Speaker, 3D-Speaker or Microsoft (WavLM) published, folder or file; or
+            voxceleb_trainer, SincNet, Deep Speaker, 3D-Speaker, Resemblyzer or Microsoft (WavLM) published; or
             `hf:OWNER/NAME` or `modelscope:OWNER/NAME` to fetch such a folder from the Hugging Face hub or ModelScope:
             the only forms that use the network.
 
