@@ -9,7 +9,7 @@ from scipy.stats import norm
 from torch import nn
 
 from voxcert.smoothing import ABSTAIN, RULES, Certifier
-from voxcert.smoothing.sampler import GRID, NoisySampler, round_to_grid
+from voxcert.smoothing.sampler import GRID, NoisySampler, draw_error, round_to_grid
 from voxcert.smoothing.tally import Tally
 
 WEIGHT = torch.ones(8) / 8**0.5
@@ -164,11 +164,11 @@ def test_looks_are_free(monkeypatch, num_looks):
     """Every look may spend all of alpha, less the charge for drawing, and the last one counts."""
     spent = []
     monkeypatch.setitem(RULES, "vote", lambda statistics, alpha: spent.append(alpha) or 0.1 / len(spent))
+    monkeypatch.setattr("voxcert.smoothing.certifier.settled", lambda *arguments: False)
     certifier = half_space(num_looks=num_looks, rules=("vote",), alpha=0.01)
-    certifier._settled = lambda statistics, radii: False
     (row,) = certifier.certify(WAVEFORM)
     assert row.radius == 0.1 / num_looks
-    assert spent == [0.01 - 8 * 500 * 2.0**-50] * num_looks
+    assert spent == [0.01 - draw_error(8 * 500, 0.5, 2.0**-20)] * num_looks
 
 
 def test_an_abstention_keeps_its_prediction_and_says_why():

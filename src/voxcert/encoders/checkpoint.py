@@ -160,6 +160,26 @@ def read_pickled(path: Path) -> Any:
         raise CheckpointError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 
 
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Reads a state dict from safetensors, or from a file of torch without running what it may hold.
+
+    In a file of torch it may be the entry `model_state` of a training's checkpoint.
+
+    Raises:
+        CheckpointError: If the file is missing, or holds anything but named tensors.
+    """
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    state = read_pickled(path)
+    if isinstance(state, dict):
+        state = state.get("model_state", state)
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise CheckpointError(f"{path} is not a state dict")
+    if wrong := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise CheckpointError(f"{path} is not a state dict: {wrong[0]} is no tensor")
+    return state
+
+
 def checkpoint_hash(folder: str | Path) -> str:
     """Identifies an encoder: the first 16 hex digits of the SHA-256 of its config and weights."""
     digest = hashlib.sha256()
@@ -181,6 +201,8 @@ def _require(folder: Path, name: str) -> Path:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
     try:
         return load_file(path)
     except SafetensorError as error:

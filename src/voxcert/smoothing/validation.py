@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from voxcert.smoothing.embedder import NORM_TOLERANCE
-from voxcert.smoothing.pilot import FEWEST_THRESHOLDS
+from voxcert.smoothing.forecast import FEWEST_THRESHOLDS
 from voxcert.smoothing.rules import RULES
 
 

@@ -133,6 +133,12 @@ def render(place: str, card: dict[str, Any]) -> str:
 
 def _training_facts(training: dict[str, Any], credit: str | None) -> list[str]:
     facts = [training["source"]] if "source" in training else []
+    model = training.get("model", {})
+    if model.get("init_from"):
+        facts.append(f"started from: {Path(model['init_from']).name}")
+    if model.get("distillation"):
+        teacher = model["distillation"].get("init_args", {}).get("teacher")
+        facts.append(f"teacher: {Path(teacher).name if teacher else 'a copy of itself as it started'}")
     if "data" in training:
         parts = training["data"].get("train_parts")
         facts.append(f"data: {_describe(training['data'].get('corpus'))}" + (f", {', '.join(parts)}" if parts else ""))
