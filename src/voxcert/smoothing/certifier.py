@@ -215,7 +215,8 @@ class Certifier:
             ValueError: as `certify`, and for another classifier.
         """
         require("classifier", classifier, f"one of {CLASSIFIERS}", classifier in CLASSIFIERS)
-        alpha, sampler = self._alpha_left(waveform), self._sampler(waveform, utterance)
+        sampler = self._sampler(waveform, utterance)
+        alpha = self._alpha_left(sampler.waveform)
         pilot = self._select(sampler)
         answer = {"utterance": utterance, "classifier": classifier, "sigma": self.sigma, "alpha": self.alpha}
         answer["seed"] = self.seed
