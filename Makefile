@@ -20,7 +20,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps wespeaker-unofficial==0.0.2
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps wespeaker-unofficial==0.0.2 speakerlab==0.0.6
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python pesq==0.0.4 || echo "PESQ is left out: it needs a C compiler"
 	@touch $@
 

@@ -12,7 +12,7 @@ from scipy.special import ndtri
 
 from voxcert.smoothing.bounds import clopper_pearson_lower, vector_bound_radius
 from voxcert.smoothing.distribution import riemann_radii
-from voxcert.smoothing.pilot import FAR, HIGHEST_THRESHOLD, SMALLEST_SPREAD
+from voxcert.smoothing.forecast import FAR, HIGHEST_THRESHOLD, SMALLEST_SPREAD
 
 NUM_THRESHOLDS = 24
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,19 @@ def librispeech() -> str:
     if not folder.is_dir():
         pytest.skip(f"needs LibriSpeech at {folder}: set VOXCERT_LIBRISPEECH to a folder that holds its parts")
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def published_file() -> Callable[[str], Path]:
+    """A function that finds a file of weights that its authors published, by name."""
+    folder = Path(os.environ.get("VOXCERT_PUBLISHED", Path(__file__).parents[2] / "shared" / "published"))
+
+    def find(name: str) -> Path:
+        if not (folder / name).is_file():
+            pytest.skip(f"needs {name} in {folder}: set VOXCERT_PUBLISHED to a folder that holds it")
+        return folder / name
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,10 @@
 """Loading from folders of this project and from published files; the readers of each layout have tests of their own."""
 
+import inspect
 import pickle
 import shutil
+import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -9,7 +12,7 @@ import torch
 import voxcert
 from voxcert.encoders.checkpoint import CheckpointError, build_encoder, save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
-from voxcert.encoders.loading import PUBLISHED, encoder_hash, is_checkpoint, load_weights
+from voxcert.encoders.loading import FILES, FOLDERS, encoder_hash, is_checkpoint, load_weights
 
 
 @pytest.fixture
@@ -68,11 +71,18 @@ def test_the_hash_depends_on_config_and_weights(tiny):
     assert len({before, encoder_hash(hop), encoder_hash(tiny)}) == 3
 
 
-def test_two_single_files_are_not_guessed_between(tmp_path):
-    for name in ("a.model", "b.model"):
+@pytest.mark.parametrize("other", ["b.model", "b.pkl"])
+def test_two_single_files_are_not_guessed_between(other, tmp_path):
+    for name in ("a.model", other):
         (tmp_path / name).touch()
-    with pytest.raises(CheckpointError, match=r"must hold one \*\.model file, got a\.model, b\.model"):
+    with pytest.raises(CheckpointError, match=f"holds a.model, {other}: name the file that is meant, not the folder"):
         voxcert.load_encoder(tmp_path)
+
+
+def test_our_own_weights_without_a_config_are_not_taken_for_published_ones(folder):
+    (folder / "config.yaml").unlink()
+    with pytest.raises(CheckpointError, match=r"config\.yaml is missing"):
+        voxcert.load_encoder(folder)
 
 
 class Bomb:
@@ -80,7 +90,7 @@ class Bomb:
         return exec, ("raise AssertionError('a pickle was read')",)
 
 
-@pytest.mark.parametrize("name", [pattern.replace("*", "any") for pattern in PUBLISHED])
+@pytest.mark.parametrize("name", [pattern.replace("*", "any") for pattern in (*FOLDERS, *FILES)])
 def test_a_pickle_posing_as_published_weights_is_refused(name, tmp_path):
     (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(CheckpointError):
@@ -115,3 +125,39 @@ def test_a_hub_that_cannot_be_reached_is_named(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match="hf:nobody/nothing cannot be fetched"):
         voxcert.load_encoder("hf:nobody/nothing")
+
+
+def test_modelscope_is_asked_only_when_told_to(published, tiny, monkeypatch, waveform):
+    """The folder that its client would bring is made here."""
+    asked = []
+    client = ModuleType("modelscope")
+    client.snapshot_download = lambda name, allow_patterns: asked.append((name, allow_patterns)) or str(published)
+    monkeypatch.setitem(sys.modules, "modelscope", client)
+    loaded = voxcert.load_encoder("modelscope:iic/speech_campplus_sv_zh-cn_16k-common")
+    torch.testing.assert_close(loaded(waveform), tiny(waveform), atol=1e-6, rtol=0)
+    ((name, patterns),) = asked
+    assert name == "iic/speech_campplus_sv_zh-cn_16k-common"
+    assert {"configuration.json", "*.bin", "*.pt"} <= set(patterns)
+    assert not is_checkpoint("modelscope:iic/speech_campplus_sv_zh-cn_16k-common")
+
+
+def test_the_real_client_of_modelscope_takes_these_arguments():
+    client = pytest.importorskip("modelscope", reason='needs the client: pip install "voxcert[modelscope]"')
+    inspect.signature(client.snapshot_download).bind("iic/nothing", allow_patterns=["*.bin"])
+
+
+def test_without_the_client_of_modelscope_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "modelscope", None)
+    with pytest.raises(CheckpointError, match=r"modelscope:iic/x needs .*: pip install \"voxcert\[modelscope\]\""):
+        voxcert.load_encoder("modelscope:iic/x")
+
+
+def test_a_modelscope_that_cannot_be_reached_is_named(monkeypatch):
+    def download(*args, **kwargs):
+        raise ConnectionError("no route")
+
+    client = ModuleType("modelscope")
+    client.snapshot_download = download
+    monkeypatch.setitem(sys.modules, "modelscope", client)
+    with pytest.raises(CheckpointError, match="modelscope:iic/x cannot be fetched .*: no route"):
+        voxcert.load_encoder("modelscope:iic/x")

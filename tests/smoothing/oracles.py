@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from voxcert.smoothing.pilot import Pilot, fit
+from voxcert.smoothing.pilot import Pilot
 from voxcert.smoothing.statistics import XI_UNIT, Statistics
 
 RIVALS = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
@@ -88,7 +88,7 @@ def random_units(num: int, dim: int, seed: int = 0) -> torch.Tensor:
 def pilot_of(xi: np.ndarray, num_thresholds: int = 64, distances: np.ndarray | None = None) -> Pilot:
     """The pilot of given selection samples of xi, shape (n, K-1); class 0 was chosen."""
     distances = np.ones(xi.shape[1]) if distances is None else distances
-    return fit(xi.T, voted=0, predicted=0, distances=distances, num_thresholds=num_thresholds)
+    return Pilot.fit(xi.T, num_thresholds, voted=0, predicted=0, distances=distances)
 
 
 def statistics_of(

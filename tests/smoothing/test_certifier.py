@@ -350,6 +350,24 @@ def test_waveforms_that_are_none_are_refused(waveform):
         half_space().certify(waveform)
 
 
+@pytest.mark.parametrize(
+    "waveform",
+    [WAVEFORM.numpy(), WAVEFORM.tolist(), (32767 * WAVEFORM).short(), WAVEFORM > 0, WAVEFORM.to(torch.complex64), None],
+    ids=["numpy", "list", "int16", "bool", "complex", "None"],
+)
+def test_what_is_no_waveform_is_refused_by_type(waveform):
+    wanted = r"waveform must be a tensor \(time,\) of floating-point numbers \(of audio: in \[-1, 1\]\), got "
+    certifier = half_space()
+    for verb in (certifier.certify, certifier.predict):
+        with pytest.raises(ValueError, match=wanted):
+            verb(waveform)
+
+
+def test_prototypes_are_a_tensor():
+    with pytest.raises(ValueError, match=r"prototypes must be a tensor \(K, dim\) of floating-point numbers"):
+        Certifier(HalfSpace(WEIGHT), RIVALS.numpy(), sigma=0.5)
+
+
 def test_an_embedding_of_zero_abstains_and_the_run_goes_on():
     def encoder(waveform):
         return HalfSpace(WEIGHT)(waveform) * (waveform[:, :1] > -0.5)

@@ -15,6 +15,7 @@ from .fast_resnet import FastResNet34 as FastResNet34
 from .frontends import Frontend as Frontend
 from .frontends import KaldiFbank as KaldiFbank
 from .frontends import LogMel as LogMel
+from .ge2e import GE2E as GE2E
 from .loading import encoder_hash as encoder_hash
 from .loading import load_encoder as load_encoder
 from .loading import load_weights as load_weights

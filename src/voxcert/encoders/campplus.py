@@ -157,7 +157,10 @@ class ContextMasking(nn.Module):
         segments = F.avg_pool1d(x, SEGMENT, SEGMENT, ceil_mode=True)  # (batch, in_channels, segments)
         context = x.mean(dim=-1, keepdim=True) + segments
         mask = torch.sigmoid(self.linear2(F.relu(self.linear1(context))))
-        return self.linear_local(x) * mask.repeat_interleave(SEGMENT, dim=-1)[..., : x.shape[-1]]
+        segment = torch.arange(x.shape[-1], device=x.device) // SEGMENT
+        # Looked up and not repeated and cut: of a product with that, code that torch 2.11 generates for a CPU computes
+        # the first 100 frames alone and leaves the rest of the memory as it found it.
+        return self.linear_local(x) * mask[..., segment]
 
 
 def norm_relu(channels: int) -> nn.Sequential:

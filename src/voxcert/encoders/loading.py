@@ -1,12 +1,13 @@
 """Encoders from a checkpoint folder of this project, or from the files that their authors published.
 
-Everything is local unless the source says `hf:`. A published file decides the front-end too, so weights cannot meet a
-window or a scale that they were not trained with.
+Everything is local unless the source says `hf:` or `modelscope:`. A published file decides the front-end too, so
+weights cannot meet a window or a scale that they were not trained with.
 """
 
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,20 +15,30 @@ import yaml
 from huggingface_hub import snapshot_download
 
 from voxcert.encoders.base import Encoder
-from voxcert.encoders.checkpoint import CheckpointError, load_checkpoint
+from voxcert.encoders.checkpoint import WEIGHTS, CheckpointError, load_checkpoint, require_finite
+from voxcert.encoders.refusals import missing_content, refusal
 
-HUB = "hf:"
-PUBLISHED = {
+HUB, MODELSCOPE = "hf:", "modelscope:"
+FOLDERS = {
     "avg_model.pt": "published.wespeaker.load_wespeaker",
     "embedding_model.ckpt": "ecapa.load_speechbrain",
     "config.json": "wavlm.load_wavlm",
     "pytorch_model.bin": "pyannote.load_pyannote",
+    "configuration.json": "published.three_d_speaker.load_modelscope",
+}
+"""File that tells a published folder (the first that fits) -> the function of `voxcert.encoders` that reads it."""
+FILES = {
     "*.model": "fast_resnet.load_voxceleb_trainer",
     "*.pkl": "sincnet.load_sincnet",
     "*.h5": "deep_speaker.load_deep_speaker",
+    "*.pt": "published.single_file.load_file",
+    "*.bin": "published.single_file.load_file",
+    "*.safetensors": "published.single_file.load_file",
+    "pretrained_eres2net*.ckpt": "published.three_d_speaker.load_released",
+    "eres2net_*_model.ckpt": "published.three_d_speaker.load_released",
 }
-"""File that tells a published layout (the first that fits) -> the function of `voxcert.encoders` that reads it."""
-FETCHED = ["*.yaml", "*.safetensors", "preprocessor_config.json", *PUBLISHED]
+"""Name of a file that is a whole encoder, alone or alone of its kind in a folder -> the function that reads it."""
+FETCHED = ["*.yaml", "preprocessor_config.json", *FOLDERS, *FILES]
 
 
 def load_encoder(source: str | Path) -> Encoder:
@@ -35,12 +46,14 @@ def load_encoder(source: str | Path) -> Encoder:
 
     Args:
         source: A checkpoint folder of this project; a local copy of what wespeaker, speechbrain, pyannote,
-            voxceleb_trainer, SincNet, Deep Speaker or Microsoft (WavLM) published, folder or file; or
-            `hf:OWNER/NAME` to fetch such a folder from the Hugging Face hub: the only form that uses the network.
+            voxceleb_trainer, SincNet, Deep Speaker, 3D-Speaker, Resemblyzer or Microsoft (WavLM) published; or
+            `hf:OWNER/NAME` or `modelscope:OWNER/NAME` to fetch such a folder from the Hugging Face hub or ModelScope:
+            the only forms that use the network.
 
     Raises:
         CheckpointError: If the source or a file is missing, the hub cannot be reached, a file is not plain data, or
-            weights do not fit; the message says which.
+            weights do not fit or are not finite, or if it cannot be told which of two encoders is meant; the message
+            says which, and of what cannot be loaded what it is.
 
     Examples:
         >>> import torch
@@ -50,9 +63,20 @@ def load_encoder(source: str | Path) -> Encoder:
         >>> embedding.shape
         torch.Size([2, 192])
     """
-    path = _fetch(str(source).removeprefix(HUB)) if str(source).startswith(HUB) else Path(source)
+    path = _fetch(str(source)) if _is_remote(source) else Path(source)
+    if not os.path.exists(path):
+        raise CheckpointError(refusal(path))
     read, path = _published(path)
-    return read(path) if read else load_checkpoint(path)
+    if read is None and not _is_own(path) and not os.path.isfile(path / WEIGHTS):
+        raise CheckpointError(refusal(path))
+    try:
+        encoder = (read or load_checkpoint)(path)
+    except CheckpointError as error:
+        if reason := missing_content(path):  # what the reader stumbled over
+            raise CheckpointError(reason) from error
+        raise
+    require_finite(encoder, path)
+    return encoder
 
 
 def load_weights(encoder: Encoder, source: str | Path) -> None:
@@ -90,33 +114,54 @@ def encoder_hash(encoder: Encoder) -> str:
 
 def is_checkpoint(folder: str | Path) -> bool:
     """Whether this is a checkpoint folder of this project, or at least nothing that anyone else published."""
-    return not str(folder).startswith(HUB) and _published(Path(folder))[0] is None
+    if _is_remote(folder):
+        return False
+    return not os.path.exists(folder) or _published(Path(folder))[0] is None
 
 
 def _published(path: Path) -> tuple[Callable[[Path], Encoder] | None, Path]:
     """The function that reads a published folder or file, and what to hand it; None for a folder of this project."""
-    for pattern, name in {} if _is_own(path) else PUBLISHED.items():
-        files = [path] if path.match(pattern) else sorted(path.glob(pattern))
-        if len(files) > 1:
-            raise CheckpointError(f"{path} must hold one {pattern} file, got {', '.join(file.name for file in files)}")
-        if files:
-            module, _, function = name.rpartition(".")
-            reader = getattr(importlib.import_module(f"voxcert.encoders.{module}"), function)
-            return reader, files[0] if "*" in pattern else files[0].parent
-    return None, path
+    if _is_own(path):
+        return None, path
+    for name, reader in FOLDERS.items():
+        if path.name == name or (path / name).is_file():
+            return _function(reader), path.parent if path.name == name else path
+    candidates = sorted(path.iterdir()) if path.is_dir() else [path]
+    found = {file: reader for pattern, reader in FILES.items() for file in candidates if file.match(pattern)}
+    found = {file: reader for file, reader in found.items() if file.name != WEIGHTS}  # of a folder of this project
+    if len(found) > 1:
+        names = ", ".join(sorted(file.name for file in found))
+        raise CheckpointError(f"{path} holds {names}: name the file that is meant, not the folder")
+    return next(((_function(reader), file) for file, reader in found.items()), (None, path))
+
+
+def _function(name: str) -> Callable[[Path], Encoder]:
+    module, _, function = name.rpartition(".")
+    return getattr(importlib.import_module(f"voxcert.encoders.{module}"), function)
 
 
 def _is_own(folder: Path) -> bool:
     config = folder / "config.yaml"
     try:
-        return config.is_file() and "class_path" in (yaml.safe_load(config.read_text()) or {})
-    except yaml.YAMLError:
+        content = yaml.safe_load(config.read_text()) if os.path.isfile(config) else None
+    except (yaml.YAMLError, UnicodeDecodeError):
         return False
+    return isinstance(content, dict) and "class_path" in content
 
 
-def _fetch(name: str) -> Path:
-    """Fetches a published folder from the Hugging Face hub into its cache."""
+def _is_remote(source: str | Path) -> bool:
+    return str(source).startswith((HUB, MODELSCOPE))
+
+
+def _fetch(source: str) -> Path:
+    """Fetches a published folder from the Hugging Face hub or ModelScope into its cache."""
     try:
-        return Path(snapshot_download(name, allow_patterns=FETCHED))
-    except Exception as error:  # the client raises many kinds: offline, unknown name, no such file
-        raise CheckpointError(f"{HUB}{name} cannot be fetched (a local folder needs no network): {error}") from error
+        if source.startswith(HUB):
+            return Path(snapshot_download(source.removeprefix(HUB), allow_patterns=FETCHED))
+        from modelscope import snapshot_download as fetch
+
+        return Path(fetch(source.removeprefix(MODELSCOPE), allow_patterns=FETCHED))
+    except ModuleNotFoundError as error:
+        raise CheckpointError(f'{source} needs the client of ModelScope: pip install "voxcert[modelscope]"') from error
+    except Exception as error:  # the clients raise many kinds: offline, unknown name, no such file
+        raise CheckpointError(f"{source} cannot be fetched (a local folder needs no network): {error}") from error

@@ -10,7 +10,7 @@ import yaml
 
 from voxcert.encoders.base import FeatureEncoder
 from voxcert.encoders.campplus import CAMPPlus
-from voxcert.encoders.checkpoint import CheckpointError, read_pickled
+from voxcert.encoders.checkpoint import CheckpointError, read_state
 from voxcert.encoders.ecapa_glob import ECAPAGlob
 from voxcert.encoders.eres2net import ERes2Net
 from voxcert.encoders.frontends import SAMPLE_RATE
@@ -67,10 +67,7 @@ def load_wespeaker(folder: Path) -> FeatureEncoder:
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder / 'config.yaml'}: model_args do not fit: {error}") from error
     path = folder / "avg_model.pt"
-    state = read_pickled(path)
-    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise CheckpointError(f"{path} is not a state dict")
-    state = {name.removeprefix("module."): value for name, value in state.items()}  # DataParallel's prefix
+    state = {name.removeprefix("module."): value for name, value in read_state(path).items()}  # DataParallel's prefix
     state = {
         name: value for name, value in state.items() if not name.startswith("projection.")
     }  # training's classifier

@@ -15,6 +15,7 @@ from voxcert.evaluation.show.tables import render_table
 
 WESPEAKER = "CC BY 4.0, as VoxCeleb"  # wespeaker's docs/pretrained.md: the licence of the training data
 MODELSCOPE = "Apache-2.0"
+MODELSCOPE_CAMPPLUS = "modelscope:iic/speech_campplus_sv_zh_en_16k-common_advanced"
 CODE_ONLY = "none of their own; the code's is MIT"
 
 
@@ -35,7 +36,7 @@ class Published:
 
 PUBLISHED = {
     "campplus": Published("CAM++, VoxCeleb2", WESPEAKER, "wespeaker's model list: VoxCeleb CAM++, CAM++_LM"),
-    "campplus_cn": Published("CAM++, 200,000 Mandarin speakers", MODELSCOPE, "wespeaker's hub name campplus"),
+    "campplus_cn": Published("campplus_cn_en_common, campplus_cn_common", MODELSCOPE, MODELSCOPE_CAMPPLUS),
     "deep_speaker": Published("ResCNN, triplet loss", CODE_ONLY, "github.com/philipperemy/deep-speaker (.h5)"),
     "ecapa": Published("spkrec-ecapa-voxceleb", "Apache-2.0", "hf:speechbrain/spkrec-ecapa-voxceleb"),
     "ecapa_c512": Published("ECAPA512_LM, VoxCeleb2", WESPEAKER, "wespeaker's model list: VoxCeleb ECAPA512_LM"),
@@ -46,6 +47,7 @@ PUBLISHED = {
     "eres2net_large": Published("none; wespeaker's VoxCeleb recipe ERes2Net34_Large", "", ""),
     "fast_resnet34_asp": Published("baseline_v2_ap.model", CODE_ONLY, "github.com/clovaai/voxceleb_trainer"),
     "fast_resnet34_sap": Published("baseline_lite_ap.model", CODE_ONLY, "github.com/clovaai/voxceleb_trainer"),
+    "ge2e": Published("pretrained.pt of Resemblyzer", "Apache-2.0", "in the Python package resemblyzer"),
     "pyannote": Published("pyannote/embedding", "MIT (gated)", "hf:pyannote/embedding"),
     "resnet34": Published("ResNet34_LM, VoxCeleb2", WESPEAKER, "hf:Wespeaker/wespeaker-voxceleb-resnet34-LM"),
     "resnet221": Published("ResNet221_LM, VoxCeleb2", WESPEAKER, "hf:Wespeaker/wespeaker-voxceleb-resnet221-LM"),
