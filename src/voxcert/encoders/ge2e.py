@@ -35,7 +35,7 @@ class GE2E(FeatureEncoder):
         num_mels: Mel bands between 0 and 8 kHz.
 
     Raises:
-        ValueError: If a waveform is empty.
+        ValueError: If a waveform is shorter than one frame (400 samples).
     """
 
     def __init__(self, dim: int = 256, hidden_size: int = 256, num_layers: int = 3, num_mels: int = 40):
@@ -83,7 +83,7 @@ class PartialMel(Frontend):
         num_mels: Mel bands between 0 and 8 kHz.
 
     Raises:
-        ValueError: If a waveform is empty.
+        ValueError: If a waveform is shorter than one frame (400 samples).
     """
 
     window: Tensor
@@ -99,8 +99,8 @@ class PartialMel(Frontend):
 
     def _magnitude(self, waveform: Tensor) -> Tensor:
         time = waveform.shape[-1]
-        if time < 1:
-            raise ValueError(f"waveform must have at least 1 sample, got {time}")
+        if time < WINDOW:
+            raise ValueError(f"waveform must have at least {WINDOW} samples, got {time}")
         rms = waveform.square().mean(dim=-1, keepdim=True).clamp(min=1e-20).sqrt()
         waveform = waveform * (LEAST_RMS / rms).clamp(min=1)
         num_frames = covered_frames(time)
