@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
 from voxcert.encoders.checkpoint import CheckpointError
 from voxcert.encoders.frontends import SAMPLE_RATE
@@ -123,9 +124,7 @@ def _where(path: Path) -> str:
     return f"; say it in {path.with_suffix('.yaml').name} beside it, or as an argument of load_onnx"
 
 
-def _checked(
-    path: Path, arguments: dict[str, Any], state: dict[str, torch.Tensor], metadata: dict[str, str]
-) -> OnnxEncoder:
+def _checked(path: Path, arguments: dict[str, Any], state: dict[str, Tensor], metadata: dict[str, str]) -> OnnxEncoder:
     """The encoder, after it has heard two rows of noise together and each alone."""
     probe = _built(path, {"dim": 1} | arguments, state)
     noise = 0.1 * torch.randn(2, _samples(probe), generator=torch.Generator().manual_seed(0))
@@ -152,7 +151,7 @@ def _samples(encoder: OnnxEncoder) -> int:
     return length if frontend is None else (length - 1) * frontend.hop + frontend.window_size
 
 
-def _built(path: Path, arguments: dict[str, Any], state: dict[str, torch.Tensor]) -> OnnxEncoder:
+def _built(path: Path, arguments: dict[str, Any], state: dict[str, Tensor]) -> OnnxEncoder:
     try:
         encoder = OnnxEncoder(**arguments)
     except (TypeError, ValueError) as error:
