@@ -1,25 +1,21 @@
 """What onnxruntime is worth on a CPU: encoders as torch runs them, compiled, and exported to ONNX.
 
-Ratios are taken inside one run, from medians of interleaved repetitions; all three are to agree to 1e-4. The front-end of
-ECAPA-TDNN is no Kaldi filterbank, so networks are timed on features that are there already, and CAM++ as a whole too.
+Ratios are taken inside one run, from medians of interleaved repetitions; all three are to agree to 1e-4. The front-end
+of ECAPA-TDNN is no Kaldi filterbank, so networks are timed on features that are there already; CAM++ as a whole too.
 """
 
 import argparse
 import json
-import statistics
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from bench_encoders import SECONDS, TIME, medians
 from voxcert.encoders import load_encoder, load_onnx
 from voxcert.encoders.onnx_encoder import open_session
-
-SECONDS = 3
 
 
 def export(network: torch.nn.Module, features: Tensor, path: Path) -> Path:
@@ -32,18 +28,6 @@ def export(network: torch.nn.Module, features: Tensor, path: Path) -> Path:
     return path
 
 
-def medians(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each function, called in turn after a first round that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for index in range(repeats + 1):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            if index:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(taken) for name, taken in times.items()}
-
-
 def measure(source: str, batch: int, repeats: int, whole: dict | None) -> dict:
     """Milliseconds per utterance of 3 s, and how many times as fast as torch the others are.
 
@@ -54,7 +38,7 @@ def measure(source: str, batch: int, repeats: int, whole: dict | None) -> dict:
         whole: Settings of `load_onnx` with which an OnnxEncoder is the whole encoder; None if there are none.
     """
     encoder = load_encoder(source)
-    waveform = 0.1 * torch.randn(batch, 16_000 * SECONDS)
+    waveform = 0.1 * torch.randn(batch, TIME)
     features = encoder.frontend(waveform)
     with tempfile.TemporaryDirectory() as folder:
         path = export(encoder.network, features, Path(folder) / "network.onnx")
@@ -69,7 +53,7 @@ def measure(source: str, batch: int, repeats: int, whole: dict | None) -> dict:
         if whole is not None:
             onnx = load_onnx(path, **whole)
             ways |= {"torch, whole": lambda: encoder(waveform), "onnx, whole": lambda: onnx(waveform)}
-        times = medians(ways, repeats)
+        times = medians(ways, repeats, torch.device("cpu"))
     for name, output in outputs.items():
         torch.testing.assert_close(output, outputs["torch"], atol=1e-4, rtol=0, msg=lambda text, n=name: f"{n}: {text}")
     results = {"milliseconds": {name: 1000 * taken / batch for name, taken in times.items()}}
@@ -85,17 +69,21 @@ def measure(source: str, batch: int, repeats: int, whole: dict | None) -> dict:
 def main() -> None:
     """Measures CAM++ and ecapa-mini and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--campplus", default="models/campplus_cn_en_common.pt", help="file of 3D-Speaker's CAM++")
+    parser.add_argument(
+        "--campplus", help="3D-Speaker's CAM++, such as models/campplus_cn_en_common.pt; left out if null"
+    )
     parser.add_argument("--ecapa", default="checkpoints/ecapa-mini", help="checkpoint folder")
     parser.add_argument("--batch", type=int, nargs="*", default=[1, 16], help="utterances in a batch")
     parser.add_argument("--repeats", type=int, default=9, help="repetitions, of which the median counts")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/onnx-cpu.json"))
     options = parser.parse_args()
-    povey = {"window": "povey", "scale": 1.0}
+    sources = {"ecapa-mini": (options.ecapa, None)}
+    if options.campplus:
+        sources["CAM++"] = (options.campplus, {"window": "povey", "scale": 1.0})
     with torch.inference_mode():
         encoders = {
             name: {f"batch of {batch}": measure(source, batch, options.repeats, whole) for batch in options.batch}
-            for name, source, whole in (("ecapa-mini", options.ecapa, None), ("CAM++", options.campplus, povey))
+            for name, (source, whole) in sources.items()
         }
     results = {"device": "cpu", "threads": torch.get_num_threads(), "seconds": SECONDS, "encoders": encoders}
     options.output.parent.mkdir(parents=True, exist_ok=True)
