@@ -70,7 +70,7 @@ def main() -> None:
     """Measures CAM++ and ecapa-mini and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
-        "--campplus", help="3D-Speaker's CAM++, such as models/campplus_cn_en_common.pt; left out if null"
+        "--campplus", help="3D-Speaker's CAM++, a file; left out if null"
     )
     parser.add_argument("--ecapa", default="checkpoints/ecapa-mini", help="checkpoint folder")
     parser.add_argument("--batch", type=int, nargs="*", default=[1, 16], help="utterances in a batch")
