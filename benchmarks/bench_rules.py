@@ -2,7 +2,8 @@
 
 `forwards` certifies test utterances of a LibriSpeech folder with a growing number of samples until a rule reaches a
 radius that the published rule (Korzh et al. 2024, as printed) can reach at all; what that one needs is computed from
-its formula, with the margins that were measured, since it needs too many to draw. `overhead` times a certificate of
+its formula, with the margins that were measured, since it needs too many to draw. It also gives the radii of the rules
+as they were with union bounds (`union_rules`) on the same samples. `overhead` times a certificate of
 7,000 speakers with an encoder that costs nothing, and looks at the memory.
 """
 
@@ -18,18 +19,22 @@ import torch
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
+from union_rules import union_distribution, union_mean
 from voxcert.data import LibriSpeech, SpeakerDataModule
 from voxcert.encoders.base import enroll
 from voxcert.encoders.loading import load_encoder
 from voxcert.smoothing.certifier import Certifier
 from voxcert.smoothing.pilot import select
+from voxcert.smoothing.rivals import Rivals
 from voxcert.smoothing.rules import RULES
 from voxcert.smoothing.sampler import ESTIMATE_START, NoisySampler
 from voxcert.smoothing.statistics import Statistics
 from voxcert.smoothing.tally import Tally
 
 SIGMA, ALPHA, SELECT, BATCH, SOUND = 0.01, 1e-3, 100, 32, ("distribution", "vote", "mean", "lipschitz")
-SIZES = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
+SIZES = [16, 24, 32, 48, 64, 96, 128, 192, 250, 384, 512, 768, 1000]
+COMPARED = [250, 1000]
+UNION = ("distribution", "mean")
 CAMPPLUS_SECONDS = 0.06
 """A forward of CAM++ (7 M parameters) for 3 s of speech on one core."""
 
@@ -65,6 +70,7 @@ def forwards(root: str, checkpoint: str, num_utterances: int) -> dict:
     recognizer = enroll(encoder, data.enrollment_dataloader("test"), sigma=SIGMA, num_noise=4)
     prototypes = torch.nn.functional.normalize(recognizer.prototypes.double())
     radii: dict[str, np.ndarray] = {rule: np.zeros((num_utterances, len(SIZES))) for rule in SOUND}
+    old = {rule: np.zeros((num_utterances, len(COMPARED))) for rule in UNION}
     margins, spent, seconds = np.full(num_utterances, -1.0), 0, 0.0
     for index in range(num_utterances):
         item = items[index]
@@ -79,6 +85,11 @@ def forwards(root: str, checkpoint: str, num_utterances: int) -> dict:
         if recognizer.speakers[statistics.pilot.predicted] == item["speaker"]:
             runner_up = int(np.argmin(statistics.xi_mean * statistics.pilot.distances))
             margins[index] = statistics.xi_mean[runner_up]
+            xi = Rivals(prototypes, statistics.pilot.predicted).xi(prototypes @ rows.T).T.numpy()
+            for column, size in enumerate(COMPARED):
+                chosen, fresh = xi[:SELECT], xi[SELECT : SELECT + size]
+                old["distribution"][index, column] = union_distribution(chosen, fresh, ALPHA)
+                old["mean"][index, column] = union_mean(fresh, ALPHA)
     limit, target = published(margins, np.inf), 0.95 * published(margins, np.inf)
     needed = {"published_mean": brentq(lambda n: published(margins, n) - target, 10.0, 1e9)}
     curves = {rule: values.mean(axis=0) for rule, values in radii.items()}
@@ -92,12 +103,34 @@ def forwards(root: str, checkpoint: str, num_utterances: int) -> dict:
         "acr_in_sigma": {
             rule: dict(zip(SIZES, np.round(curve, 4).tolist(), strict=True)) for rule, curve in curves.items()
         },
+        "beside_union_rules": {rule: beside(old[rule], radii[rule]) for rule in UNION},
         "published_mean_limit_in_sigma": limit,
         "target_in_sigma": target,
         "estimation_forwards_needed": needed,
         "seconds_needed": {rule: None if n is None else (n + SELECT) * per_forward for rule, n in needed.items()},
         "published_mean_over_distribution": needed["published_mean"] / needed["distribution"],
     }
+
+
+def beside(old: np.ndarray, new: np.ndarray) -> dict[int, dict[str, float | None]]:
+    """Average radii, in units of sigma, of the union rule and ours by number of samples, and the least favourable one.
+
+    Args:
+        old: (utterances, `COMPARED`) radii of the union rule.
+        new: (utterances, `SIZES`) ours.
+    """
+    new = new[:, [SIZES.index(size) for size in COMPARED]]
+    result = {}
+    for column, size in enumerate(COMPARED):
+        before, after = old[:, column], new[:, column]
+        ratios = after[before > 0] / before[before > 0]
+        result[size] = {
+            "union_rule": round(float(before.mean()), 4),
+            "ours": round(float(after.mean()), 4),
+            "ratio": round(float(after.mean() / before.mean()), 4) if before.any() else None,
+            "smallest_ratio_of_an_utterance": round(float(ratios.min()), 4) if ratios.size else None,
+        }
+    return result
 
 
 def published(margins: np.ndarray, n: float) -> float:

@@ -189,7 +189,7 @@ def test_checkpoint_or_encoder_not_both_and_not_neither(config, capsys):
         (["--sigma", "-0.1"], "error: sigma must be finite and above 0, got -0.1"),
         (["--alpha", "0"], "error: alpha must be in (0, 1), got 0.0"),
         (["--alpha", "1"], "error: alpha must be in (0, 1), got 1.0"),
-        (["--checkpoint", "none"], "error: checkpoint folder none does not exist"),
+        (["--checkpoint", "none"], "error: checkpoint none does not exist"),
         (["--checkpoint_hash", "0123"], "error: checkpoint_hash must be 0123, got "),
         (["--data.corpus.root", "none"], "root must be an existing folder, got 'none'"),
         (["--rules", "[voting]"], "voting"),
@@ -274,7 +274,7 @@ def test_every_command_has_help(command, capsys):
         (["export", "none.ckpt", "here"], "error: checkpoint none.ckpt does not exist"),
         (["report", "none"], "error: none must be the folder of a certification run"),
         (["encoders", "--folder", "none"], "error: folder must hold encoder configs (*.yaml), got none"),
-        (["card", "none"], "error: checkpoint folder none does not exist"),
+        (["card", "none"], "error: checkpoint none does not exist"),
         (["purge"], "invalid choice: 'purge'"),
     ],
 )

@@ -202,7 +202,7 @@ def test_defend_prints_tables_that_report_makes_again(comparison, checkpoint, tm
         (["--text_embedder", "null"], "error: text_embedder must be given for the text of codec, got null"),
         (["--defences", "[{name: none, purifier: a}]"], "name must be one that a file can have, and not none"),
         (["--defences", "[{name: a, purifier: nothing}]"], "nothing is not the checkpoint folder of a purifier"),
-        (["--checkpoint", "nothing"], "error: checkpoint folder nothing does not exist"),
+        (["--checkpoint", "nothing"], "error: checkpoint nothing does not exist"),
     ],
 )
 def test_bad_comparisons_are_messages(comparison, capsys, args, expected):

@@ -1,13 +1,19 @@
 """`train.py` as a user meets it: flags, files and messages."""
 
 import re
+import subprocess
+import sys
 
 import pytest
+import soundfile
 import torch
 import yaml
 
 from voxcert.cli.train import train
 from voxcert.data import write_manifest
+from voxcert.encoders.checkpoint import read_card, save_checkpoint
+from voxcert.encoders.ecapa import ECAPA
+from voxcert.training.export import export
 
 
 @pytest.fixture
@@ -120,3 +126,63 @@ def test_flags_reach_a_model_that_is_handed_an_attack(config):
     assert cli.model.hparams.lr == 0.5
     assert cli.model.attack.keywords["epsilon"] == 0.2
     assert cli.model.attack.keywords["steps"] == 2
+
+
+@pytest.fixture
+def taught(config, tmp_path):
+    """The experiment with a teacher, augmentations and averaged weights."""
+    settings = yaml.safe_load(config.read_text())
+    model = settings["model"]["init_args"]
+    torch.manual_seed(0)
+    save_checkpoint(ECAPA(**model["encoder"]["init_args"]), tmp_path / "start", {})
+    background = {"folder": str(tmp_path / "music"), "snr_db": [5, 15]}
+    (tmp_path / "music").mkdir()
+    soundfile.write(tmp_path / "music" / "one.wav", 0.1 * torch.randn(32_000).numpy(), 16_000)
+    model |= {
+        "init_from": str(tmp_path / "start"),
+        "freeze_statistics": True,
+        "classification_weight": 0.0,
+        "distillation": {"class_path": "voxcert.training.Distillation", "init_args": {"temperature": 0.1}},
+        "augmentations": [
+            {"class_path": "voxcert.training.Reverberation", "init_args": {"seconds": [0.1, 0.3]}},
+            {"class_path": "voxcert.training.Babble"},
+            {"class_path": "voxcert.training.Background", "init_args": background},
+        ],
+    }
+    settings["trainer"] |= {
+        "max_epochs": -1,
+        "max_steps": 2,
+        "callbacks": [
+            {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.9}},
+        ],
+    }
+    config.write_text(yaml.safe_dump(settings))
+    return config
+
+
+def test_a_taught_run_can_be_repeated_from_the_config_that_it_saved(taught, tmp_path):
+    first = train(["fit", "--config", str(taught)])
+    saved = tmp_path / "runs" / "version_0" / "config.yaml"
+    again = train(["fit", "--config", str(saved)])
+    assert again.model.distillation.temperature == 0.1
+    assert again.model.augmentations[0].seconds == (0.1, 0.3)
+    assert again.model.augmentations[2].snr_db == (5.0, 15.0)
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name])
+    folder = export(last_checkpoint(tmp_path), tmp_path / "out")
+    training = read_card(folder)["training"]
+    assert training["averaged"] is True
+    assert training["model"]["distillation"]["init_args"]["temperature"] == 0.1
+    readme = (folder / "README.md").read_text()
+    assert "started from: start\n- teacher: a copy of itself as it started" in readme
+
+
+@pytest.mark.slow
+def test_two_processes_are_taught(taught, tmp_path):
+    """No parameter is left out of the loss, where processes would wait for it; nor is the teacher shared or kept."""
+    command = [sys.executable, "train.py", "fit", "--config", str(taught)]
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    done = subprocess.run([*command, *two], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    names = torch.load(last_checkpoint(tmp_path), weights_only=True)["state_dict"]
+    assert {name.partition(".")[0] for name in names} == {"encoder"}

@@ -25,7 +25,13 @@ ENTRY = re.compile(r"^(?:## |\[\]\(\)\{ #|::: )(voxcert[\w.]*)", flags=re.MULTIL
 LARGEST_PICTURE = 150_000  # bytes
 CONFIGURED = ("certify", "train", "attack", "purify", "defend", "invert")
 PARSED = ("python certify.py", "python train.py", *(f"voxcert {name}" for name in CONFIGURED))
-NAMED = ("voxcert export", "voxcert card", "voxcert report", "voxcert encoders")  # they take no --print_config
+NAMED = (
+    "voxcert export",
+    "voxcert card",
+    "voxcert recertify",
+    "voxcert report",
+    "voxcert encoders",
+)  # they take no --print_config
 
 spec = importlib.util.spec_from_file_location("site_of_docs", ROOT / "docs" / "site.py")
 site = importlib.util.module_from_spec(spec)

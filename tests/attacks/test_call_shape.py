@@ -1,6 +1,7 @@
 import pickle
 
 import jsonargparse
+import numpy as np
 import pytest
 import torch
 from linear import Linear, speech_like
@@ -136,6 +137,24 @@ def test_any_function_under_the_decorator_is_an_attack(batch):
 def test_wrong_batches_are_named(waveform, labels, message):
     with pytest.raises(ValueError, match=message):
         fgsm(Linear(3, 200), waveform, labels, epsilon=0.01)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "labels", "message"),
+    [
+        (torch.zeros(1, 4), 3, r"labels must be a tensor of shape \(batch,\) and dtype torch.int64, .*, got int 3"),
+        (torch.zeros(1, 4), [0], r"labels must be a tensor .*, got list \[0\]"),
+        (torch.zeros(1, 4), "anna", "labels must be a tensor .*, got str 'anna'"),
+        (torch.zeros(1, 4), np.zeros(1, int), "labels must be a tensor .*, got ndarray array"),
+        (np.zeros((1, 4), "float32"), torch.zeros(1).long(), "waveform must be a tensor of shape .*, got ndarray"),
+        (torch.zeros(0, 4), torch.zeros(0).long(), "waveform must have at least one row and one sample"),
+        (torch.zeros(1, 0), torch.zeros(1).long(), "waveform must have at least one row and one sample"),
+    ],
+)
+@pytest.mark.parametrize("attack", [pgd, fgsm, attacks.nes, attacks.carlini_wagner])
+def test_what_is_no_batch_of_tensors_is_named(attack, waveform, labels, message):
+    with pytest.raises(ValueError, match=message):
+        attack(Linear(3, 4), waveform, labels)
 
 
 def test_scores_without_a_gradient_are_named(batch):

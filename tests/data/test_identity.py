@@ -100,12 +100,14 @@ def test_a_torn_plan_is_named(tmp_path):
         read_plan(tmp_path / "plan.jsonl")
 
 
-def test_labels_of_the_data(data):
+def test_classes_of_the_data(data):
     module = data(lambda rows: rows)
-    module.num_test_speakers = 1
-    assert sorted(module.labels.values()) == [0, 1]
-    assert module.labels == module.train_dataloader().dataset.speakers
-    check_labels(module.labels, dict(module.labels))
+    module.num_test_speakers, module.speed_factors = 1, [1.0, 0.9]
+    speakers = module.train_dataloader().dataset.speakers
+    slow = {f"{speaker} at speed 0.9": 2 + place for speaker, place in speakers.items()}
+    assert module.classes == speakers | slow
+    assert sorted(module.classes.values()) == list(range(module.num_classes))
+    check_labels(module.classes, dict(module.classes))
 
 
 @pytest.mark.parametrize(

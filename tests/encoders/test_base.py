@@ -62,3 +62,36 @@ def test_a_speaker_without_direction_is_named():
 def test_recognizer_needs_a_name_for_each_prototype():
     with pytest.raises(ValueError, match="each of the 2 prototypes, got 1"):
         Recognizer(torch.nn.Identity(), torch.eye(2), ["a"])
+
+
+ROWS = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ({"waveform": ROWS.numpy(), "speaker": ["a", "b"]}, "waveform must be a float32 tensor .* got numpy.ndarray"),
+        ({"waveform": ROWS.double(), "speaker": ["a", "b"]}, "got torch.float64: waveform.float"),
+        ({"waveform": ROWS.short(), "speaker": ["a", "b"]}, "got torch.int16"),
+        ({"waveform": ROWS[0], "speaker": ["a"]}, r"must have shape \(batch, time\), got \(2,\)"),
+        ({"waveform": ROWS[:, :0], "speaker": ["a", "b"]}, "at least one row and one sample"),
+        ({"waveform": ROWS, "speaker": "ab"}, "speaker must be a list of 2 names, one for each waveform, got 'ab'"),
+        ({"waveform": ROWS, "speaker": ["a"]}, r"speaker must be a list of 2 names, .* got \['a'\]"),
+        ({"waveform": ROWS, "speaker": 3}, "speaker must be a list of 2 names, .* got 3"),
+        ({"waveform": ROWS, "speaker": [0, 1]}, r"speaker must be a list of 2 names, .* got \[0, 1\]"),
+        ({"waveform": ROWS}, "batches must be a list of .*, got dict"),
+        ("waveform", "batches must be a list of .*, got str"),
+        ({"waveform": ROWS / 0, "speaker": ["a", "b"]}, "speaker 'a' cannot be enrolled: its waveform has NaN or inf"),
+    ],
+)
+def test_what_is_no_enrolment_is_refused(batch, message):
+    with pytest.raises(ValueError, match=message):
+        enroll(linear_encoder, [batch])
+    with pytest.raises(ValueError, match=message):
+        enroll(linear_encoder, iter([batch]), sigma=0.1, num_noise=2)
+
+
+@pytest.mark.parametrize("prototypes", [torch.eye(2).numpy(), [[1.0, 0.0], [0.0, 1.0]], torch.ones(2)])
+def test_prototypes_are_a_matrix(prototypes):
+    with pytest.raises(ValueError, match=r"prototypes must be a tensor \(speakers, dim\), got"):
+        Recognizer(torch.nn.Identity(), prototypes, ["a", "b"])

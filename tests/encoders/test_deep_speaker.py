@@ -69,7 +69,7 @@ def mel_energies(signal, num_mels):
     return np.stack(rows)
 
 
-@pytest.mark.parametrize("time", [1, 400, 401, 561, 4_000])
+@pytest.mark.parametrize("time", [400, 401, 561, 4_000])
 @pytest.mark.parametrize("num_mels", [32, 64])
 def test_front_end_follows_the_formulas(time, num_mels):
     signal = 0.1 * np.random.default_rng(0).standard_normal(time)

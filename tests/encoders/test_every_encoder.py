@@ -64,6 +64,35 @@ def test_autocast_changes_little(encoder, waveform, embedding):
     assert (low * embedding).sum(dim=1).min() > 0.99
 
 
+WRONG = {
+    "numpy": (lambda waveform: waveform.numpy(), r"must be a float32 tensor .*, got numpy.ndarray: torch.from_numpy"),
+    "a list": (lambda waveform: waveform.tolist(), r"must be a float32 tensor .*, got builtins.list"),
+    "one waveform": (
+        lambda waveform: waveform[0],
+        r"shape \(batch, time\), got \(12000,\): waveform\[None\] is a batch",
+    ),
+    "channels": (lambda waveform: waveform[None], r"must have shape \(batch, time\), got \(1, 3, 12000\)"),
+    "float64": (lambda waveform: waveform.double(), r"must be float32, got torch.float64: waveform.float"),
+    "int16": (lambda waveform: (32767 * waveform).short(), r"float32 tensor .*, got torch.int16 \(16-bit numbers"),
+    "no rows": (lambda waveform: waveform[:0], r"at least one row and one sample, got shape \(0, 12000\)"),
+    "no samples": (lambda waveform: waveform[:, :0], r"at least one row and one sample, got shape \(3, 0\)"),
+    "one sample": (
+        lambda waveform: waveform[:, :1],
+        r"must have (at least|more than) \d+ (samples|frames)|at least 2 frames",
+    ),
+    "less than a frame": (
+        lambda waveform: waveform[:, :250],
+        r"(at least|more than) \d+ (samples|frames)|at least 2 frames",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_no_batch_of_waveforms_is_refused(encoder, waveform, change, message):
+    with pytest.raises(ValueError, match=message), torch.inference_mode():
+        encoder(change(waveform))
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")  # inside transformers
 def test_compiles_to_one_graph_with_the_same_result(encoder, waveform, embedding):

@@ -4,9 +4,7 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from voxcert.smoothing.bounds import clopper_pearson_lower
-from voxcert.smoothing.distribution import riemann_radii
-from voxcert.smoothing.pilot import Pilot, fit
+from voxcert.smoothing.pilot import Pilot
 from voxcert.smoothing.statistics import XI_UNIT, Statistics
 
 RIVALS = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
@@ -90,7 +88,7 @@ def random_units(num: int, dim: int, seed: int = 0) -> torch.Tensor:
 def pilot_of(xi: np.ndarray, num_thresholds: int = 64, distances: np.ndarray | None = None) -> Pilot:
     """The pilot of given selection samples of xi, shape (n, K-1); class 0 was chosen."""
     distances = np.ones(xi.shape[1]) if distances is None else distances
-    return fit(xi.T, voted=0, predicted=0, distances=distances, num_thresholds=num_thresholds)
+    return Pilot.fit(xi.T, num_thresholds, voted=0, predicted=0, distances=distances)
 
 
 def statistics_of(
@@ -118,10 +116,3 @@ def statistics_of(
 def two_valued(num_samples: int, p: float, rng: np.random.Generator, num_rivals: int = 1) -> np.ndarray:
     """Samples of xi for f = +-u, the same for all rivals: +1 with probability p, else -1."""
     return np.where(rng.random((num_samples, 1)) < p, 1.0, -1.0) * np.ones((1, num_rivals))
-
-
-def union_radius(pilot: Pilot, statistics: Statistics, alpha: float, num_thresholds: int = 24) -> float:
-    """The rule `distribution` as it was for two speakers: Clopper-Pearson at alpha/m at every threshold, integrated."""
-    exceedances = statistics.exceedances
-    lower = clopper_pearson_lower(exceedances, statistics.num_samples, alpha / num_thresholds)
-    return float(riemann_radii(pilot.thresholds, np.maximum.accumulate(lower[:, ::-1], axis=1)[:, ::-1]).min())

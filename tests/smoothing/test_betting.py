@@ -91,3 +91,15 @@ def test_looks_at_every_sample_are_free():
     fixed = clopper_pearson_lower(heads[:, -1], 200, 0.05) > 0.5
     many = np.stack([clopper_pearson_lower(heads[:, n - 1], n, 0.05) > 0.5 for n in range(1, 201, 5)])
     assert fixed.sum() <= binom.ppf(1 - 1e-4, 2000, 0.05) < many.any(axis=0).sum()  # what looking costs otherwise
+
+
+def test_looks_at_every_sample_are_free_exactly():
+    """Fair coins, looked at after each of 400: the probability that the wealth ever reaches its goal, by all paths."""
+    alpha, silent, claimed = 0.05, np.ones(1), 0.0  # silent[heads]: probability of no claim so far
+    for n in range(1, 401):
+        silent = 0.5 * (np.append(silent, 0.0) + np.insert(silent, 0, 0.0))
+        heads = np.arange(n + 1)
+        reached = log_wealth(np.array([0.0, 2.0]), np.stack([n - heads, heads], axis=1)) >= goal(alpha)
+        claimed += silent[reached].sum()
+        silent[reached] = 0.0
+    assert alpha / 4 < claimed <= alpha

@@ -9,7 +9,7 @@ from scipy.stats import norm
 from torch import nn
 
 from voxcert.smoothing import ABSTAIN, RULES, Certifier
-from voxcert.smoothing.sampler import GRID, NoisySampler, round_to_grid
+from voxcert.smoothing.sampler import GRID, NoisySampler, draw_error, round_to_grid
 from voxcert.smoothing.tally import Tally
 
 WEIGHT = torch.ones(8) / 8**0.5
@@ -164,11 +164,11 @@ def test_looks_are_free(monkeypatch, num_looks):
     """Every look may spend all of alpha, less the charge for drawing, and the last one counts."""
     spent = []
     monkeypatch.setitem(RULES, "vote", lambda statistics, alpha: spent.append(alpha) or 0.1 / len(spent))
+    monkeypatch.setattr("voxcert.smoothing.certifier.settled", lambda *arguments: False)
     certifier = half_space(num_looks=num_looks, rules=("vote",), alpha=0.01)
-    certifier._settled = lambda statistics, radii: False
     (row,) = certifier.certify(WAVEFORM)
     assert row.radius == 0.1 / num_looks
-    assert spent == [0.01 - 8 * 500 * 2.0**-50] * num_looks
+    assert spent == [0.01 - draw_error(8 * 500, 0.5, 2.0**-20)] * num_looks
 
 
 def test_an_abstention_keeps_its_prediction_and_says_why():
@@ -348,6 +348,24 @@ def test_settings_out_of_range_are_refused_by_name(name, value):
 def test_waveforms_that_are_none_are_refused(waveform):
     with pytest.raises(ValueError, match="^waveform must be .*, got "):
         half_space().certify(waveform)
+
+
+@pytest.mark.parametrize(
+    "waveform",
+    [WAVEFORM.numpy(), WAVEFORM.tolist(), (32767 * WAVEFORM).short(), WAVEFORM > 0, WAVEFORM.to(torch.complex64), None],
+    ids=["numpy", "list", "int16", "bool", "complex", "None"],
+)
+def test_what_is_no_waveform_is_refused_by_type(waveform):
+    wanted = r"waveform must be a tensor \(time,\) of floating-point numbers \(of audio: in \[-1, 1\]\), got "
+    certifier = half_space()
+    for verb in (certifier.certify, certifier.predict):
+        with pytest.raises(ValueError, match=wanted):
+            verb(waveform)
+
+
+def test_prototypes_are_a_tensor():
+    with pytest.raises(ValueError, match=r"prototypes must be a tensor \(K, dim\) of floating-point numbers"):
+        Certifier(HalfSpace(WEIGHT), RIVALS.numpy(), sigma=0.5)
 
 
 def test_an_embedding_of_zero_abstains_and_the_run_goes_on():

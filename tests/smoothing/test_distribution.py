@@ -2,10 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from oracles import pilot_of, statistics_of, two_valued, union_radius
+from oracles import pilot_of, statistics_of, two_valued
 from scipy.special import ndtr, ndtri
 from scipy.stats import norm
 
+from union_rules import union_distribution
 from voxcert.smoothing.distribution import RADII, RivalView, counted_radii, distribution_radius, riemann_radii
 
 
@@ -97,8 +98,7 @@ def test_is_not_below_the_union_rule_where_two_values_are_all_there_is(p, n):
         xi, estimate = two_valued(100, p, rng), two_valued(n, p, rng)
         pilot = pilot_of(xi)
         new.append(distribution_radius(statistics_of(pilot, estimate), 1e-3))
-        coarse = pilot_of(xi, 24)
-        old.append(union_radius(coarse, statistics_of(coarse, estimate), 1e-3))
+        old.append(union_distribution(xi, estimate, 1e-3))
     slack = 0.94 if n <= 200 else 0.98
     assert all(a >= slack * b for a, b in zip(new, old, strict=True)), (new, old)
 
@@ -107,9 +107,8 @@ def test_is_above_the_union_rule_where_xi_moves_little():
     for n, gain in ((250, 1.2), (1000, 1.08)):
         rng = np.random.default_rng(3)
         xi, estimate = 0.2 + 0.02 * rng.standard_normal((100, 1)), 0.2 + 0.02 * rng.standard_normal((n, 1))
-        pilot, coarse = pilot_of(xi), pilot_of(xi, 24)
-        old = union_radius(coarse, statistics_of(coarse, estimate), 1e-3)
-        assert distribution_radius(statistics_of(pilot, estimate), 1e-3) > gain * old
+        old = union_distribution(xi, estimate, 1e-3)
+        assert distribution_radius(statistics_of(pilot_of(xi), estimate), 1e-3) > gain * old
 
 
 def test_equal_rivals_cost_nothing():
@@ -180,3 +179,35 @@ def test_radii_are_tested_in_ascending_order_up_to_the_first_failure(monkeypatch
     )
     assert view.radius() == RADII[36]
     assert (np.diff(RADII) > 0).all()
+
+
+def radius_by_plain_loops(statistics, alpha):
+    """The test of one rival from its formulas in docs/guarantee.md: one number at a time, nothing shared."""
+    n, thresholds = statistics.num_planned, statistics.pilot.thresholds[0].tolist()
+    samples = [j for j, count in enumerate(statistics.counts[0]) for _ in range(count)]  # thresholds below each
+    bets = [(1 / (1 + math.exp(7 - 14 * i / 44)), 0.25 / 45) for i in range(45)] + [(1.0, 0.75)]
+    last = 0.0
+    for s in RADII.tolist():
+        wealth = 0.0
+        for guesses in statistics.pilot.references(0, n, highest=alpha ** (1 / n)).tolist():
+            left, value, mu = -1.0, [0.0], 1.0
+            for t, q in zip(thresholds, guesses, strict=True):
+                z = norm.ppf(q)
+                slope = norm.pdf(z - s) / norm.pdf(z)  # of Phi(Phi^-1(q) - s)
+                mu -= (t - left) * (norm.cdf(z - s) - slope * q)
+                value.append(value[-1] + (t - left) * slope)
+                left = t
+            for bet, weight in bets:
+                wealth += weight / 3 * math.exp(sum(math.log1p(bet * (value[j] / mu - 1)) for j in samples))
+        if wealth < 1 / alpha:
+            return last
+        last = s
+    return last
+
+
+@pytest.mark.parametrize(("mean", "spread", "n"), [(0.2, 0.02, 60), (0.3, 0.2, 90), (0.02, 0.1, 40)])
+def test_the_radius_of_a_rival_is_that_of_plain_loops(mean, spread, n):
+    rng = np.random.default_rng(4)
+    pilot = pilot_of(mean + spread * rng.standard_normal((50, 1)), 12)
+    statistics = statistics_of(pilot, mean + spread * rng.standard_normal((n, 1)))
+    assert RivalView(statistics, 0, 0.05).radius() == radius_by_plain_loops(statistics, 0.05)

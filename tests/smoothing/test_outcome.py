@@ -7,8 +7,9 @@ import pytest
 import torch
 from oracles import SOUND_RULES, pilot_of, random_units, statistics_of
 
-from voxcert.smoothing import RULES, Certifier, Statistics, recertify
-from voxcert.smoothing.outcome import DRAW_ERROR, judge, lower_radius
+from voxcert.smoothing import Certifier, Statistics, recertify
+from voxcert.smoothing.outcome import alpha_left, judge, lower_radius
+from voxcert.smoothing.sampler import draw_error
 
 PILOT = replace(pilot_of(np.full((20, 1), 0.5)), voted=1)
 STATISTICS = statistics_of(PILOT, np.full((100, 1), 0.5))
@@ -31,13 +32,24 @@ def test_a_positive_radius_is_certified_for_the_class_of_its_rule():
 def test_nothing_is_certified_without_finite_samples():
     for pilot, statistics in ((None, None), (PILOT, None), (PILOT, replace(STATISTICS, finite=False))):
         assert judge("mean", 0.1, pilot, statistics).abstained == "non-finite or zero embeddings"
-    assert lower_radius("mean", replace(STATISTICS, finite=False), 0.01, 1) == 0.0
+    assert lower_radius("mean", replace(STATISTICS, finite=False), 0.01) == 0.0
 
 
-def test_the_draw_of_every_number_is_charged_to_alpha():
-    charged = lower_radius("mean", STATISTICS, 0.01, 10**9)
-    assert charged == RULES["mean"](STATISTICS, 0.01 - 10**11 * DRAW_ERROR) < RULES["mean"](STATISTICS, 0.01)
-    assert lower_radius("mean", STATISTICS, 1e-6, 10**9) == 0.0  # nothing is left
+def test_the_draw_of_the_noise_is_charged_to_alpha():
+    charge = draw_error(10**9, 0.01, 2.0**-20)
+    assert alpha_left(1e-3, 10**9, 0.01, 2.0**-20) == 1e-3 - charge < 1e-3
+    assert alpha_left(1e-3, 10**9, 0.01, None) == 1e-3  # a representation: no promise, no charge
+    with pytest.raises(ValueError, match=r"^alpha must be above 8.33e-07, the charge for .*, got 8e-07"):
+        alpha_left(8e-7, 10**9, 0.01, 2.0**-20)
+
+
+def test_a_certificate_at_an_alpha_that_the_draw_costs_is_refused():
+    rows, statistics = certifier().examine(WAVEFORM)
+    for refused in (lambda: certifier(alpha=1e-9).certify(WAVEFORM), lambda: certifier(alpha=1e-9).predict(WAVEFORM)):
+        with pytest.raises(ValueError, match="^alpha must be above .*, got 1e-09"):
+            refused()
+    with pytest.raises(ValueError, match="^alpha must be above .*, got 1e-09"):
+        recertify(rows[0], statistics, 1e-9)
 
 
 def turned(waveform):
@@ -58,7 +70,7 @@ def same(row, other):
 
 
 @pytest.mark.parametrize("num_looks", [1, 3])
-@pytest.mark.parametrize("alpha", [0.2, 1e-3, 1e-8])
+@pytest.mark.parametrize("alpha", [0.2, 1e-3, 1e-7])
 def test_recertifying_equals_certifying_anew(num_looks, alpha):
     looks = {"num_looks": num_looks, "tolerance": 0.0}
     rows, statistics = certifier(alpha=0.01, **looks).examine(WAVEFORM, "u", "3")

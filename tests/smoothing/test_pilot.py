@@ -5,7 +5,8 @@ import pytest
 import torch
 from oracles import pilot_of, random_units, two_valued
 
-from voxcert.smoothing.pilot import FEWEST_THRESHOLDS, HIGHEST_THRESHOLD, Pilot, select
+from voxcert.smoothing.forecast import FEWEST_THRESHOLDS, HIGHEST_THRESHOLD
+from voxcert.smoothing.pilot import Pilot, select
 
 
 @pytest.mark.parametrize("num_select", [1, 2, 100])

@@ -4,6 +4,8 @@ from oracles import RIVALS, HalfSpace, random_units
 from scipy.stats import binom
 
 from voxcert.smoothing import Certifier
+from voxcert.smoothing.betting import BETS
+from voxcert.smoothing.prediction import EmbeddingTest
 
 WEIGHT = torch.tensor([1.0])
 
@@ -51,6 +53,22 @@ def test_inside_a_certified_radius_the_answer_is_the_certified_one_or_none(class
     }
     assert answers <= {"0", None}
     assert "0" in answers
+
+
+def test_the_wealth_of_every_rival_by_hand():
+    """The running logarithms are those of the products, in whatever batches; one rival below its goal is enough."""
+    prototypes, embeddings = random_units(4, 6).double(), random_units(30, 6, seed=1).double()
+    test = EmbeddingTest(prototypes, 2)
+    for batch in embeddings.split(7):
+        test.add(batch)
+    wealths = []
+    for k in (0, 1, 3):
+        direction = prototypes[2] - prototypes[k]
+        xi = embeddings @ (direction / direction.norm())
+        bets = [(float(bet), 0.25 / 9) for bet in BETS[::5]] + [(1.0, 0.75)]
+        wealths.append(sum(weight * float((1 + bet * xi).prod()) for bet, weight in bets))
+    for alpha in (0.9 / min(wealths), 1.1 / min(wealths)):
+        assert test.safe(alpha) == (min(wealths) >= 1 / alpha)
 
 
 def test_the_strongest_other_class_decides_for_votes():

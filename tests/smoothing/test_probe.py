@@ -23,8 +23,8 @@ class Network(nn.Module):
 
 
 def test_a_function_of_the_row_passes():
-    check_rows_are_independent(Network(nn.BatchNorm1d(4)).eval(), BATCH)
-    check_rows_are_independent(lambda w: normalize(w, dim=1), BATCH[:1])
+    assert check_rows_are_independent(Network(nn.BatchNorm1d(4)).eval(), BATCH)
+    assert check_rows_are_independent(lambda w: normalize(w, dim=1), BATCH[:1])
 
 
 def test_batch_statistics_are_refused_by_name():
@@ -51,6 +51,17 @@ def centred(waveform):
 def test_whatever_else_depends_on_the_batch_is_refused(encoder, way):
     with pytest.raises(ValueError, match=f"^encoder must give a row .* {way}.* something in it"):
         check_rows_are_independent(encoder, BATCH)
+
+
+def test_an_encoder_that_could_not_be_probed_is_probed_later():
+    """The first waveform gives NaN, so that nothing can be compared; the second is refused all the same."""
+    leaky = Network(nn.BatchNorm1d(4, track_running_stats=False, affine=False)).eval()
+    encoder = lambda w: leaky(w) if w.abs().max() < 5 else w * torch.nan  # noqa: E731
+    assert not check_rows_are_independent(encoder, BATCH + 10)
+    certifier = Certifier(encoder, torch.eye(4), sigma=0.1, num_estimate=50, batch_size=50)
+    assert {row.abstained for row in certifier.certify(torch.full((4,), 8.0))} == {"non-finite or zero embeddings"}
+    with pytest.raises(ValueError, match="the same embedding in any batch"):
+        certifier.certify(torch.zeros(4))
 
 
 def test_rounding_is_tolerated():

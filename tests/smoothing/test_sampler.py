@@ -1,7 +1,19 @@
+import math
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
-from voxcert.smoothing.sampler import ESTIMATE_START, GRID, NoisySampler, round_to_grid
+from voxcert.smoothing.sampler import (
+    ESTIMATE_START,
+    GRID,
+    RESOLUTION,
+    NoisySampler,
+    draw_error,
+    round_to_grid,
+)
 
 WAVEFORM = torch.linspace(-0.5, 0.5, 50)
 
@@ -99,3 +111,37 @@ def test_waveforms_too_large_for_exact_sums_are_refused():
 def test_the_whole_seed_counts():
     assert not torch.equal(drawn(64, seed=7), drawn(64, seed=7 + 2**64))
     assert not torch.equal(drawn(64, seed=7), drawn(64, seed=-7))
+
+
+def test_numbers_on_a_finer_lattice_miss_cells_as_the_charge_says():
+    """One layer of a ziggurat, counted exactly: 2^52 places up to 3.65, rounded to multiples of the grid's step.
+
+    Each share is off by far more than 2^-52, since every border between two steps cuts the lattice somewhere.
+    """
+    sigma, places = Fraction(0.01), 2**52
+    width = Fraction(GRID) / sigma / (Fraction(3.6541528853610088) / places)  # of a cell, in places
+    borders = [math.ceil((k + Fraction(1, 2)) * width) for k in range(20_000)]
+    counts = np.diff(np.array(borders, dtype=object))
+    shares = np.array([float((count - width) / width) for count in counts])
+    square = np.sqrt(np.mean(shares**2))
+    per_number = draw_error(2, 0.01, GRID)  # the root mean square of the shares, as it is charged
+    assert 2.0**-50 * 100 < square < per_number < 20 * square
+
+
+@pytest.mark.parametrize("ratio", [0.3, 1.0, 10.0, 1000.0])  # sigma in steps of the grid
+def test_the_charge_covers_the_worst_displacement(ratio):
+    """All borders moved by `RESOLUTION` the wrong way, in standard deviations: sums over all cells."""
+    upper = (np.arange(int(9 * ratio) + 2) + 0.5) / ratio
+    lower = np.concatenate([[-upper[0]], upper[:-1]])
+    mass = np.where(lower < 0, norm.cdf(upper) - norm.cdf(lower), norm.sf(lower) - norm.sf(upper))
+    moved = RESOLUTION * (norm.pdf(lower) + norm.pdf(upper))
+    both_sides = np.where(np.arange(len(mass)) == 0, 1, 2)
+    divergence = (both_sides * moved**2 / mass)[mass > 0].sum()
+    for num_values in (1, 1000, 48_000_000):
+        pinsker = math.sqrt(num_values * divergence / 2)
+        assert 0.2 * draw_error(num_values, ratio * GRID, GRID) < pinsker < draw_error(num_values, ratio * GRID, GRID)
+
+
+def test_what_is_charged():
+    assert draw_error(48_000 * 1000, 0.01, GRID) == pytest.approx(1.82e-7, rel=0.01)
+    assert draw_error(48_000 * 1000, 0.01, None) == 0.0

@@ -2,10 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracles import SOUND_RULES, pilot_of, statistics_of
+from oracles import pilot_of, statistics_of
 
-from voxcert.smoothing import RULES, Statistics
-from voxcert.smoothing.statistics import favourable
+from voxcert.smoothing import Statistics
 
 
 def samples(num_samples, rng):
@@ -59,23 +58,3 @@ def test_what_does_not_belong_together_is_not_merged(change, message):
 def test_plain_data_is_exact():
     statistics = toy()
     assert Statistics.from_dict(statistics.to_dict()).to_dict() == statistics.to_dict()
-
-
-@pytest.mark.parametrize("rule", SOUND_RULES)
-def test_favourable_statistics_promise_at_least_what_comes(rule):
-    rng = np.random.default_rng(0)
-    pilot = pilot_of(samples(100, rng), 16)
-    missed = 0
-    for _ in range(40):
-        xi = samples(2000, rng)
-        promise = RULES[rule](favourable(statistics_of(pilot, xi[:250], num_planned=2000, num_looks=4), 0.01), 0.01)
-        missed += RULES[rule](statistics_of(pilot, xi, num_looks=4), 0.01) > promise
-    assert missed <= 2
-
-
-def test_favourable_statistics_of_perfect_samples_are_all_perfect():
-    best = favourable(statistics_of(pilot_of(np.ones((9, 2))), np.ones((10, 2)), num_planned=1000), 0.01)
-    assert best.num_samples == 1000
-    assert (best.exceedances == 1000).all()
-    assert best.vote_counts[0] == 1000
-    np.testing.assert_allclose(best.xi_mean, 1.0)

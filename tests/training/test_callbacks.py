@@ -79,6 +79,32 @@ def test_rows_are_those_of_the_certifier(module, data, trainer, tmp_path):
     assert plain(rows) == plain(expected)
 
 
+PUBLISHED = "published_mean (not a guarantee)"
+
+
+def test_published_rules_are_named_as_what_they_are_not(module, data, trainer, tmp_path):
+    """In metrics and curves; what is monitored is the first rule that is a guarantee, wherever it stands."""
+    logger = CSVLogger(tmp_path, name="", version="run")
+    certify = callback(rules=["published_mean", "vote", "published_se"], num_utterances=100)
+    fitted = trainer(logger=logger, callbacks=[certify])
+    fitted.validate(module, datamodule=data, verbose=False)
+    metrics = fitted.callback_metrics
+    assert metrics["certified/acr"] == metrics["certified/vote/acr"] > 0
+    assert f"certified/{PUBLISHED}/acr" in metrics
+    folder = tmp_path / "run"
+    with (folder / "certification" / "certified_accuracy.csv").open() as file:
+        assert {row["rule"] for row in csv.DictReader(file)} == {PUBLISHED, "vote", "published_se (not a guarantee)"}
+    with (folder / "metrics.csv").open() as file:
+        logged = {*metrics, *csv.DictReader(file).fieldnames}
+    assert all("not a guarantee" in name for name in logged if "published" in name)
+
+
+@pytest.mark.parametrize("rules", [["published_mean"], ["published_se", "published_mean"]])
+def test_rules_without_a_guarantee_cannot_be_monitored(rules):
+    with pytest.raises(ValueError, match=r"^rules must hold one that is a guarantee, got \['published"):
+        callback(rules=rules)
+
+
 def test_every_nth_validation_and_a_checkpoint_that_monitors_it(module, data, trainer, tmp_path):
     logger = CSVLogger(tmp_path, name="", version="run")
     options = {"rules": ["vote"], "every_n_epochs": 2, "num_utterances": 1, "radii": [0.002]}
@@ -147,9 +173,13 @@ def read_wandb_history(folder):
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # wandb's own service process outlives the run
 def test_wandb_offline_run_holds_history_and_curve(module, data, trainer, tmp_path):
     logger = WandbLogger(project="voxcert", save_dir=tmp_path, offline=True)
-    trainer(max_epochs=2, logger=logger, callbacks=[callback()]).fit(module, datamodule=data)
+    certify = callback(rules=["published_mean", "distribution", "vote"])
+    trainer(max_epochs=2, logger=logger, callbacks=[certify]).fit(module, datamodule=data)
     wandb.finish()
     history = list(read_wandb_history(tmp_path))
+    names = {name for record in history for name in record}
+    assert f"certified/{PUBLISHED}/acr" in names
+    assert all("not a guarantee" in name for name in names if "published" in name)
     acr = [record["certified/acr"] for record in history if "certified/acr" in record]
     assert len(acr) == 2
     tables = {}
@@ -159,11 +189,13 @@ def test_wandb_offline_run_holds_history_and_curve(module, data, trainer, tmp_pa
         tables[name] = json.loads(next(tmp_path.rglob(paths[-1].rpartition("/")[2])).read_text())
     curve = tables["certified/curve_table"]
     assert curve["columns"] == ["step", "lineKey", "lineVal"]
-    assert {key for _, key, _ in curve["data"]} == {"distribution", "vote"}
+    assert {key for _, key, _ in curve["data"]} == {PUBLISHED, "distribution", "vote"}
     shares = [value for _, key, value in curve["data"] if key == "vote"]
     assert shares == sorted(shares, reverse=True)
     assert {"utterance", "radius", "rule"} <= set(tables["certified/rows"]["columns"])
-    assert len(tables["certified/rows"]["data"]) == 3 * 2
+    assert len(tables["certified/rows"]["data"]) == 3 * 3
+    rule = tables["certified/rows"]["columns"].index("rule")
+    assert {row[rule] for row in tables["certified/rows"]["data"]} == {PUBLISHED, "distribution", "vote"}
 
 
 CONFIG = """

@@ -82,6 +82,47 @@ def test_card_says_what_the_run_was(run, tmp_path):
     assert "Not measured yet" in readme
 
 
+@pytest.mark.parametrize(
+    ("settings", "saving", "epochs"),
+    [
+        ({"max_epochs": 2}, {}, 2),  # at the end of an epoch
+        ({"max_epochs": 2}, None, 2),  # after the training
+        ({"max_steps": 4}, {"every_n_train_steps": 4}, 2),  # with the last batch of the second
+        ({"max_steps": 3}, {"every_n_train_steps": 3}, 1),  # in the middle of the second
+        ({"max_steps": 1}, None, 0),
+    ],
+)
+def test_epochs_of_a_card_are_those_that_were_trained_whole(tmp_path, settings, saving, epochs):
+    path = tmp_path / "run.ckpt"
+    saver = [] if saving is None else [ModelCheckpoint(tmp_path, "run", **saving)]
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = L.Trainer(callbacks=saver, enable_checkpointing=bool(saver), **quiet, **settings)
+    batches = [{"waveform": 0.1 * torch.randn(4, 4000), "label": torch.arange(4)} for _ in range(2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PossibleUserWarning)
+        trainer.fit(EncoderModule(ECAPA(**TINY), num_classes=4), DataLoader(batches, batch_size=None))
+    if saving is None:
+        trainer.save_checkpoint(path)
+    export(path, tmp_path / "mini")
+    assert read_card(tmp_path / "mini")["training"]["epochs"] == epochs
+    assert f"epochs: {epochs}" in (tmp_path / "mini" / "README.md").read_text()
+
+
+def test_an_export_says_nothing_of_the_machine(run, tmp_path):
+    _, path = run
+    config = tmp_path / "run.yaml"
+    corpus = {"class_path": "voxcert.data.SpeakerFolders", "init_args": {"root": "/home/anna/voices"}}
+    model = {"noise": None, "init_from": "/opt/nets/mini"}
+    config.write_text(yaml.safe_dump({"model": model, "data": {"corpus": corpus}}))
+    command = f"python train.py fit --config {tmp_path}/run.yaml --data.corpus.root=/home/anna/voices"
+    folder = export(path, tmp_path / "mini", config=str(config), command=command)
+    written = (folder / "README.md").read_text() + (folder / "card.json").read_text()
+    assert "SpeakerFolders(root='voices')" in written
+    assert "python train.py fit --config run.yaml --data.corpus.root=voices" in written
+    for place in ("/home", "anna", "/opt", str(tmp_path)):
+        assert place not in written
+
+
 def test_config_beside_the_checkpoint_is_found(run, tmp_path):
     _, path = run
     (tmp_path / "checkpoints").mkdir()

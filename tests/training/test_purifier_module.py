@@ -7,7 +7,7 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 from voxcert.attacks import pgd
 from voxcert.encoders.base import enroll
 from voxcert.encoders.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from voxcert.evaluation.metrics.equal_error_rate import equal_error_rate
+from voxcert.evaluation.metrics.detection import equal_error_rate
 from voxcert.purifiers import (
     Conditioner,
     DiffusionPurifier,

@@ -95,6 +95,12 @@ def loss_gradient(
 
 def check_batch(waveform: Tensor, labels: Tensor) -> None:
     """Raises ValueError unless waveform is (batch, time) in [-1, 1] and labels are (batch,) long, on one device."""
+    for name, value, wanted in (
+        ("waveform", waveform, "shape (batch, time) and floating point samples"),
+        ("labels", labels, "shape (batch,) and dtype torch.int64, such as torch.tensor([3])"),
+    ):
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} must be a tensor of {wanted}, got {type(value).__name__} {_short(value)}")
     if waveform.ndim != 2 or not waveform.is_floating_point():
         raise ValueError(
             f"waveform must have shape (batch, time) and floating point samples, got {tuple(waveform.shape)} "
@@ -105,6 +111,13 @@ def check_batch(waveform: Tensor, labels: Tensor) -> None:
             f"labels must have shape ({len(waveform)},), dtype torch.int64 and be on {waveform.device}, "
             f"got {tuple(labels.shape)}, {labels.dtype} on {labels.device}"
         )
-    peak = float(waveform.abs().max()) if waveform.numel() else 0.0
+    if not waveform.numel():
+        raise ValueError(f"waveform must have at least one row and one sample, got shape {tuple(waveform.shape)}")
+    peak = float(waveform.abs().max())
     if not peak <= 1:
         raise ValueError(f"waveform must lie in [-1, 1], got a peak of {peak:g}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

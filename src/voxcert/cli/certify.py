@@ -16,17 +16,18 @@ from voxcert.cli.options import (
     parse,
     settings,
 )
-from voxcert.cli.tables import show
+from voxcert.cli.tables import show, show_trials
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.certification.folder import read_run
 from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.defence.encoder import DefendedEncoder
 from voxcert.evaluation.run.job import Provenance
+from voxcert.evaluation.verification import verify_speakers
 
 
 def certify(args: list[str] | None = None, program: str = "voxcert certify") -> None:
-    """Certifies an encoder: enrols speakers, proves a radius for every test utterance, writes rows, table and plot.
+    """Certifies an encoder: enrols speakers, proves what no attack can change, writes rows, table and plot.
 
     Args:
         args: Arguments instead of those of the command line.
@@ -39,7 +40,8 @@ def certify(args: list[str] | None = None, program: str = "voxcert certify") -> 
         parts = instantiate(parser, config)
         purifier = named_purifier(config, parts)
         encoder, encoder_id = named_encoder(config, parts.encoder, purifier)
-        summary = certify_speakers(
+        identifies = config.task == "identification"
+        summary = (certify_speakers if identifies else verify_speakers)(
             encoder if purifier is None else DefendedEncoder(purifier, encoder),
             parts.data,
             settings(CertificationSettings, config),
@@ -47,8 +49,12 @@ def certify(args: list[str] | None = None, program: str = "voxcert certify") -> 
                 encoder_id, given(plain, "checkpoint", "encoder", "purifier", "data"), f"{program} {shlex.join(args)}"
             ),
         )
-        if summary is not None:  # in the first process
+        if summary is None:  # in all processes but the first
+            return
+        if identifies:
             show(config.output_dir, summary["rules"], read_run(config.output_dir))
+        else:
+            show_trials(config.output_dir)
 
 
 def certify_parser(program: str) -> ArgumentParser:

@@ -27,12 +27,16 @@ def find_config(name: str, option: str = "name") -> Path:
     Raises:
         ValueError: If there is neither; the message says where was looked.
     """
+    from voxcert.data.paths import is_file, shown  # here: --help answers without torch
+
     places = [Path(name).expanduser(), config_folder() / name]
     for place in places:
-        if place.is_file():
+        if is_file(place):
             return place
-    looked = " and no ".join(dict.fromkeys(str(place.absolute()) for place in places))
-    raise ValueError(f"{option} must be a YAML file or a config that comes with voxcert, got {name}: no {looked}")
+    looked = " and no ".join(dict.fromkeys(shown(place.absolute()) for place in places))
+    raise ValueError(
+        f"{option} must be a YAML file or a config that comes with voxcert, got {shown(name)}: no {looked}"
+    )
 
 
 def with_files(args: Iterable[str]) -> Iterator[str]:
@@ -42,14 +46,17 @@ def with_files(args: Iterable[str]) -> Iterator[str]:
         args: Arguments of a command line; `--option name.yaml` and `--option=name.yaml` hold the names.
 
     Raises:
-        ValueError: If there is no such file; the message begins with the option.
+        ValueError: If there is no such file (the message begins with the option), or it is not UTF-8.
     """
+    from voxcert.data.files import read_text  # here: --help answers without torch
+
     option = ""  # that waits for its value
     for arg in args:
         flag, equals, value = arg.partition("=") if arg.startswith("--") else (option, "", arg)
         option = "" if equals or not arg.startswith("--") else arg
         if flag and value.endswith(SUFFIXES):
             path = find_config(value, flag)
+            read_text(path)  # the parser would not say which file it cannot read
             print(f"{flag} reads {path}", file=sys.stderr)
             arg = f"{flag}={path}" if equals else str(path)
         yield arg

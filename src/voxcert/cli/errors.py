@@ -9,9 +9,19 @@ from pathlib import Path
 
 @contextmanager
 def messages_for_errors() -> Iterator[None]:
-    """Shows what a ValueError of this package says (a setting, a file) without a traceback, exit status 2."""
+    """Shows what a ValueError of this package says (a setting, a file) without a traceback, exit status 2.
+
+    A file that the system does not let us read or write (no such path, no permission, a full disk) is a message too.
+    """
     try:
         yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        from voxcert.data.paths import shown  # here: --help answers without torch
+
+        print(f"error: {shown(error.filename)}: {error.strerror}", file=sys.stderr)
+        raise SystemExit(2) from None
     except ValueError as error:
         own = next((one for one in (error, error.__cause__) if _is_own(one)), None)  # the parser wraps what classes say
         if own is None:

@@ -1,9 +1,9 @@
 """A parser that knows what options and classes were called before, and says so where an old name is given."""
 
 import re
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 RENAMED_OPTIONS = {"iterations": "steps", "lr": "step_size", "samples": "start_samples"}
 """Of `voxcert invert`."""
@@ -16,6 +16,15 @@ RENAMED_CLASSES = {
 
 class Renamed:
     """A parser's error, with the new name of what it is about."""
+
+    def parse_args(self, *args: Any, **settings: Any) -> Namespace:
+        """Parses arguments; a config in another encoding, named in a config, is an error like any other."""
+        try:
+            return super().parse_args(*args, **settings)
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start)
+            shown = error.object.split(b"\n")[line].decode(errors="backslashreplace")
+            self.error(f"a config must be UTF-8, got one whose line {line + 1} is {shown}; convert it with iconv")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints usage and message and exits with status 2."""

@@ -17,6 +17,10 @@ from voxcert.evaluation.certification.tables import (
 )
 from voxcert.evaluation.defence.job import describe_comparison, is_comparison
 from voxcert.evaluation.run.folder import read_config
+from voxcert.evaluation.verification.figures import plot_error_rates
+from voxcert.evaluation.verification.job import PLOT as TRIALS_PLOT
+from voxcert.evaluation.verification.job import is_verification, read_trials_of_run
+from voxcert.evaluation.verification.tables import TRIALS_NOTE, summarize_trials, trials_statement, trials_table
 from voxcert.smoothing.certificate import Certificate
 
 
@@ -29,9 +33,12 @@ def show_runs(runs: list[str], radii: list[float] | None) -> None:
     """
     compared = [run for run in runs if is_comparison(run)]
     attacked = [run for run in runs if is_attack_run(run)]
-    certified = [run for run in runs if run not in attacked + compared]
+    verified = [run for run in runs if is_verification(run)]
+    certified = [run for run in runs if run not in attacked + compared + verified]
     for run in compared:
         print(f"\n{run}\n\n{describe_comparison(run)}")
+    for run in verified:
+        show_trials(run)
     for run in certified:
         rows = read_run(run)
         plot_certified_accuracy(rows, Path(run) / PLOT, planned_utterances(run))
@@ -51,4 +58,17 @@ def show(folder: str, rules: dict[str, Any], rows: list[Certificate]) -> None:
     about = folder if done is None else f"{folder}: not finished, {done}"
     print(
         f"\n{about}\n\n{markdown_table(rules)}\n\n{TABLE_NOTE}\n\n{statement(rows, planned)}\n\n{Path(folder) / PLOT}"
+    )
+
+
+def show_trials(folder: str) -> None:
+    """Prints the table of a verification run and what its rows prove, and draws its plot again."""
+    rows, planned = read_trials_of_run(folder), planned_utterances(folder)
+    threshold = (read_config(folder) or {}).get("threshold")
+    summary, done = summarize_trials(rows, threshold), len({row.utterance for row in rows})
+    unfinished = f": not finished, {done} of {planned} utterances" if planned is not None and done < planned else ""
+    plot_error_rates(rows, summary, Path(folder) / TRIALS_PLOT)
+    said = trials_statement(summary, rows, threshold is not None)
+    print(
+        f"\n{folder}{unfinished}\n\n{trials_table(summary)}\n\n{TRIALS_NOTE}\n\n{said}\n\n{Path(folder) / TRIALS_PLOT}"
     )

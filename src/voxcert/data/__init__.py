@@ -1,6 +1,7 @@
 """Records and tensors, no networks: audio files, corpora, enrolment and the data module."""
 
 from voxcert.data.audio import SAMPLE_RATE, AudioError, crop, load
+from voxcert.data.combined import Combined
 from voxcert.data.corpora import TIMIT, LibriSpeech, SpeakerFolders, VoxCeleb
 from voxcert.data.corpus import Corpus, Refused
 from voxcert.data.datamodule import SpeakerDataModule
@@ -19,6 +20,7 @@ __all__ = [
     "SAMPLE_RATE",
     "TIMIT",
     "AudioError",
+    "Combined",
     "Corpus",
     "EspeakVoices",
     "Kaldi",

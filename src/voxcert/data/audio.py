@@ -16,7 +16,7 @@ from torch import Tensor
 from torchaudio.transforms import Resample
 
 from voxcert.data.audio_length import BLOCK_FRAMES, END_SLACK_SECONDS, AudioError, AudioReader, count_frames
-from voxcert.data.paths import is_file, shown
+from voxcert.data.paths import is_file, printable, shown
 
 SAMPLE_RATE = 16_000
 MAX_PEAK = 2.0  # lossy decoders and float mixes overshoot 1.0 a little; more is a file on another scale
@@ -175,6 +175,8 @@ def _errors(path: str | Path) -> Iterator[None]:
     """Turns whatever goes wrong with a file into an AudioError: which errors a library raises is its own affair."""
     if not is_file(path):  # and no pipe, which would be waited for
         raise AudioError(f"{shown(path)}: missing: no such file")
+    if printable(str(path)) != str(path):
+        raise AudioError(f"{shown(path)}: a name must be UTF-8 text; rename the file")
     try:
         yield
     except AudioError:

@@ -15,7 +15,6 @@ from voxcert.data.files import (
     recordings,
     without_ending,
 )
-from voxcert.data.files import READABLE as READABLE  # the purification job finds it here
 from voxcert.data.paths import is_folder
 from voxcert.data.utterance import Utterance
 

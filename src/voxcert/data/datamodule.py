@@ -113,11 +113,6 @@ class SpeakerDataModule(L.LightningDataModule):
         return split
 
     @property
-    def labels(self) -> dict[str, int]:
-        """Training speaker -> class at the first speed factor; a training checkpoint means nothing without it."""
-        return {speaker: number for number, speaker in enumerate(by_speaker(self.split.train))}
-
-    @property
     def num_classes(self) -> int:
         """Training speakers times speed factors.
 
@@ -133,8 +128,11 @@ class SpeakerDataModule(L.LightningDataModule):
 
     @property
     def classes(self) -> dict[str, int]:
-        """Class of every training speaker, and of every speed that makes another speaker of one."""
-        speakers = sorted({one.speaker for one in self.split.train})
+        """Class of every training speaker, and of every speed that makes another speaker of one.
+
+        A training checkpoint means nothing without it.
+        """
+        speakers = list(by_speaker(self.split.train))
         return {
             name if factor == 1 else f"{name} at speed {factor:g}": turn * len(speakers) + place
             for turn, factor in enumerate(self.speed_factors)

@@ -7,7 +7,7 @@ mean of unit vectors is not a unit vector, and every certificate here assumes un
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,42 @@ def public_path(cls: type) -> str:
         if getattr(sys.modules.get(package), cls.__name__, None) is cls:
             return f"{package}.{cls.__qualname__}"
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def check_tensor(waveform: Any) -> None:
+    """Checks that something is a tensor (batch, time) of floating-point numbers, of any precision and length.
+
+    Args:
+        waveform: Any object.
+
+    Raises:
+        ValueError: If it is not; says what it is and how to make one.
+    """
+    wanted = "waveform must be a float32 tensor of shape (batch, time) in [-1, 1]"
+    if not isinstance(waveform, Tensor):
+        hint = ": torch.from_numpy(waveform).float() makes one" if type(waveform).__module__ == "numpy" else ""
+        raise ValueError(f"{wanted}, got {type(waveform).__module__}.{type(waveform).__qualname__}{hint}")
+    if waveform.ndim != 2:
+        hint = ": waveform[None] is a batch of one" if waveform.ndim == 1 else ""
+        raise ValueError(f"waveform must have shape (batch, time), got {tuple(waveform.shape)}{hint}")
+    if not waveform.is_floating_point():
+        raise ValueError(f"{wanted}, got {waveform.dtype} (16-bit numbers are divided by 32768)")
+
+
+def check_waveform(waveform: Any) -> None:
+    """Checks what an encoder is given, by its type and shape alone: to look at samples would make an accelerator wait.
+
+    Args:
+        waveform: Any object.
+
+    Raises:
+        ValueError: If it is no tensor (batch, time) of float32 (or of half precision) with a sample.
+    """
+    check_tensor(waveform)
+    if waveform.dtype == torch.float64:
+        raise ValueError(f"waveform must be float32, got {waveform.dtype}: waveform.float() is")
+    if not waveform.numel():
+        raise ValueError(f"waveform must have at least one row and one sample, got shape {tuple(waveform.shape)}")
 
 
 class Encoder(nn.Module, ABC):
@@ -66,10 +102,10 @@ class Encoder(nn.Module, ABC):
             Unit embeddings, shape (batch, dim), float32 even under autocast.
 
         Raises:
-            ValueError: If `waveform` does not have two dimensions.
+            ValueError: If `waveform` is no such tensor (a NaN makes its row NaN: `enroll`, `Certifier` and attacks look
+                for them once, before they begin), or is too short for the network.
         """
-        if waveform.ndim != 2:
-            raise ValueError(f"waveform must have shape (batch, time), got {tuple(waveform.shape)}")
+        check_waveform(waveform)
         return F.normalize(self.embed(waveform).float(), dim=-1)
 
 
@@ -116,6 +152,11 @@ class Recognizer(nn.Module):
 
     def __init__(self, encoder: nn.Module, prototypes: Tensor, speakers: Sequence[str]):
         super().__init__()
+        if not isinstance(prototypes, Tensor) or prototypes.ndim != 2:
+            shape = tuple(getattr(prototypes, "shape", ()))
+            raise ValueError(
+                f"prototypes must be a tensor (speakers, dim), got {type(prototypes).__name__} of shape {shape}"
+            )
         if len(speakers) != len(prototypes):
             raise ValueError(f"speakers must name each of the {len(prototypes)} prototypes, got {len(speakers)}")
         self.encoder = encoder
@@ -154,7 +195,8 @@ def enroll(
         A recognizer with speakers sorted by name.
 
     Raises:
-        ValueError: If fewer than two speakers are given, or if a prototype is not finite or has no direction.
+        ValueError: If fewer than two speakers are given, a batch is not as described, or a waveform or a prototype is
+            not finite or has no direction.
 
     Examples:
         >>> import torch
@@ -167,6 +209,7 @@ def enroll(
     """
     sums: dict[str, Tensor] = {}
     for index, batch in enumerate(batches):
+        _check_batch(batch)
         embedding = _mean_embedding(encoder, batch["waveform"].to(device), sigma, num_noise, seed + index)
         for speaker, row in zip(batch["speaker"], embedding.double(), strict=True):
             sums[speaker] = sums[speaker] + row if speaker in sums else row
@@ -178,6 +221,20 @@ def enroll(
         if not norm > 0 or norm == float("inf"):
             raise ValueError(f"speaker {speaker!r} cannot be enrolled: the mean embedding has norm {norm}")
     return Recognizer(encoder, F.normalize(total, dim=-1).float(), speakers)
+
+
+def _check_batch(batch: Any) -> None:
+    """Checks a batch of enrolment; the samples too, since they are looked at once."""
+    if not isinstance(batch, Mapping) or not {"waveform", "speaker"} <= batch.keys():
+        raise ValueError(f'batches must be a list of {{"waveform": ..., "speaker": ...}}, got {type(batch).__name__}')
+    waveform, speakers = batch["waveform"], batch["speaker"]
+    check_waveform(waveform)
+    named = isinstance(speakers, Sequence) and all(isinstance(one, str) for one in speakers)
+    if not named or isinstance(speakers, str) or len(speakers) != len(waveform):
+        raise ValueError(f"speaker must be a list of {len(waveform)} names, one for each waveform, got {speakers!r}")
+    for speaker, finite in zip(speakers, waveform.isfinite().all(dim=1).tolist(), strict=True):
+        if not finite:
+            raise ValueError(f"speaker {speaker!r} cannot be enrolled: its waveform has NaN or infinity in it")
 
 
 def _mean_embedding(encoder, waveform: Tensor, sigma: float, num_noise: int, seed: int) -> Tensor:

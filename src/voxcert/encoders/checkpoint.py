@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from voxcert.encoders.base import Encoder
+from voxcert.encoders.privacy import without_places
+from voxcert.encoders.refusals import missing_content, refusal
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.json"
 Network = TypeVar("Network", bound=nn.Module)
@@ -74,8 +77,8 @@ def save_checkpoint(network: nn.Module, folder: str | Path, card: dict[str, Any]
 
 
 def write_card(folder: str | Path, card: dict[str, Any]) -> None:
-    """Writes `card.json` of a checkpoint folder."""
-    (Path(folder) / CARD).write_text(json.dumps(card, indent=2) + "\n")
+    """Writes `card.json` of a checkpoint folder, which may be published: without absolute paths."""
+    (Path(folder) / CARD).write_text(json.dumps(without_places(card), indent=2) + "\n")
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
@@ -96,7 +99,7 @@ def load_checkpoint(folder: str | Path) -> Encoder:
     folder = Path(folder)
     try:
         config = yaml.safe_load(_require(folder, CONFIG).read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{folder / CONFIG} is not YAML: {error}") from error
     encoder = build_encoder(config)
     _load_state(encoder, _read_safetensors(_require(folder, WEIGHTS)), folder / WEIGHTS)
@@ -115,15 +118,29 @@ def load_folder(folder: str | Path, build: Callable[[dict[str, Any]], Network], 
         The network in eval mode, on the CPU.
 
     Raises:
-        CheckpointError: If the folder or a file is missing or of another kind, or if the weights do not fit.
+        CheckpointError: If the folder or a file is missing or of another kind, or if the weights do not fit or are
+            not finite.
     """
     folder = Path(folder)
     try:
         network = build(yaml.safe_load((folder / CONFIG).read_text()))
         network.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, yaml.YAMLError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} is not the checkpoint folder of a {kind}: {error}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, SafetensorError, RuntimeError) as error:
+        reason = missing_content(folder) if folder.is_dir() else None
+        raise CheckpointError(reason or f"{folder} is not the checkpoint folder of a {kind}: {error}") from error
+    require_finite(network, folder)
     return network.eval()
+
+
+def require_finite(network: nn.Module, source: str | Path) -> None:
+    """Refuses weights with which nothing can be computed, as a diverged training leaves them.
+
+    Raises:
+        CheckpointError: If a weight is NaN or infinite; names its tensor.
+    """
+    for name, value in network.state_dict().items():
+        if not value.isfinite().all():
+            raise CheckpointError(f"the weights in {source} must be finite, got NaN or infinity in {name}")
 
 
 def read_pickled(path: Path) -> Any:
@@ -173,10 +190,10 @@ def checkpoint_hash(folder: str | Path) -> str:
 
 def _require(folder: Path, name: str) -> Path:
     path = folder / name
-    if path.is_file():
+    if os.path.isfile(path):
         return path
-    if not folder.is_dir():
-        raise CheckpointError(f"checkpoint folder {folder} does not exist")
+    if not os.path.isdir(folder):
+        raise CheckpointError(refusal(folder))
     found = sorted(file.name for file in folder.iterdir())
     pickles = [file for file in found if Path(file).suffix in PICKLES]
     hint = f"; {pickles[0]} is a pickle, which is never read: export it to safetensors first" if pickles else ""

@@ -31,7 +31,7 @@ class DeepSpeaker(FeatureEncoder):
         dim: Size of the embedding.
 
     Raises:
-        ValueError: If `num_mels` is no multiple of 16.
+        ValueError: If `num_mels` is no multiple of 16, or if a waveform is shorter than one frame (400 samples).
     """
 
     def __init__(self, num_mels: int = 64, channels: int = 64, dim: int = 512):
@@ -66,9 +66,10 @@ class MelEnergies(Frontend):
         self.register_buffer("mel_banks", _mel_banks(num_mels), persistent=False)
 
     def _magnitude(self, waveform: Tensor) -> Tensor:
+        if waveform.shape[1] < WINDOW:
+            raise ValueError(f"waveform must have at least {WINDOW} samples, got {waveform.shape[1]}")
         emphasised = torch.cat([waveform[:, :1], waveform[:, 1:] - 0.97 * waveform[:, :-1]], dim=1)
-        missing = WINDOW - waveform.shape[1]
-        padded = F.pad(emphasised, (0, missing if missing > 0 else missing % HOP))
+        padded = F.pad(emphasised, (0, (WINDOW - waveform.shape[1]) % HOP))
         return torch.fft.rfft(padded.unfold(-1, WINDOW, HOP), n=FFT_SIZE).abs()
 
     def _features(self, magnitude: Tensor) -> Tensor:

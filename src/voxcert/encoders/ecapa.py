@@ -11,6 +11,9 @@ from torch import Tensor
 from voxcert.encoders.base import FeatureEncoder
 from voxcert.encoders.checkpoint import CheckpointError, read_pickled
 from voxcert.encoders.frontends import LogMel
+from voxcert.encoders.networks.pooling import require_frames
+
+FEWEST_FRAMES = 5  # one more than the widest dilated convolution mirrors at either end
 
 
 class ECAPA(FeatureEncoder):
@@ -29,7 +32,7 @@ class ECAPA(FeatureEncoder):
         hop_ms: Step between frames, milliseconds.
 
     Raises:
-        ValueError: If `res2net_scale` does not divide `channels`.
+        ValueError: If `res2net_scale` does not divide `channels`, or if a waveform is shorter than 5 frames.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class ECAPA(FeatureEncoder):
 
     def embed_features(self, features: Tensor) -> Tensor:
         """Embeds log-mel features (batch, frames, num_mels) as (batch, dim), not normalised."""
+        require_frames(features, FEWEST_FRAMES)
         return self.network(features).squeeze(1)
 
 

@@ -7,6 +7,7 @@ weights cannot meet a window or a scale that they were not trained with.
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import yaml
 from huggingface_hub import snapshot_download
 
 from voxcert.encoders.base import Encoder
-from voxcert.encoders.checkpoint import WEIGHTS, CheckpointError, load_checkpoint
+from voxcert.encoders.checkpoint import WEIGHTS, CheckpointError, load_checkpoint, require_finite
+from voxcert.encoders.refusals import missing_content, refusal
 
 HUB, MODELSCOPE = "hf:", "modelscope:"
 FOLDERS = {
@@ -53,7 +55,8 @@ def load_encoder(source: str | Path) -> Encoder:
 
     Raises:
         CheckpointError: If the source or a file is missing, the hub cannot be reached, a file is not plain data, or
-            weights do not fit, or if it cannot be told which of two encoders is meant; the message says which.
+            weights do not fit or are not finite, or if it cannot be told which of two encoders is meant; the message
+            says which, and of what cannot be loaded what it is.
 
     Examples:
         >>> import torch
@@ -64,8 +67,19 @@ def load_encoder(source: str | Path) -> Encoder:
         torch.Size([2, 192])
     """
     path = _fetch(str(source)) if _is_remote(source) else Path(source)
+    if not os.path.exists(path):
+        raise CheckpointError(refusal(path))
     read, path = _published(path)
-    return read(path) if read else load_checkpoint(path)
+    if read is None and not _is_own(path) and not os.path.isfile(path / WEIGHTS):
+        raise CheckpointError(refusal(path))
+    try:
+        encoder = (read or load_checkpoint)(path)
+    except CheckpointError as error:
+        if reason := missing_content(path):  # what the reader stumbled over
+            raise CheckpointError(reason) from error
+        raise
+    require_finite(encoder, path)
+    return encoder
 
 
 def load_weights(encoder: Encoder, source: str | Path) -> None:
@@ -103,7 +117,9 @@ def encoder_hash(encoder: Encoder) -> str:
 
 def is_checkpoint(folder: str | Path) -> bool:
     """Whether this is a checkpoint folder of this project, or at least nothing that anyone else published."""
-    return not _is_remote(folder) and _published(Path(folder))[0] is None
+    if _is_remote(folder):
+        return False
+    return not os.path.exists(folder) or _published(Path(folder))[0] is None
 
 
 def _published(path: Path) -> tuple[Callable[[Path], Encoder] | None, Path]:
@@ -130,9 +146,10 @@ def _function(name: str) -> Callable[[Path], Encoder]:
 def _is_own(folder: Path) -> bool:
     config = folder / "config.yaml"
     try:
-        return config.is_file() and "class_path" in (yaml.safe_load(config.read_text()) or {})
-    except yaml.YAMLError:
+        content = yaml.safe_load(config.read_text()) if os.path.isfile(config) else None
+    except (yaml.YAMLError, UnicodeDecodeError):
         return False
+    return isinstance(content, dict) and "class_path" in content
 
 
 def _is_remote(source: str | Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from voxcert.encoders.base import public_path
+from voxcert.encoders.base import check_tensor, public_path
 
 TEXT_DIM = 768
 """Size of a text embedding, that of DeBERTaV3 (base)."""
@@ -70,10 +70,9 @@ class Purifier(Configured, nn.Module, ABC):
             Purified waveforms, shape (batch, time).
 
         Raises:
-            ValueError: If `waveform` does not have two dimensions, or `text` is not of shape (batch, 768).
+            ValueError: If `waveform` is no such tensor, or `text` is not of shape (batch, 768).
         """
-        if waveform.ndim != 2:
-            raise ValueError(f"waveform must have shape (batch, time), got {tuple(waveform.shape)}")
+        check_tensor(waveform)
         if text is not None and text.shape != (len(waveform), TEXT_DIM):
             raise ValueError(f"text must have shape {(len(waveform), TEXT_DIM)}, got {tuple(text.shape)}")
         return self.purify(waveform, text)

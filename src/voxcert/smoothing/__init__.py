@@ -4,6 +4,7 @@ The one statement that every certificate makes is in `Certificate`; `Certifier` 
 """
 
 from voxcert.smoothing.certificate import ABSTAIN, Certificate
+from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.smoothing.certifier import Certifier
 from voxcert.smoothing.curves import (
     abstention_rate,
@@ -15,14 +16,17 @@ from voxcert.smoothing.curves import (
 from voxcert.smoothing.outcome import recertify
 from voxcert.smoothing.prediction import Prediction
 from voxcert.smoothing.rules import RULES
+from voxcert.smoothing.score_certifier import ScoreCertifier
 from voxcert.smoothing.statistics import Statistics
 
 __all__ = [
     "ABSTAIN",
     "RULES",
     "Certificate",
+    "CertifiedScore",
     "Certifier",
     "Prediction",
+    "ScoreCertifier",
     "Statistics",
     "abstention_rate",
     "average_certified_radius",

@@ -13,12 +13,12 @@ import torch
 
 from voxcert.smoothing.certificate import ABSTAIN, Certificate, signal_to_perturbation_db
 from voxcert.smoothing.embedder import Embedder
-from voxcert.smoothing.outcome import DRAW_ERROR, UNUSABLE, Outcome, judge, lower_radius
+from voxcert.smoothing.outcome import Outcome, alpha_left, judge, lower_radius
 from voxcert.smoothing.pilot import Pilot, select
-from voxcert.smoothing.prediction import CLASSIFIERS, EmbeddingTest, Prediction, VoteTest
-from voxcert.smoothing.rules import RULES
+from voxcert.smoothing.prediction import CLASSIFIERS, UNUSABLE, EmbeddingTest, Prediction, VoteTest, tested
 from voxcert.smoothing.sampler import ESTIMATE_START, GRID, NoisySampler
-from voxcert.smoothing.statistics import Statistics, favourable
+from voxcert.smoothing.statistics import Statistics
+from voxcert.smoothing.stopping import settled
 from voxcert.smoothing.tally import Tally
 from voxcert.smoothing.validation import (
     check_encoder,
@@ -179,10 +179,10 @@ class Certifier:
         first, stop = (0, self.num_estimate) if samples is None else samples
         inside = 0 <= first < stop <= self.num_estimate
         require("samples", samples, f"0 <= first < stop <= num_estimate = {self.num_estimate}", inside)
-        start = time.perf_counter()
+        start, alpha = time.perf_counter(), self._alpha_left(waveform)
         sampler = self._sampler(waveform, utterance)
         pilot = self._select(sampler)
-        statistics, radii = self._estimate(sampler, pilot, first, stop) if pilot else (None, {})
+        statistics, radii = self._estimate(sampler, pilot, first, stop, alpha) if pilot else (None, {})
         num_estimate = statistics.num_samples if statistics else 0
         measured = {
             "utterance": utterance,
@@ -215,23 +215,18 @@ class Certifier:
             ValueError: as `certify`, and for another classifier.
         """
         require("classifier", classifier, f"one of {CLASSIFIERS}", classifier in CLASSIFIERS)
-        sampler = self._sampler(waveform, utterance)
+        alpha, sampler = self._alpha_left(waveform), self._sampler(waveform, utterance)
         pilot = self._select(sampler)
         answer = {"utterance": utterance, "classifier": classifier, "sigma": self.sigma, "alpha": self.alpha}
-        answer |= {"seed": self.seed, "prediction": None, "num_forwards": self.num_select}
+        answer["seed"] = self.seed
         if pilot is None:
-            return Prediction(abstained=UNUSABLE, **answer)
+            return Prediction(prediction=None, abstained=UNUSABLE, num_forwards=self.num_select, **answer)
         candidate = pilot.voted if classifier == "vote" else pilot.predicted
         test = {"vote": VoteTest, "embedding": EmbeddingTest}[classifier](self.prototypes, candidate)
-        alpha = self.alpha - len(waveform) * self.num_estimate * DRAW_ERROR
-        for batch in self._embedder.embed(sampler, ESTIMATE_START, ESTIMATE_START + self.num_estimate):
-            answer["num_forwards"] += len(batch)
-            if not torch.isfinite(batch).all():
-                return Prediction(abstained=UNUSABLE, **answer)
-            test.add(batch)
-            if alpha > 0.0 and test.safe(alpha):
-                return Prediction(abstained=None, **answer | {"prediction": self.speakers[candidate]})
-        return Prediction(abstained="no class is shown to win", **answer)
+        fresh = self._embedder.embed(sampler, ESTIMATE_START, ESTIMATE_START + self.num_estimate)
+        abstained, spent = tested(fresh, test, alpha)
+        prediction = self.speakers[candidate] if abstained is None else None
+        return Prediction(prediction=prediction, abstained=abstained, num_forwards=self.num_select + spent, **answer)
 
     def failed(self, utterance: str, speaker: str, reason: str) -> list[Certificate]:
         """Rows, one per rule, for an utterance that cannot be certified at all, such as an unreadable file."""
@@ -255,31 +250,27 @@ class Certifier:
         embeddings = torch.cat([batch.clone() for batch in self._embedder.embed(sampler, 0, self.num_select)])
         return select(embeddings, self.prototypes, self.num_thresholds)
 
+    def _alpha_left(self, waveform: torch.Tensor) -> float:
+        """Alpha, once the draw of all planned estimation samples is paid."""
+        return alpha_left(self.alpha, waveform.numel() * self.num_estimate, self.sigma, self._grid)
+
     def _estimate(
-        self, sampler: NoisySampler, pilot: Pilot, first: int, stop: int
+        self, sampler: NoisySampler, pilot: Pilot, first: int, stop: int, alpha: float
     ) -> tuple[Statistics, dict[str, float]]:
         """Runs fresh samples look by look until going on is not worth it; returns the last look's radii."""
         tally, done = Tally(self.prototypes, pilot), first
-        num_values = sampler.waveform.numel()
         planned = {"sigma": self.sigma, "num_planned": self.num_estimate, "num_looks": self.num_looks, "start": first}
         for look in range(self.num_looks):
             goal = first + math.ceil((stop - first) / 2 ** (self.num_looks - 1 - look))
             for batch in self._embedder.embed(sampler, ESTIMATE_START + done, ESTIMATE_START + goal):
                 tally.add(batch)
             done, statistics = goal, tally.statistics(**planned)
-            radii = {rule: lower_radius(rule, statistics, self.alpha, num_values) for rule in self.rules}
-            if not statistics.finite or done == stop or self._settled(statistics, radii):
+            radii = {rule: lower_radius(rule, statistics, alpha) for rule in self.rules}
+            if not statistics.finite or done == stop:
+                break
+            if settled(statistics, radii, alpha, self.target_radius, self.tolerance):
                 break
         return statistics, radii
-
-    def _settled(self, statistics: Statistics, radii: dict[str, float]) -> bool:
-        """Whether sampling on is not worth it for any rule; whatever it says, the certificates are valid."""
-        enough = math.inf if self.target_radius is None else self.target_radius
-        best = favourable(statistics, self.alpha)
-        return all(
-            radius >= enough or not RULES[rule](best, self.alpha) > (1.0 + self.tolerance) * max(radius, ABSTAIN)
-            for rule, radius in radii.items()
-        )
 
     def _row(self, rule: str, outcome: Outcome, measured: dict[str, Any]) -> Certificate:
         return Certificate(

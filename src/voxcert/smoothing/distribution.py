@@ -10,6 +10,7 @@ from scipy.special import ndtr, ndtri
 
 from voxcert.smoothing.betting import goal, log_all_in, log_sum, log_wealth
 from voxcert.smoothing.bounds import ROUNDING, clopper_pearson_lower
+from voxcert.smoothing.forecast import Forecast
 from voxcert.smoothing.statistics import Statistics
 
 BETTING = 3 / 4
@@ -34,8 +35,8 @@ def distribution_radius(statistics: Statistics, alpha: float) -> float:
         if floors[rival] >= smallest:
             continue
         view = RivalView(statistics, int(rival), BETTING * alpha)
-        if view.key not in seen:  # rivals with equal counts have equal radii
-            seen.add(view.key)
+        if (floors[rival], view.key) not in seen:  # rivals with equal counts have equal radii
+            seen.add((floors[rival], view.key))
             smallest = min(smallest, max(floors[rival], view.radius(smallest)))
     return float(smallest)
 
@@ -56,7 +57,7 @@ class RivalView:
     def __init__(self, statistics: Statistics, rival: int, alpha: float) -> None:
         n = statistics.num_planned
         guesses = statistics.pilot.references(rival, n, highest=alpha ** (1.0 / n))
-        self._quantiles, self._guesses = ndtri(guesses), guesses
+        self._guesses = guesses
         self._widths = np.diff(statistics.pilot.thresholds[rival], prepend=-1.0)
         self._occupied = np.flatnonzero(statistics.counts[rival])
         self._counts = statistics.counts[rival][self._occupied]
@@ -92,26 +93,54 @@ class RivalView:
 
     def _ratios(self, radii: np.ndarray) -> np.ndarray:
         """Y_s / mu_s for every radius, guess and bin that samples are in, shape (radii, guesses, bins)."""
-        s = radii[:, None, None]
-        slopes = np.exp(s * self._quantiles - s**2 / 2.0) * self._widths  # (radii, guesses, m)
-        values = np.concatenate([np.zeros_like(slopes[..., :1]), slopes.cumsum(axis=-1)], axis=-1)
-        intercepts = self._widths * ndtr(self._quantiles - s) - slopes * self._guesses
-        means = 1.0 + ROUNDING - intercepts.sum(axis=-1, keepdims=True)
-        return values[..., self._occupied] / means
+        values, intercepts = linearised(radii[:, None], self._guesses, self._widths)
+        means = (1.0 - intercepts) * (1.0 + ROUNDING)
+        return values[..., self._occupied] / means[..., None]
+
+
+def linearised(s: np.ndarray, guesses: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tangents to the integral of phi_s: ``int phi_s(P(v > t)) dt >= intercept + E Y`` with Y >= 0, whatever v is.
+
+    Args:
+        s: (..., 1) radii in units of sigma.
+        guesses: (guesses, m) in (0, 1), where the tangents touch.
+        widths: (m,) between the thresholds, the first one from -1 on.
+
+    Returns:
+        Values of Y for 0, 1, ..., m thresholds below v, (..., guesses, m+1), and the intercepts, (..., guesses).
+    """
+    s, quantiles = s[..., None], ndtri(guesses)
+    slopes = np.exp(s * quantiles - s**2 / 2.0) * widths
+    intercepts = (widths * ndtr(quantiles - s) - slopes * guesses).sum(axis=-1)
+    return np.concatenate([np.zeros_like(slopes[..., :1]), slopes.cumsum(axis=-1)], axis=-1), intercepts
 
 
 def counted_radii(statistics: Statistics, alpha: float) -> np.ndarray:
-    """A radius for every rival from Clopper-Pearson bounds at every threshold, shape (K-1,), in units of sigma.
+    """A radius for every rival from Clopper-Pearson bounds at every threshold, shape (K-1,), in units of sigma."""
+    pilot = statistics.pilot
+    return riemann_radii(pilot.thresholds, counted_lower(pilot, statistics.exceedances, statistics.num_samples, alpha))
 
-    Two thirds of alpha are for the thresholds at quantiles of the pilot, a third for all others, evenly.
+
+def counted_lower(forecast: Forecast, exceedances: np.ndarray, num_samples: int, alpha: float) -> np.ndarray:
+    """Lower bounds on P(number > t) at all thresholds of a number at once, at level alpha for each number.
+
+    Two thirds of alpha are for the thresholds at quantiles of the selection samples, a third for all others, evenly.
+
+    Args:
+        forecast: where the thresholds are.
+        exceedances: (numbers, m) samples above each threshold.
+        num_samples: n.
+        alpha: in (0, 1).
+
+    Returns:
+        (numbers, m), not increasing in each row.
     """
-    pilot, n = statistics.pilot, statistics.num_samples
-    exceedances, special = statistics.exceedances, pilot.at_quantile
+    special = forecast.at_quantile
     num_special = int(special[0].sum())
-    at_quantiles = clopper_pearson_lower(exceedances, n, 2.0 / 3.0 * alpha / num_special)
-    others = clopper_pearson_lower(exceedances, n, alpha / 3.0 / (pilot.num_thresholds - num_special))
+    at_quantiles = clopper_pearson_lower(exceedances, num_samples, 2.0 / 3.0 * alpha / num_special)
+    others = clopper_pearson_lower(exceedances, num_samples, alpha / 3.0 / (forecast.num_thresholds - num_special))
     bounds = np.where(special, at_quantiles, others)
-    return riemann_radii(pilot.thresholds, np.maximum.accumulate(bounds[:, ::-1], axis=1)[:, ::-1])
+    return np.maximum.accumulate(bounds[:, ::-1], axis=1)[:, ::-1]
 
 
 def riemann_radii(thresholds: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

@@ -31,8 +31,8 @@ class Embedder:
     def settle(self, sampler: NoisySampler, limit: int) -> None:
         """Replaces "auto" by the fastest batch size, at most `limit`, and probes the encoder with a batch of that size.
 
-        Nothing is done for waveforms that are no longer than the longest one so far. A batch that does not fit into
-        memory is halved for good: samples do not depend on the batch size.
+        Nothing is done for waveforms that are no longer than the longest one that was probed so far. A batch that does
+        not fit into memory is halved for good: samples do not depend on the batch size.
 
         Raises:
             ValueError: if the embedding of a row depends on the other rows, or has the wrong shape or norm.
@@ -46,13 +46,14 @@ class Embedder:
             try:
                 batch = sampler.batch(0, self.batch_size)
                 unit_embeddings(self.encoder(batch), len(batch), self.dim)
-                check_rows_are_independent(self.encoder, batch)
+                probed = check_rows_are_independent(self.encoder, batch)
                 break
             except torch.OutOfMemoryError:
                 if self.batch_size == 1:
                     raise
                 self.batch_size //= 2
-        self._longest = len(waveform)
+        if probed:
+            self._longest = len(waveform)
 
     def embed(self, sampler: NoisySampler, start: int, stop: int) -> Iterator[torch.Tensor]:
         """Unit embeddings of the samples start to stop - 1 in float64, batch by batch.

@@ -8,14 +8,11 @@ from dataclasses import dataclass, replace
 from voxcert.smoothing.certificate import ABSTAIN, Certificate, signal_to_perturbation_db
 from voxcert.smoothing.pilot import Pilot
 from voxcert.smoothing.plug_in import plug_in_radius
+from voxcert.smoothing.prediction import UNUSABLE
 from voxcert.smoothing.rules import RULES
+from voxcert.smoothing.sampler import draw_error
 from voxcert.smoothing.statistics import Statistics
 from voxcert.smoothing.validation import require
-
-DRAW_ERROR = 2.0**-50
-"""Total variation between a number drawn as a float64 normal and the ideal, assumed of the generator."""
-
-UNUSABLE = "non-finite or zero embeddings"
 
 
 @dataclass(frozen=True)
@@ -29,17 +26,28 @@ class Outcome:
     point_capped: bool = False
 
 
-def lower_radius(rule: str, statistics: Statistics, alpha: float, num_values: int) -> float:
-    """The radius of a rule at level alpha, after the charge for noise that was drawn by a computer.
+def alpha_left(alpha: float, num_values: int, sigma: float, grid: float | None) -> float:
+    """What the rules may spend: alpha less the charge for noise that was drawn by a computer, see `draw_error`.
 
     Args:
-        rule: name out of `RULES`.
-        statistics: of the estimation samples.
-        alpha: error probability of the certificate.
-        num_values: numbers in one sample, each off by `DRAW_ERROR` at most.
+        alpha: error probability of the certificate or of the answer.
+        num_values: how many numbers the planned estimation samples hold.
+        sigma: standard deviation of the noise.
+        grid: step of the grid, None if there is none.
+
+    Raises:
+        ValueError: if nothing is left.
     """
-    left = alpha - num_values * statistics.num_planned * DRAW_ERROR
-    return RULES[rule](statistics, left) if statistics.finite and left > 0.0 else ABSTAIN
+    charge = draw_error(num_values, sigma, grid)
+    require(
+        "alpha", alpha, f"above {charge:.3g}, the charge for the random bits of {num_values} numbers", alpha > charge
+    )
+    return alpha - charge
+
+
+def lower_radius(rule: str, statistics: Statistics, alpha: float) -> float:
+    """The radius of a rule at level alpha, of which the draw of the noise was paid; `ABSTAIN` for unusable samples."""
+    return RULES[rule](statistics, alpha) if statistics.finite else ABSTAIN
 
 
 def judge(rule: str, radius: float, pilot: Pilot | None, statistics: Statistics | None) -> Outcome:
@@ -78,11 +86,12 @@ def recertify(row: Certificate, statistics: Statistics, alpha: float | None = No
         alpha: error probability; by default the row's.
 
     Raises:
-        ValueError: if alpha is not in (0, 1).
+        ValueError: if alpha is not in (0, 1), or so small that the draw of the noise costs all of it.
     """
     alpha = row.alpha if alpha is None else alpha
     require("alpha", alpha, "in (0, 1)", 0.0 < alpha < 1.0)
-    radius = lower_radius(row.rule, statistics, alpha, row.num_samples)
+    left = alpha_left(alpha, row.num_samples * statistics.num_planned, row.sigma, row.grid)
+    radius = lower_radius(row.rule, statistics, left)
     outcome = judge(row.rule, radius, statistics.pilot, statistics)
     return replace(
         row,

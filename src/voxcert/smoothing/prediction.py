@@ -4,6 +4,7 @@ Algorithm PREDICT of Cohen et al. 2019 made sequential by betting (Waudby-Smith 
 smoothed embeddings: samples are drawn until the answer is safe.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from voxcert.smoothing.betting import ALL_IN, BETS, goal, log_wealth
 from voxcert.smoothing.rivals import Rivals
 
 CLASSIFIERS = ("embedding", "vote")
+UNUSABLE = "non-finite or zero embeddings"
 
 
 @dataclass(frozen=True)
@@ -93,3 +95,25 @@ class EmbeddingTest:
     def safe(self, alpha: float) -> bool:
         """Whether the candidate is shown to win, at level alpha and after any number of looks."""
         return bool((self._log_wealth.logsumexp(dim=1) >= goal(alpha)).all())
+
+
+def tested(batches: Iterable[torch.Tensor], test: VoteTest | EmbeddingTest, alpha: float) -> tuple[str | None, int]:
+    """Adds batch after batch until the candidate is safe.
+
+    Args:
+        batches: float64 unit embeddings, (batch, dim) each, of samples that did not pick the candidate.
+        test: of the candidate.
+        alpha: error probability.
+
+    Returns:
+        None if the candidate is shown to win, or else why it is not; and how many samples that took.
+    """
+    spent = 0
+    for batch in batches:
+        spent += len(batch)
+        if not torch.isfinite(batch).all():
+            return UNUSABLE, spent
+        test.add(batch)
+        if test.safe(alpha):
+            return None, spent
+    return "no class is shown to win", spent

@@ -14,19 +14,22 @@ PROBE_TOLERANCE = 1e-4
 
 
 @torch.inference_mode()
-def check_rows_are_independent(encoder: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor) -> None:
+def check_rows_are_independent(encoder: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor) -> bool:
     """Compares the first row's embedding in this batch, once more, among copies of itself and in another place.
 
     Args:
         encoder: callable from waveforms (batch, time) to embeddings (batch, dim).
         batch: (batch, time) noisy copies, of the shape that all forwards will have; with one row, nothing can leak.
 
+    Returns:
+        Whether that could be found out: nothing can where the embedding is not finite, as a certificate will say.
+
     Raises:
         ValueError: if the embedding moves by more than `PROBE_TOLERANCE`; names the likely cause.
     """
     reference = encoder(batch)[0].double().clone()
     if not torch.isfinite(reference).all():
-        return  # a certificate will say so
+        return False
     alone = batch[:1].expand_as(batch).contiguous()
     strangers = torch.cat([batch[:1], torch.zeros_like(batch[1:])])
     ways = {"the same batch again": (batch, 0)}
@@ -41,6 +44,7 @@ def check_rows_are_independent(encoder: Callable[[torch.Tensor], torch.Tensor], 
                 f"encoder must give a row the same embedding in any batch (within {PROBE_TOLERANCE}), got one that is "
                 f"off by {moved:.3g} with {way}; {_likely_cause(encoder)}"
             )
+    return True
 
 
 def _likely_cause(encoder: Callable[[torch.Tensor], torch.Tensor]) -> str:

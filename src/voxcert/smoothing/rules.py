@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from voxcert.smoothing.betting import mean_lower_bound, smallest_mean_bound
-from voxcert.smoothing.bounds import ROUNDING, clopper_pearson_lower
+from voxcert.smoothing.bounds import clopper_pearson_lower
 from voxcert.smoothing.distribution import distribution_radius
 from voxcert.smoothing.published import published_mean, published_se
 from voxcert.smoothing.statistics import Statistics
@@ -37,8 +37,7 @@ def vote(statistics: Statistics, alpha: float) -> float:
 
 def mean(statistics: Statistics, alpha: float) -> float:
     """``min_k sigma * Phi^-1((1 + h_k)/2)`` with lower bounds h_k on the means of xi_k (Korzh et al. 2024)."""
-    margin = min(smallest_mean(statistics, alpha), 1.0)
-    return float(statistics.sigma * ndtri((1.0 + margin) / 2.0))
+    return float(statistics.sigma * ndtri((1.0 + smallest_mean(statistics, alpha)) / 2.0))
 
 
 def lipschitz(statistics: Statistics, alpha: float) -> float:
@@ -72,4 +71,4 @@ def smallest_mean(statistics: Statistics, alpha: float) -> float:
     """
     thresholds = statistics.pilot.thresholds
     floors = np.concatenate([np.zeros((len(thresholds), 1)), 1.0 + thresholds], axis=1)
-    return smallest_mean_bound(floors, statistics.counts, alpha) - 1.0 - ROUNDING
+    return smallest_mean_bound(floors, statistics.counts, alpha) - 1.0

@@ -6,6 +6,7 @@ waveform apart: Voracek and Hein 2023, "Sound randomized smoothing in floating-p
 """
 
 import hashlib
+import math
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ LARGEST = 16.0
 
 NOISE_REACH = 10.0
 """Standard deviations that leave room for the noise; it goes beyond with probability 1e-23."""
+
+RESOLUTION = 2.0**-49
+"""How far a float64 normal is from the ideal one that it stands for, in standard deviations, at most."""
 
 
 class NoisySampler:
@@ -106,6 +110,24 @@ class NoisySampler:
             if self._grid is not None:
                 np.rint(self._row, out=self._row)
             np.multiply(self._row, step, out=row, casting="same_kind")
+
+
+def draw_error(num_values: int, sigma: float, grid: float | None) -> float:
+    """Total variation between numbers as they are drawn and independent Gaussians rounded to the grid, at most.
+
+    A number that is off by `RESOLUTION` falls on the wrong side of the border between two multiples of the grid's step
+    with a probability that is small beside theirs: these are off by shares whose root mean square is at most
+    ``2 RESOLUTION (sigma / grid + 1)``. Its square bounds the Kullback-Leibler divergence, which adds up over
+    independent numbers, and Pinsker's inequality turns the sum into total variation.
+
+    Args:
+        num_values: how many numbers, of all samples together.
+        sigma: standard deviation of the noise.
+        grid: step of the grid; without one nothing is promised in floating point, and nothing is charged.
+    """
+    if grid is None:
+        return 0.0
+    return 2.0 * RESOLUTION * (sigma / grid + 1.0) * math.sqrt(num_values / 2.0)
 
 
 def round_to_grid(waveform: torch.Tensor, grid: float = GRID) -> torch.Tensor:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from voxcert.smoothing.arrays import decode, encode
-from voxcert.smoothing.bounds import clopper_pearson_upper
 from voxcert.smoothing.pilot import Pilot
 
 XI_UNIT = 2.0**-32
@@ -113,29 +112,6 @@ class Statistics:
             counts=decode(values["counts"]),
             xi_sum=decode(values["xi_sum"]),
         )
-
-
-def favourable(statistics: Statistics, alpha: float) -> Statistics:
-    """Statistics of all planned samples if the remaining ones turned out as well as the data so far allow.
-
-    "As well" means Clopper-Pearson upper bounds at level alpha for votes and exceedances. It only decides whether
-    sampling on is worth it; certificates stay valid whatever the stopping rule is.
-    """
-    n = statistics.num_samples
-    rest = statistics.num_planned - n
-
-    def more(counts: np.ndarray) -> np.ndarray:
-        return counts + np.ceil(rest * clopper_pearson_upper(counts, n, alpha)).astype(np.int64)
-
-    above = np.minimum.accumulate(more(statistics.exceedances), axis=1)
-    edges = np.full((len(above), 1), n + rest), above, np.zeros((len(above), 1), dtype=np.int64)
-    return replace(
-        statistics,
-        ranges=((0, statistics.num_planned),),
-        vote_counts=more(statistics.vote_counts),
-        counts=-np.diff(np.concatenate(edges, axis=1), axis=1),
-        xi_sum=statistics.xi_sum + rest * np.int64(1.0 / XI_UNIT),
-    )
 
 
 def _joined(ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from voxcert.smoothing.embedder import NORM_TOLERANCE
-from voxcert.smoothing.pilot import FEWEST_THRESHOLDS
+from voxcert.smoothing.forecast import FEWEST_THRESHOLDS
 from voxcert.smoothing.rules import RULES
 
 
@@ -54,6 +54,7 @@ def check_settings(settings: Any) -> None:
 
 def check_prototypes(prototypes: torch.Tensor) -> None:
     """Checks that prototypes are at least two finite unit vectors, shape (K, dim)."""
+    _require_tensor("prototypes", prototypes, "(K, dim)")
     shape = tuple(prototypes.shape)
     require("prototypes", shape, "of shape (K, dim) with K >= 2", len(shape) == 2 and shape[0] >= 2)
     deviation = float((torch.linalg.vector_norm(prototypes.double(), dim=1) - 1.0).abs().max())
@@ -89,9 +90,16 @@ def check_encoder(encoder: Callable[[torch.Tensor], torch.Tensor]) -> None:
 
 def check_waveform(waveform: torch.Tensor) -> None:
     """Checks that a waveform is a finite, non-empty vector."""
+    _require_tensor("waveform", waveform, "(time,)")
     shape = tuple(waveform.shape)
     require("waveform", shape, "of shape (time,) with time >= 1", len(shape) == 1 and shape[0] >= 1)
     require("waveform", "NaN or infinity in it", "finite", bool(torch.isfinite(waveform).all()))
+
+
+def _require_tensor(name: str, value: Any, shape: str) -> None:
+    kind = value.dtype if isinstance(value, torch.Tensor) else type(value)
+    floating = isinstance(value, torch.Tensor) and value.is_floating_point()
+    require(name, kind, f"a tensor {shape} of floating-point numbers (of audio: in [-1, 1])", floating)
 
 
 def _is_integer(value: Any) -> bool:

@@ -1,5 +1,10 @@
 from .adversarial_module import AdversarialEncoderModule as AdversarialEncoderModule
+from .augmentation import Augmentation as Augmentation
+from .augmentation import Babble as Babble
+from .augmentation import Background as Background
+from .augmentation import Reverberation as Reverberation
 from .callbacks import CertificationCallback as CertificationCallback
+from .distillation import Distillation as Distillation
 from .encoder_module import EncoderModule as EncoderModule
 from .export import export as export
 from .generator_module import GeneratorModule as GeneratorModule

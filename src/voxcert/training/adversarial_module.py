@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from voxcert.attacks import Attack, CrossEntropy, Margin
 from voxcert.encoders.base import Encoder
+from voxcert.training.distillation import Lesson
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.losses import Regularizer
 from voxcert.training.noise import NoiseDistribution
@@ -34,7 +35,8 @@ class AdversarialEncoderModule(EncoderModule):
     - `Stability`, with or without noise: TRADES. The classification loss sees the clean waveform alone, and the attack
       maximises the divergence that the regulariser weighs (Zhang et al. 2019, eq. 5; start `pgd` at random, the
       divergence has no gradient at the clean waveform);
-    - `Consistency`, with noise: its views are noisy and adversarial.
+    - `Consistency`, with noise: its views are noisy and adversarial;
+    - `distillation` without a classifier: the classes are the speakers of the batch, where the teacher hears them.
 
     Args:
         encoder: The network.
@@ -67,34 +69,35 @@ class AdversarialEncoderModule(EncoderModule):
             raise ValueError(f"attack must be untargeted and leave its objective to the training, got {brought}")
         self.attack = attack
 
-    def _perturb(self, views: Tensor, batch: dict) -> Tensor:
+    def _perturb(self, views: Tensor, batch: dict, taught: Lesson | None = None) -> Tensor:
         """Adds one perturbation per example to its views (views, batch, time), but for a view that stays clean."""
         first = int(self._needs_clean_view)
         start = round(self.hparams.clean_share * views.shape[1])  # batches come shuffled
         perturbation, share = torch.zeros_like(views[0]), self._epsilon_share()
         if share > 0 and start < len(perturbation):
-            waveform, label = batch["waveform"][start:], batch["label"][start:]
-            perturbation[start:] = share * self._attack(waveform, label, views[first:, start:])
+            label = taught.place if self.criterion is None else batch["label"]
+            attacked = batch["waveform"][start:], label[start:], views[first:, start:]
+            perturbation[start:] = share * self._attack(*attacked, taught)
         self.log("train/perturbation", perturbation.norm(dim=-1).mean())
         return torch.cat([views[:first], views[first:] + perturbation])
 
-    def _attack(self, waveform: Tensor, label: Tensor, views: Tensor) -> Tensor:
+    def _attack(self, waveform: Tensor, label: Tensor, views: Tensor, taught: Lesson | None) -> Tensor:
         """Attacks waveforms (batch, time) as they are heard in their views (views, batch, time); the perturbation."""
         waveform = waveform.clamp(-1, 1)  # where attacks live; a change of speed may overshoot
 
         def recognizer(moved: Tensor) -> Tensor:
-            return self._log_probability(views + (moved - waveform))
+            return self._log_probability(views + (moved - waveform), taught)
 
         generator = torch.Generator(waveform.device).manual_seed(int(torch.randint(2**31, ())))
         with _evaluating(self.encoder):
             objective = CrossEntropy(scale=1)
             if self._needs_clean_view:
-                objective = Divergence(clean=self._log_probability(waveform[None]).detach())
+                objective = Divergence(clean=self._log_probability(waveform[None], taught).detach())
             return self.attack(recognizer, waveform, label, objective=objective, generator=generator) - waveform
 
-    def _log_probability(self, views: Tensor) -> Tensor:
+    def _log_probability(self, views: Tensor, taught: Lesson | None = None) -> Tensor:
         """Logarithm of the mean over views (views, batch, time) of the softmax: (batch, classes)."""
-        logits = self.criterion.logits(self.encoder(views.flatten(0, 1))).unflatten(0, views.shape[:2])
+        logits = self._logits(self.encoder(views.flatten(0, 1)), taught).unflatten(0, views.shape[:2])
         return logits.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(views))
 
     def _epsilon_share(self) -> float:

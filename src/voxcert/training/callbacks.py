@@ -16,9 +16,10 @@ from lightning.pytorch.loggers import WandbLogger
 from tqdm import tqdm
 
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
-from voxcert.evaluation.certification.job import build_certifier, certify_item, enroll_speakers, find_batch_size
+from voxcert.evaluation.certification.job import build_certifier, certify_item
 from voxcert.evaluation.certification.represented import at_representation
 from voxcert.evaluation.certification.settings import CertificationSettings, NoisePoint
+from voxcert.evaluation.certification.system import enroll_speakers, find_batch_size
 from voxcert.evaluation.certification.tables import is_guarantee, rule_name
 from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.smoothing.certificate import Certificate
@@ -138,7 +139,7 @@ class CertificationCallback(L.Callback):
             self.settings = settings = replace(settings, batch_size=trainer.strategy.broadcast(batch_size))
         recognizer = enroll_speakers(encoder, data.enrollment_dataloader("val"), settings, device)
         encoder_id = f"epoch={trainer.current_epoch}-step={trainer.global_step}"
-        certifier = build_certifier(encoder, recognizer, settings, encoder_id)
+        certifier = build_certifier(recognizer, settings, encoder_id)
         order = torch.randperm(len(items), generator=torch.Generator().manual_seed(settings.seed)).tolist()
         chosen = sorted(order[: self.num_utterances])
         mine = chosen[trainer.global_rank :: trainer.world_size]

@@ -1,4 +1,4 @@
-"""Training of a speaker encoder: angular margin softmax over the training speakers, under Gaussian noise.
+"""Training of a speaker encoder under Gaussian noise: to name the training speakers, or to agree with a teacher.
 
 Noise augmentation follows Cohen et al. 2019; the encoder and the noise come from the config, this module holds steps,
 losses and metrics alone.
@@ -6,11 +6,14 @@ losses and metrics alone.
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from voxcert.encoders.base import Encoder, enroll
 from voxcert.encoders.loading import load_weights
+from voxcert.training.augmentation import Augmentation
 from voxcert.training.classes import check_classes, keep_classes
+from voxcert.training.distillation import Distillation, Lesson
 from voxcert.training.distributed import gather_dict
 from voxcert.training.losses import AngularMarginSoftmax, Regularizer
 from voxcert.training.noise import NoiseDistribution
@@ -26,8 +29,13 @@ class EncoderModule(L.LightningModule):
         encoder: The network.
         num_classes: Training classes; the command line takes it from the data.
         noise: Distribution of sigma of the noise that training examples get; none trains on clean speech.
+        augmentations: What is done to examples before the noise, one after the other; a teacher does not hear it.
         num_noise: Noisy views of each example per step.
-        regularizer: A term that asks the views to agree.
+        regularizer: A term that asks the views to agree: on the training speaker, or, without a classifier, on the
+            speaker among those of the batch.
+        distillation: A teacher to agree with: it hears the clean example and the student its views.
+        classification_weight: Factor of the softmax over the training speakers; 0 trains without a classifier, by
+            distillation alone.
         margin: Additive angular margin, radians.
         margin_warmup: Share of all steps over which the margin rises from 0.
         scale: Factor of the cosines in the softmax.
@@ -37,11 +45,14 @@ class EncoderModule(L.LightningModule):
         lr_warmup: Share of all steps over which the learning rate rises.
         weight_decay: Weight decay of AdamW.
         freeze: Prefixes of modules that stay as they are, such as `[encoder.network.blocks]`.
+        freeze_statistics: Whether batch normalisation works with the statistics that `init_from` brings, and keeps
+            them; its other weights learn.
         init_from: Weights to start from: a checkpoint folder, a local copy of what the encoder's authors published
             (docs/encoders.md), or `hf:OWNER/NAME` to fetch such a folder from the Hugging Face hub.
 
     Raises:
-        ValueError: If a share, count or prefix makes no sense, or a regulariser has no noise to work with.
+        ValueError: If a share, count, weight or prefix makes no sense, a regulariser has no noise to work with, or what
+            keeps or copies the weights of `init_from` has none.
     """
 
     def __init__(
@@ -49,8 +60,11 @@ class EncoderModule(L.LightningModule):
         encoder: Encoder,
         num_classes: int,
         noise: NoiseDistribution | None = None,
+        augmentations: list[Augmentation] | None = None,
         num_noise: int = 1,
         regularizer: Regularizer | None = None,
+        distillation: Distillation | None = None,
+        classification_weight: float = 1.0,
         margin: float = 0.2,
         margin_warmup: float = 0.3,
         scale: float = 30.0,
@@ -59,11 +73,12 @@ class EncoderModule(L.LightningModule):
         lr_warmup: float = 0.2,
         weight_decay: float = 1e-2,
         freeze: list[str] | None = None,
+        freeze_statistics: bool = False,
         init_from: str | None = None,
     ):
         super().__init__()
         # Not what has a class, nor a subclass's attack: a checkpoint holds plain values alone.
-        self.save_hyperparameters(ignore=["encoder", "noise", "regularizer", "attack"])
+        self.save_hyperparameters(ignore=["encoder", "noise", "augmentations", "regularizer", "distillation", "attack"])
         if num_noise < 1:
             raise ValueError(f"num_noise must be at least 1, got {num_noise}")
         if regularizer is not None:
@@ -71,17 +86,32 @@ class EncoderModule(L.LightningModule):
         for name, share in (("margin_warmup", margin_warmup), ("lr_warmup", lr_warmup)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must be a share of the steps in [0, 1], got {share}")
+        if not classification_weight >= 0 or (classification_weight == 0 and distillation is None):
+            raise ValueError(
+                f"classification_weight must be positive, or 0 with distillation, got {classification_weight}"
+            )
         self.encoder = encoder
         if init_from is not None:
             load_weights(encoder, init_from)
-        self.criterion = AngularMarginSoftmax(encoder.dim, num_classes, margin, scale)
-        self.noise = noise
-        self.regularizer = regularizer
-        if freeze and init_from is None:
+        elif freeze or freeze_statistics:
             raise ValueError(
-                f"freeze keeps weights that init_from brings: set init_from, got freeze={freeze} without it"
+                f"freeze keeps weights that init_from brings: set init_from, got freeze={freeze} and "
+                f"freeze_statistics={freeze_statistics} without it"
             )
+        elif distillation is not None and distillation.source is None:
+            raise ValueError("distillation needs a teacher, or init_from to copy one from: set either, got neither")
+        self.criterion = None
+        if classification_weight > 0:
+            self.criterion = AngularMarginSoftmax(encoder.dim, num_classes, margin, scale)
+        self.noise = noise
+        self.augmentations = augmentations or []
+        self.regularizer = regularizer
+        self.distillation = distillation
+        if distillation is not None:
+            distillation.start(encoder)
         self.frozen = [self._submodule(prefix).requires_grad_(False) for prefix in freeze or []]
+        if freeze_statistics:
+            self.frozen += self._normalisations()
         for prefix in lr_multipliers or {}:
             if not any(name.startswith(prefix) for name, _ in self.named_parameters()):
                 raise ValueError(f"lr_multipliers must name parameters such as encoder.network, got {prefix!r}")
@@ -108,14 +138,20 @@ class EncoderModule(L.LightningModule):
 
     def training_step(self, batch: dict, batch_idx: int) -> Tensor:
         """Returns the loss of a batch with `waveform` (batch, time) and `label` (batch,)."""
-        self.criterion.margin = self._current_margin()
-        views = self._perturb(self._views(batch["waveform"]), batch)
-        logits = self.criterion.logits(self.encoder(views.flatten(0, 1))).unflatten(0, views.shape[:2])
-        classified = logits[:1] if self._needs_clean_view else logits
-        label = batch["label"].expand(len(classified), -1).flatten()
-        loss = self.criterion(classified.flatten(0, 1), label)
-        accuracy = (classified.flatten(0, 1).argmax(dim=-1) == label).float().mean()
-        self.log_dict({"train/softmax": loss, "train/accuracy": accuracy}, prog_bar=True)
+        taught = None if self.distillation is None else self.distillation.teach(batch["waveform"], batch["label"])
+        for augment in self.augmentations:
+            batch = batch | {"waveform": augment(batch["waveform"], batch["label"])}
+        views = self._perturb(self._views(batch["waveform"]), batch, taught)
+        embedding = self.encoder(views.flatten(0, 1)).unflatten(0, views.shape[:2])
+        logits = self._logits(embedding, taught)
+        loss = embedding.new_zeros(())
+        if self.criterion is not None:
+            classified = logits[:1] if self._needs_clean_view else logits
+            loss = loss + self.hparams.classification_weight * self._classification(classified, batch["label"])
+        if taught is not None:
+            distance, contrast = self.distillation(embedding, taught)
+            self.log_dict({"train/teacher_distance": distance, "train/teacher_contrast": contrast}, prog_bar=True)
+            loss = loss + self.distillation.cosine_weight * distance + self.distillation.contrast_weight * contrast
         if self.regularizer is not None:
             term = self.regularizer(logits)
             self.log("train/regularizer", term)
@@ -145,11 +181,18 @@ class EncoderModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Keeps how the encoder was built, so that a checkpoint can be exported by itself, and who its classes are."""
         checkpoint["encoder_config"] = self.encoder.config
+        if self.distillation is not None:
+            checkpoint["teacher"] = self.distillation.teacher_hash
         keep_classes(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Refuses to go on with other classes."""
+        """Refuses to go on with other classes or another teacher."""
         check_classes(self, checkpoint)
+        before, now = checkpoint.get("teacher"), self.distillation and self.distillation.teacher_hash
+        if before and now and before != now:
+            raise ValueError(
+                f"a resumed run must keep its teacher, {before}, got {now}: set teacher and init_from as they were"
+            )
 
     def configure_optimizers(self) -> dict:
         """AdamW with a one-cycle schedule over all steps; one parameter group for each learning rate."""
@@ -176,9 +219,24 @@ class EncoderModule(L.LightningModule):
             return torch.stack([*clean, waveform])
         return torch.stack(clean + [self.noise.add_noise(waveform) for _ in range(self.hparams.num_noise)])
 
-    def _perturb(self, views: Tensor, batch: dict) -> Tensor:
+    def _perturb(self, views: Tensor, batch: dict, taught: Lesson | None = None) -> Tensor:
         """The views (views, batch, time) to train on: as they are; a subclass may attack them."""
         return views
+
+    def _logits(self, embedding: Tensor, taught: Lesson | None) -> Tensor:
+        """Logits of embeddings (..., dim): of the training speakers, or without a classifier of the batch's."""
+        if self.criterion is None:
+            return self.distillation.logits(embedding, taught)
+        return self.criterion.logits(embedding)
+
+    def _classification(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Angular margin softmax of logits (views, batch, classes) and labels (batch,)."""
+        self.criterion.margin = self._current_margin()
+        logits, label = logits.flatten(0, 1), label.repeat(len(logits))
+        loss = self.criterion(logits, label)
+        accuracy = (logits.argmax(dim=-1) == label).float().mean()
+        self.log_dict({"train/softmax": loss, "train/accuracy": accuracy}, prog_bar=True)
+        return loss
 
     def _check_views(self, regularizer: Regularizer, noise: NoiseDistribution | None, num_noise: int) -> None:
         """Raises ValueError unless there are two views to compare."""
@@ -202,6 +260,13 @@ class EncoderModule(L.LightningModule):
     def _multiplier(self, name: str) -> float:
         multipliers = self.hparams.lr_multipliers or {}
         return next((factor for prefix, factor in multipliers.items() if name.startswith(prefix)), 1.0)
+
+    def _normalisations(self) -> list[nn.Module]:
+        found = [module for module in self.encoder.modules() if isinstance(module, _BatchNorm)]
+        if not found:
+            kind = type(self.encoder).__name__
+            raise ValueError(f"freeze_statistics needs an encoder with batch normalisation, got a {kind} without")
+        return found
 
     def _submodule(self, prefix: str) -> torch.nn.Module:
         try:

@@ -4,6 +4,7 @@ The folder needs neither Lightning nor the run it came from: `voxcert.load_encod
 and `voxcert.purifiers.load_purifier` take it. An encoder's README follows the model cards of the Hugging Face hub.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,17 @@ import yaml
 from torch import nn
 
 from voxcert.attacks.generator.checkpoint import build_generator
-from voxcert.encoders.checkpoint import CONFIG, WEIGHTS, CheckpointError, build_encoder, read_pickled, save_checkpoint
+from voxcert.encoders.checkpoint import (
+    CONFIG,
+    WEIGHTS,
+    CheckpointError,
+    build_encoder,
+    read_pickled,
+    require_finite,
+    save_checkpoint,
+)
 from voxcert.encoders.loading import is_checkpoint, load_encoder
+from voxcert.encoders.refusals import missing_content, refusal
 from voxcert.evaluation.cards.model_card import write_readme
 from voxcert.purifiers.checkpoint import build_purifier
 
@@ -81,8 +91,10 @@ def _read_lightning(path: Path) -> tuple[str, nn.Module, dict[str, Any]]:
     Lightning's WeightAveraging stores the averaged weights as `state_dict` (and those that were being trained as
     `current_model_state`), so the averages need no case of their own.
     """
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist, or is a folder of nothing that anyone published")
+    if os.path.isfile(path / WEIGHTS) and os.path.isfile(path / CONFIG):
+        raise CheckpointError(f"source must be a Lightning checkpoint or published weights, got the folder {path}")
+    if not os.path.isfile(path) or missing_content(path):
+        raise CheckpointError(refusal(path))
     checkpoint = read_pickled(path)
     known = checkpoint.keys() if isinstance(checkpoint, dict) else ()
     kind = next((name for name in BUILDERS if {f"{name}_config", "state_dict"} <= set(known)), None)
@@ -95,12 +107,29 @@ def _read_lightning(path: Path) -> tuple[str, nn.Module, dict[str, Any]]:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"the weights in {path} do not fit its {kind}_config: {error}") from error
+    require_finite(network, path)
     facts = {
-        "epochs": checkpoint.get("epoch", -1) + 1,
+        "epochs": _whole_epochs(checkpoint),
         "steps": checkpoint.get("global_step", 0),
         "averaged": "averaging_state" in checkpoint,
     }
     return kind, network.eval(), facts
+
+
+def _whole_epochs(checkpoint: dict[str, Any]) -> int:
+    """Epochs that were trained from the first batch to the last.
+
+    Lightning's own count depends on when a checkpoint was written: in an epoch, at its end, or after the training.
+    """
+    loop = checkpoint.get("loops", {}).get("fit_loop", {})
+    try:
+        started, whole = (
+            loop["epoch_progress"]["current"]["started"],
+            loop["epoch_loop.batch_progress"]["is_last_batch"],
+        )
+    except KeyError:
+        return checkpoint.get("epoch", 0)
+    return started if whole else started - 1
 
 
 def _read_run(checkpoint: Path, config: str | None, kind: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 from voxcert.attacks import Attack
 from voxcert.encoders.base import Recognizer, enroll
 from voxcert.encoders.loading import load_encoder
-from voxcert.evaluation.metrics.equal_error_rate import equal_error_rate
+from voxcert.evaluation.metrics.detection import equal_error_rate
 from voxcert.purifiers.checkpoint import load_matching
 from voxcert.purifiers.diffusion import DiffusionPurifier, OneShotDenoiser
 from voxcert.purifiers.text import TextEmbedder

@@ -3,7 +3,8 @@ import torch
 
 from voxcert.attacks import REJECTED
 from voxcert.encoders.base import Recognizer
-from voxcert.evaluation.attack.trials import enrolled_only, plan_trials
+from voxcert.evaluation.attack.trials import plan_trials
+from voxcert.evaluation.run.speakers import enrolled_only
 
 SPEAKERS = ["a", "b", "c"]
 ITEMS = [("a0", "a"), ("b0", "b"), ("x0", "x"), ("c0", "c")]

@@ -6,7 +6,7 @@ from voxcert.encoders.base import Recognizer
 from voxcert.evaluation.attack.settings import AttackSettings
 from voxcert.evaluation.attack.trials import Trial
 from voxcert.evaluation.attack.victim import Decision, Victim, balanced_threshold
-from voxcert.evaluation.metrics.equal_error_rate import equal_error_rate
+from voxcert.evaluation.metrics.detection import equal_error_rate
 from voxcert.smoothing.sampler import NoisySampler
 
 SPEAKERS = ["a", "b", "c"]

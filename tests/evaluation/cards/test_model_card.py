@@ -1,5 +1,7 @@
 """Cards take what was measured, with its command, and nothing that other weights were measured with."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -10,6 +12,7 @@ from voxcert.evaluation.cards.model_card import add_metrics, render
 from voxcert.evaluation.certification.tables import summarize
 from voxcert.evaluation.run.folder import write_summary
 
+ROOT = Path(__file__).parents[3]
 CARD = {"license": "apache-2.0", "parameters": 1_500_000, "training": {}, "attribution": None, "metrics": []}
 
 
@@ -59,9 +62,91 @@ def test_measurements_of_other_weights_are_refused(folder, summary, tmp_path):
 
 
 def test_unknown_training_is_left_out():
-    text = render("mini", CARD)
+    text = render("checkpoints/mini", CARD)
     front = yaml.safe_load(text.split("---\n")[1])
     assert "datasets" not in front
     assert "Not recorded." in text
     assert "1.50 M parameters" in text
     assert 'voxcert.load_encoder("checkpoints/mini")' in text
+
+
+def test_bundled_cards_are_rendered_as_they_would_be_today(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cards = [path.parent for path in sorted(Path("checkpoints").glob("*/README.md"))]
+    own = [folder for folder in cards if "voxcert.encoders" in (folder / "config.yaml").read_text()]
+    assert len(own) >= 5
+    for folder in own:
+        assert (folder / "README.md").read_text() == render(str(folder), read_card(folder))
+
+
+CORPORA = {
+    "SpeakerFolders": ("voxcert.data.SpeakerFolders", {"root": "/home/anna/my voices"}),
+    "Manifest": ("voxcert.data.Manifest", {"path": "/data/secret/list.csv", "audio_root": "/mnt/disk/audio"}),
+    "VoxCeleb": ("voxcert.data.VoxCeleb", {"root": "/srv/vox"}),
+    "LibriSpeech": ("voxcert.data.LibriSpeech", {"root": "/home/anna/LibriSpeech"}),
+}
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_the_command_of_a_card_is_about_the_data_that_were_used(name):
+    class_path, arguments = CORPORA[name]
+    training = {"data": {"corpus": {"class_path": class_path, "init_args": arguments}}, "noise": None}
+    text = render("checkpoints/mini", CARD | {"training": training})
+    command = text.split("```bash")[1].split("```")[0]
+    own = "--data configs/data/folders.yaml --data.corpus.root DIR"
+    assert (own in command) == (name != "LibriSpeech")
+    assert "--data.corpus.root DIR" in command
+    assert ("DIR is a LibriSpeech" in text) == (name == "LibriSpeech")
+
+
+@pytest.mark.parametrize("name", ["anywhere", "deep/er/mine"])
+def test_the_folder_is_called_as_it_was_written(folder, tmp_path, monkeypatch, name):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for written in (name, f"./{name}", tmp_path / name):
+        add_metrics(written, [])
+        readme = (tmp_path / name / "README.md").read_text()
+        assert f'voxcert.load_encoder("{name}")' in readme
+        assert f"--checkpoint {name} " in readme
+        assert f"# {name.split('/')[-1]}\n" in readme
+
+
+def test_a_link_is_called_as_it_was_written_and_elsewhere_no_place_is_told(folder, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(tmp_path / "work")
+    add_metrics("../link", [])
+    readme = (folder / "README.md").read_text()
+    assert "# link\n" in readme
+    assert 'voxcert.load_encoder("link")' in readme
+    assert str(tmp_path) not in readme
+
+
+def test_cards_hold_no_absolute_paths(folder, summary, tmp_path):
+    private = {
+        "command": "certify --checkpoint /home/anna/mini --data.corpus.root=/mnt/x/voices --runs '[/a/b, ~/c/d]'",
+        "settings": summary["settings"] | {"data.corpus.init_args.root": "/mnt/my disk/voices", "purifier": "/opt/dap"},
+    }
+    for number in range(2):  # the second takes the place of the first
+        write_summary(tmp_path / "run", summary | private | {"num_utterances": number + 1})
+        card = add_metrics(folder, [tmp_path / "run"])
+    (entry,) = card["metrics"]
+    command = "certify --checkpoint mini --data.corpus.root=voices --runs '[b, d]'"
+    for found in (entry, read_card(folder)["metrics"][0]):
+        assert found["command"] == command
+        assert found["settings"]["data.corpus.init_args.root"] == "voices"
+    readme = (folder / "README.md").read_text()
+    assert command in readme
+    assert "Behind the purifier dap: 2 utterances" in readme
+    for place in ("/home", "/mnt", "/opt", "anna", str(tmp_path)):
+        assert place not in readme + (folder / "card.json").read_text()
+
+
+def test_cards_from_before_a_renaming_are_rendered(folder, summary, tmp_path):
+    write_summary(tmp_path / "run", summary)
+    card = add_metrics(folder, [tmp_path / "run"])
+    for entry in card["metrics"][0]["rules"].values():
+        entry["acr_point"] = entry.pop("acr_plug_in")
+        del entry["num_capped"]
+    assert render("mini", card) == render("mini", read_card(folder))

@@ -106,12 +106,46 @@ def test_finished_run_computes_nothing_more(toy, settings):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("sigma", 0.1), ("alpha", 0.01), ("num_estimate", 80), ("rules", ["vote"]), ("seed", 1)]
+    ("name", "value"),
+    [
+        ("sigma", 0.1),
+        ("alpha", 0.01),
+        ("num_estimate", 80),
+        ("rules", ["vote"]),
+        ("seed", 1),
+        ("matmul_precision", "high"),
+        ("keep_statistics", True),
+    ],
 )
 def test_other_settings_are_refused(toy, settings, name, value):
     certify_speakers(*toy, settings)
     with pytest.raises(ValueError, match=f"{name} is .* there, got"):
         certify_speakers(*toy, replace(settings, **{name: value}))
+
+
+def test_a_run_is_not_continued_on_another_kind_of_device(toy, settings, tmp_path):
+    """`auto` is kept as what it stood for, and compared as what it stands for."""
+    here = "cuda" if torch.cuda.is_available() else "cpu"
+    certify_speakers(*toy, replace(settings, accelerator="auto"))
+    path = tmp_path / "run" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    assert config["accelerator"] == here
+    certify_speakers(*toy, replace(settings, accelerator=here))
+    there = {"cpu": "cuda", "cuda": "cpu"}[here]
+    path.write_text(yaml.safe_dump(config | {"accelerator": there}))
+    for name in ("auto", here):
+        with pytest.raises(ValueError, match=f"accelerator is '{there}' there, got '{here}'"):
+            certify_speakers(*toy, replace(settings, accelerator=name))
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_embeddings_are_computed_in_the_precision_of_the_run(toy, settings, precision):
+    encoder, data = toy
+    before, seen = torch.get_float32_matmul_precision(), set()
+    encoder.register_forward_pre_hook(lambda *_: seen.add(torch.get_float32_matmul_precision()))
+    certify_speakers(encoder, data, replace(settings, matmul_precision=precision))
+    assert seen == {precision}
+    assert torch.get_float32_matmul_precision() == before
 
 
 def test_another_checkpoint_is_refused(toy, settings):
@@ -143,6 +177,10 @@ def test_one_speaker_is_not_enough(toy, settings):
         ({"alpha": 1.0}, r"alpha must be in \(0, 1\), got 1.0"),
         ({"rules": ["voting"]}, "rules must be different names out of"),
         ({"enroll_noise": -1}, "enroll_noise must be at least 0, got -1"),
+        ({"matmul_precision": "low"}, "matmul_precision must be one of highest, high, medium, got 'low'"),
+        ({"num_shards": 2}, "num_shards must be in .* unless statistics are kept, got 2 with num_estimate 40"),
+        ({"num_shards": 41, "keep_statistics": True}, "num_shards must be in .*, got 41"),
+        ({"num_shards": 2, "shard": 3, "keep_statistics": True}, "shard must be in .*, got 3 of 2"),
         ({"devices": 0}, "devices must be at least 1, got 0"),
         ({"radii": [-1.0]}, "radii must be one or more finite numbers of at least 0"),
     ],

@@ -1,3 +1,4 @@
+import io
 from dataclasses import replace
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 import yaml
 
 from voxcert.data import load
+from voxcert.data.paths import printable
 from voxcert.evaluation.purification.job import find_files, purify_files
 from voxcert.evaluation.purification.pieces import purify_long
 from voxcert.evaluation.purification.row import PurifiedRow
@@ -125,6 +127,78 @@ def test_long_recordings_are_purified_in_pieces_without_seams(length):
     filtered = purify_long(MeanFilter(5), waveform, None, 16_000)
     difference = (filtered - MeanFilter(5)(waveform[None])[0]).abs()
     assert (difference > 1e-5).sum() <= 4 * (len(purifier.lengths) - 1), "a filter's ends, faded out"
+
+
+def write(path, seconds=0.5):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = 0.1 * torch.randn(int(16_000 * seconds), generator=torch.Generator().manual_seed(0))
+    buffer = io.BytesIO()  # libsndfile takes no name of stray bytes
+    soundfile.write(buffer, samples.numpy(), 16_000, format="WAV")
+    path.write_bytes(buffer.getvalue())
+
+
+def test_folders_are_searched_as_those_of_a_corpus(tmp_path):
+    """The formats, hidden folders, links in circles and look-alikes of `voxcert.data.files`."""
+    folder = tmp_path / "in"
+    for name in ("a.wav", "b.caf", "deep/c.sph", ".cache/hidden.wav", ".hidden.wav", "no_ending"):
+        write(folder / name)
+    (folder / "deep" / "up").symlink_to(folder)
+    for name in ("memo.m4a", "deep/call.amr", "notes.txt"):
+        (folder / name).write_bytes(b"x" * 20)
+    counts = r"2 passed over \(1 .amr, 1 .m4a\), such as .*call.amr: their endings are not read here"
+    with pytest.warns(UserWarning, match=counts), pytest.warns(UserWarning, match=r"no_ending: they look like audio"):
+        found = find_files([str(folder)], str(tmp_path / "out"))
+    assert {str(path.relative_to(folder)): place for path, place in found.items()} == {
+        "a.wav": "a.wav",
+        "b.caf": "b.flac",
+        "deep/c.sph": "deep/c.flac",
+    }
+
+
+@pytest.mark.filterwarnings("ignore:1 passed over")
+def test_a_folder_of_other_formats_alone_is_named(tmp_path):
+    (tmp_path / "memo.m4a").write_bytes(b"x")
+    with pytest.raises(ValueError, match="inputs must hold audio files"):
+        find_files([str(tmp_path)], str(tmp_path / "out"))
+
+
+LONG = "x" * 250
+NAMES = [f"{LONG}.wav", f"{LONG}.au", f"{LONG}.mp3", "語" * 83 + ".wav", "語" * 84 + ".au"]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_names_that_no_disk_could_hold_are_shortened(tmp_path, name):
+    """Of 254 or 255 bytes, longer as FLAC or with a draft beside it."""
+    folder = tmp_path / "in"
+    write(folder / name)
+    (row,) = purify_files(MeanFilter(3), settings(folder, tmp_path))
+    assert row.failed is None
+    assert row.file == f"{folder}/{name}"
+    assert (tmp_path / "out" / row.output).stat().st_size > 1000
+    assert (row.output == name) == name.endswith(".wav")
+    stamp = (tmp_path / "out" / row.output).stat().st_mtime_ns
+    assert purify_files(MeanFilter(3), settings(folder, tmp_path)) == [row]
+    assert (tmp_path / "out" / row.output).stat().st_mtime_ns == stamp, "done already"
+    assert not list((tmp_path / "out").rglob(".draft*"))
+
+
+@pytest.mark.parametrize("name", ["\udcff.wav", "\udcff/é.au"])
+def test_names_that_are_no_text_are_rows(tmp_path, name):
+    write(tmp_path / "in" / name)
+    (row,) = purify_files(MeanFilter(3), settings(tmp_path / "in", tmp_path))
+    assert row.file == printable(f"{tmp_path}/in/{name}")
+    assert row.failed == f"{row.file}: a name must be UTF-8 text; rename the file"
+
+
+@pytest.mark.parametrize("name", ["/" + "y" * 5000, "deep/" * 1000 + "a.wav", "nul\0.wav", "語" * 200 + ".wav"])
+def test_paths_that_no_file_can_have_are_rows(tmp_path, name):
+    write(tmp_path / "good.wav")
+    job = PurifySettings([str(tmp_path / "good.wav"), name], str(tmp_path / "out"), accelerator="cpu")
+    good, bad = purify_files(MeanFilter(3), job)
+    assert good.failed is None
+    assert bad.file == name
+    assert "missing: no such file" in bad.failed
+    assert len(bad.failed) < 300
 
 
 def test_what_is_not_finite_is_a_row(folder, tmp_path):

@@ -67,3 +67,31 @@ def test_processes_of_one_job_share_a_folder(other, tmp_path, monkeypatch, envir
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     with locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("x" * 300, "File name too long"), ("y/" * 3000, "too long"), ("a\0b", "null byte")]
+)
+def test_a_folder_that_cannot_be_is_named(tmp_path, name, reason):
+    with (
+        pytest.raises(ValueError, match=f"output_dir must be a folder that can be made, got .*{reason}") as error,
+        locked(tmp_path / name),
+    ):
+        pass
+    assert len(str(error.value)) < 400
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(
+            ValueError, match="output_dir must be a folder that can be made, got .*file/run: Not a directory"
+        ),
+        locked(tmp_path / "file" / "run"),
+    ):
+        pass
+    with (
+        pytest.raises(ValueError, match="output_dir must be a folder that can be made, got .*file: File exists"),
+        locked(tmp_path / "file"),
+    ):
+        pass

@@ -25,12 +25,13 @@ from voxcert.evaluation.attack.description import attack_path, attack_settings, 
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.settings import AttackSettings
 from voxcert.evaluation.attack.tables import by_budget, summarize_attack, summarize_robustness
-from voxcert.evaluation.attack.trials import Trial, enrolled_only, plan_trials
+from voxcert.evaluation.attack.trials import Trial, plan_trials
 from voxcert.evaluation.attack.victim import Victim, balanced_threshold
 from voxcert.evaluation.certification.folder import read_prototypes, write_prototypes
 from voxcert.evaluation.run.folder import comparable, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
 from voxcert.evaluation.run.processes import at_hand, device_name
+from voxcert.evaluation.run.speakers import enrolled_only
 
 Batch = tuple[float | None, list[Trial]]
 """What is attacked together, with its radius."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from voxcert.attacks import Attack, saliency, ssed
 from voxcert.data.audio import SAMPLE_RATE
+from voxcert.data.paths import shown
 from voxcert.encoders.base import Recognizer
 from voxcert.evaluation.run.folder import file_name
 from voxcert.evaluation.show.figures import BLUE, canvas
@@ -56,7 +57,7 @@ def perturbation_figure(waveform: Tensor, adversarial: Tensor, mask: Tensor | No
     axes[0, 0].set_ylabel("amplitude")
     axes[1, 0].set_ylabel("kHz")
     figure.colorbar(image, ax=axes[1, :].tolist(), label="dB", fraction=0.03, pad=0.01)
-    figure.suptitle(title)
+    figure.suptitle(shown(title), parse_math=False)  # a name may hold a dollar, and be long
     return figure
 
 
@@ -65,7 +66,7 @@ def _draw_waveform(axes: Axes, name: str, signal: Tensor, columns: Sequence[tupl
     axes.plot(time.numpy(), signal.cpu().numpy(), linewidth=0.4, color=BLUE)
     peak = float(signal.abs().max())
     if name in ("original", "adversarial"):
-        peak = max(float(shown.abs().max()) for _, shown in columns[:2])
+        peak = max(float(one.abs().max()) for _, one in columns[:2])
     axes.set_ylim((0, 1.02) if name == "mask" else (-1.05 * peak or -1, 1.05 * peak or 1))
     axes.set_title(name)
 

@@ -1,4 +1,4 @@
-"""Who is enrolled, and which utterance is to be taken for whom: the plan of an attack run, before any attack.
+"""Which utterance is to be taken for whom: the plan of an attack run, before any attack.
 
 Sources and targets follow Yao et al. 2022 (SSED, section IV-A1): enrolled speakers attack a closed set, impostors an
 open one, and a target is any other enrolled speaker.
@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from voxcert.attacks import REJECTED
-from voxcert.encoders.base import Recognizer
 from voxcert.evaluation.attack.settings import Scenario
-
-SHOWN = 8  # names in a message
+from voxcert.evaluation.run.speakers import few
 
 
 @dataclass(frozen=True)
@@ -45,35 +43,6 @@ class Trial:
         return REJECTED if wanted is None else speakers.index(wanted)
 
 
-def enrolled_only(
-    recognizer: Recognizer, tested: Sequence[str], wanted: int | list[str] | None, seed: int
-) -> Recognizer:
-    """The recognizer with some of its speakers.
-
-    Args:
-        recognizer: All that could be enrolled.
-        tested: Speakers with test utterances.
-        wanted: Names, or how many of those with test utterances; None leaves all.
-        seed: Draws that many.
-
-    Raises:
-        ValueError: If a name is unknown, or the number out of range.
-    """
-    if wanted is None:
-        return recognizer
-    if isinstance(wanted, int):
-        candidates = sorted(set(tested) & set(recognizer.speakers))
-        if not 2 <= wanted <= len(candidates):
-            raise ValueError(f"enrolled must be in [2, {len(candidates)}], the speakers to test, got {wanted}")
-        wanted = random.Random(f"{seed}/enrolled").sample(candidates, wanted)
-    unknown = sorted(set(wanted) - set(recognizer.speakers))
-    if unknown or len(set(wanted)) < 2:
-        raise ValueError(f"enrolled must name 2 or more of the speakers {_few(recognizer.speakers)}, got {wanted}")
-    names = sorted(set(wanted))
-    rows = [recognizer.speakers.index(name) for name in names]
-    return Recognizer(recognizer.encoder, recognizer.prototypes[rows], names)
-
-
 def plan_trials(
     items: Sequence[tuple[str, str]],
     speakers: list[str],
@@ -99,7 +68,7 @@ def plan_trials(
         ValueError: If the target is not enrolled, or nothing is left to attack.
     """
     if target is not None and target not in speakers:
-        raise ValueError(f"target must be one of the enrolled speakers {_few(speakers)}, got {target!r}")
+        raise ValueError(f"target must be one of the enrolled speakers {few(speakers)}, got {target!r}")
     anybody = scenario == "sv" and targeted  # claims to be the target
     expects_speaker = scenario == "csi" or (scenario == "sv" and not targeted)
     trials = []
@@ -116,8 +85,3 @@ def plan_trials(
             f"{len(items)} of {len({speaker for _, speaker in items})} speakers, {len(speakers)} speakers enrolled"
         )
     return trials
-
-
-def _few(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(repr, names[:SHOWN])) + rest

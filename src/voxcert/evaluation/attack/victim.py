@@ -16,7 +16,7 @@ from voxcert.attacks import CrossEntropy, ExpectationOverNoise, Margin, Objectiv
 from voxcert.encoders.base import Recognizer
 from voxcert.evaluation.attack.settings import AttackSettings
 from voxcert.evaluation.attack.trials import Trial
-from voxcert.evaluation.metrics.equal_error_rate import equal_error_rate
+from voxcert.evaluation.metrics.detection import equal_error_rate
 from voxcert.smoothing.certifier import Certifier
 from voxcert.smoothing.sampler import NoisySampler
 

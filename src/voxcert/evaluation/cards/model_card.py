@@ -3,6 +3,7 @@
 `card.json` holds the facts and README.md renders them in the form of the Hugging Face hub (YAML front matter first).
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from voxcert.encoders.checkpoint import checkpoint_hash, read_card, write_card
+from voxcert.encoders.privacy import without_places
 from voxcert.evaluation.certification.tables import TABLE_NOTE, markdown_table
 from voxcert.evaluation.defence.encoder import encoder_of
 from voxcert.evaluation.run.folder import read_summary
@@ -19,6 +21,9 @@ KNOWN_DATA = {
     "VoxCeleb": ("ProgramComputer/voxceleb", "VoxCeleb (Nagrani et al. 2017, Chung et al. 2018), CC BY 4.0"),
 }
 """Corpus class -> dataset on the hub, and the credit that its licence asks for."""
+
+FORMERLY = {"num_capped": 0}
+"""What older cards do not say of a rule; what is `acr_plug_in` now they call acr_point."""
 
 
 def add_metrics(folder: str, runs: Iterable[str]) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def add_metrics(folder: str, runs: Iterable[str]) -> dict[str, Any]:
                 f"got {run} with the hash {summary['checkpoint_hash']}"
             )
         kept = ("command", "settings", "num_utterances", "num_speakers", "rules")
-        entry = {key: summary[key] for key in kept}
+        entry = without_places({key: summary[key] for key in kept})
         others = [old for old in card["metrics"] if old["settings"] != entry["settings"]]
         card["metrics"] = [*others, entry]
     write_card(folder, card)
@@ -54,7 +59,13 @@ def add_metrics(folder: str, runs: Iterable[str]) -> dict[str, Any]:
 def write_readme(folder: str | Path) -> None:
     """Renders README.md of a checkpoint folder from its card.json."""
     folder = Path(folder)
-    (folder / "README.md").write_text(render(folder.resolve().name, read_card(folder)))
+    place = os.path.relpath(folder)
+    place = folder.absolute().name if place.startswith(".") else Path(place).as_posix()
+    (folder / "README.md").write_text(render(place, read_card(folder)))
+
+
+DATA = {True: "DIR is a LibriSpeech", False: "DIR holds one folder per speaker; docs/data.md has other ways"}
+"""Of the command in a README: as the encoder was trained where that was on LibriSpeech, else on anybody's own data."""
 
 
 TEMPLATE = """---
@@ -69,14 +80,14 @@ A speaker encoder (16 kHz waveform to unit embedding) for certified speaker reco
 import voxcert
 
 # waveform (batch, time) in [-1, 1] -> embedding (batch, dim)
-encoder = voxcert.load_encoder("checkpoints/{name}")
+encoder = voxcert.load_encoder("{place}")
 ```
 
-Certify it on your speakers (`python certify.py --help` shows more):
+Certify it on your speakers ({data}; `python certify.py --help` shows more):
 
 ```bash
-python certify.py --checkpoint checkpoints/{name} --config configs/certify/librispeech.yaml \\
-  --data.corpus.root DIR --output_dir runs/mine
+python certify.py --checkpoint {place} --config configs/certify/librispeech.yaml \\
+  {options}--data.corpus.root DIR --output_dir runs/mine
 ```
 
 ## Training
@@ -89,19 +100,19 @@ python certify.py --checkpoint checkpoints/{name} --config configs/certify/libri
 """
 
 
-def render(name: str, card: dict[str, Any]) -> str:
+def render(place: str, card: dict[str, Any]) -> str:
     """Renders a model card.
 
     Args:
-        name: Name of the checkpoint folder.
+        place: The checkpoint folder, as a command names it.
         card: What `card.json` holds.
     """
-    corpus = _class_name(card["training"].get("data", {}).get("corpus"))
+    corpus = _corpus(card["training"].get("data", {}).get("corpus"))
     dataset, credit = KNOWN_DATA.get(corpus, (None, None))
     front = {
         "license": card["license"],
         "library_name": "voxcert",
-        "language": "en",
+        **({"language": "en"} if dataset else {}),
         "tags": ["speaker-recognition", "speaker-identification", "randomized-smoothing", "certified-robustness"],
         **({"datasets": [dataset]} if dataset else {}),
         "metrics": ["accuracy"],
@@ -110,7 +121,10 @@ def render(name: str, card: dict[str, Any]) -> str:
     measured = [TABLE_NOTE, *map(_measured, card["metrics"])] if card["metrics"] else ["Not measured yet."]
     return TEMPLATE.format(
         front=yaml.safe_dump(front, sort_keys=False),
-        name=name,
+        name=Path(place).name,
+        place=place,
+        data=DATA[corpus == "LibriSpeech"],
+        options="" if corpus == "LibriSpeech" else "--data configs/data/folders.yaml ",
         millions=card["parameters"] / 1e6,
         training="\n".join(f"- {fact}" for fact in facts) or "Not recorded.",
         measured="\n\n".join(measured),
@@ -119,6 +133,12 @@ def render(name: str, card: dict[str, Any]) -> str:
 
 def _training_facts(training: dict[str, Any], credit: str | None) -> list[str]:
     facts = [training["source"]] if "source" in training else []
+    model = training.get("model", {})
+    if model.get("init_from"):
+        facts.append(f"started from: {Path(model['init_from']).name}")
+    if model.get("distillation"):
+        teacher = model["distillation"].get("init_args", {}).get("teacher")
+        facts.append(f"teacher: {Path(teacher).name if teacher else 'a copy of itself as it started'}")
     if "data" in training:
         parts = training["data"].get("train_parts")
         facts.append(f"data: {_describe(training['data'].get('corpus'))}" + (f", {', '.join(parts)}" if parts else ""))
@@ -141,7 +161,14 @@ def _measured(entry: dict[str, Any]) -> str:
         f"{behind}{entry['num_utterances']} utterances, {entry['num_speakers']} speakers enrolled, "
         f"sigma {settings['sigma']:g}, alpha {settings['alpha']:g}, n = {settings['num_estimate']}."
     )
-    return f"```bash\n{entry['command']}\n```\n\n{facts}\n\n{markdown_table(entry['rules'])}"
+    rules = {rule: FORMERLY | {"acr_plug_in": old.get("acr_point")} | old for rule, old in entry["rules"].items()}
+    return f"```bash\n{entry['command']}\n```\n\n{facts}\n\n{markdown_table(rules)}"
+
+
+def _corpus(value: Any) -> str:
+    """Class of the corpus, also of one inside another, such as a TimeSplit."""
+    inner = (value.get("init_args") or {}).get("corpus") if isinstance(value, dict) else None
+    return _corpus(inner) if inner else _class_name(value)
 
 
 def _class_name(value: Any) -> str:

@@ -3,10 +3,13 @@
 What the samples were is in the counts, so the certificates are those that certifying anew with the same samples gives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from voxcert.data.identity import check_plan, read_plan
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
@@ -36,9 +39,6 @@ from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.outcome import recertify
 from voxcert.smoothing.statistics import Statistics
 
-OF_A_SHARD = {"shard", "num_shards", "batch_size"}
-"""Settings in which runs that are put together may differ."""
-
 
 def recertify_runs(
     runs: Sequence[str], output_dir: str, alpha: float | None = None, command: str = ""
@@ -56,17 +56,18 @@ def recertify_runs(
         The summary that is in summary.json too.
 
     Raises:
-        ValueError: If the folders are not of one finished run with kept statistics, alpha is not in (0, 1), or the
-            output folder holds something already.
+        ValueError: If the folders are not of one finished run with kept statistics, or not of all its shards, once
+            each; if alpha is not in (0, 1), or the output folder holds a run already.
     """
     if (Path(output_dir) / CONFIG).exists():
         raise ValueError(f"output_dir must be a new folder, got {output_dir}, which holds a run")
     config = _check_same(runs)
-    rows = {(row.utterance, row.rule): row for row in read_run(runs[0])}
-    utterances = dict.fromkeys(utterance for utterance, _ in rows)
-    merged = {utterance: _merged(runs, utterance) for utterance in utterances}
-    again = [_again(row, merged[row.utterance], alpha) for row in rows.values()]
-    config |= {"alpha": again[0].alpha, "output_dir": output_dir, "shard": 1, "num_shards": 1, "keep_statistics": True}
+    alpha = config["alpha"] if alpha is None else alpha
+    rows = [{row.key: row for row in read_run(run)} for run in runs]
+    merged = {row.utterance: None for row in rows[0].values()}
+    merged |= {utterance: _merged(runs, utterance) for utterance in _counted(rows[0].values())}
+    again = [_again([of_run[key] for of_run in rows], merged[row.utterance], alpha) for key, row in rows[0].items()]
+    config |= {"alpha": alpha, "output_dir": output_dir, "shard": 1, "num_shards": 1}
     with locked(output_dir):
         for utterance, statistics in merged.items():
             if statistics is not None:
@@ -96,27 +97,41 @@ def _check_same(runs: Sequence[str]) -> dict[str, Any]:
         if config is None or not config.get("keep_statistics"):
             raise ValueError(f"runs must be folders of certifications with keep_statistics, got {run}")
         read_summary(run)  # which says so where a run is not finished
-    first = _shared(configs[0])
+    first, prototypes = _shared(configs[0]), read_prototypes(runs[0])
     for run, config in zip(runs[1:], configs[1:], strict=True):
         other = _shared(config)
         differing = sorted(name for name in first.keys() | other.keys() if first.get(name) != other.get(name))
         if differing:
             raise ValueError(f"runs must share their settings, got {run} with another {', '.join(differing)}")
         check_plan(read_plan(Path(runs[0]) / PLAN), read_plan(Path(run) / PLAN), f"{run}, beside {runs[0]},")
+        vectors, speakers = read_prototypes(run)
+        if speakers != prototypes[1] or not torch.equal(vectors, prototypes[0]):
+            raise ValueError(f"runs must have enrolled the same vectors, got others in {run} than in {runs[0]}")
+    shards, num_shards = sorted(config["shard"] for config in configs), configs[0]["num_shards"]
+    if shards != list(range(1, num_shards + 1)):
+        raise ValueError(f"runs must be all shards of one run, 1 to {num_shards}, once each, got {shards}")
     return configs[0]
 
 
 def _shared(config: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in comparable(config).items() if name not in OF_A_SHARD}
+    return {name: value for name, value in comparable(config).items() if name != "shard"}
 
 
-def _merged(runs: Sequence[str], utterance: str) -> Statistics | None:
-    """The statistics of an utterance over all runs; None where it has none, as a file that cannot be read."""
-    found = [statistics for run in runs if (statistics := read_statistics(run, utterance)) is not None]
-    if found and len(found) < len(runs):
-        raise ValueError(f"runs must all have statistics of {utterance}, got {len(found)} of {len(runs)} with some")
-    return reduce(Statistics.merge, found) if found else None
+def _counted(rows: Iterable[Certificate]) -> set[str]:
+    """Utterances with estimation samples, which the others, such as files that cannot be read, do not have."""
+    return {row.utterance for row in rows if row.num_estimate > 0}
 
 
-def _again(row: Certificate, statistics: Statistics | None, alpha: float | None) -> Certificate:
-    return row if statistics is None else recertify(row, statistics, alpha)
+def _merged(runs: Sequence[str], utterance: str) -> Statistics:
+    """The statistics of an utterance over all runs."""
+    found = [read_statistics(run, utterance) for run in runs]
+    for run, statistics in zip(runs, found, strict=True):
+        if statistics is None:
+            raise ValueError(f"runs must have kept the statistics of {utterance}, got {run} without them")
+    return reduce(Statistics.merge, found)
+
+
+def _again(rows: Sequence[Certificate], statistics: Statistics | None, alpha: float) -> Certificate:
+    """One certificate from those of all shards, which spent their time apart."""
+    row = replace(rows[0], alpha=alpha, seconds=sum(row.seconds for row in rows))
+    return row if statistics is None else recertify(row, statistics)

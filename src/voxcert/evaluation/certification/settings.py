@@ -10,6 +10,7 @@ from voxcert.smoothing.validation import check_settings
 Rule = Literal["distribution", "vote", "mean", "lipschitz", "published_mean", "published_se"]
 NoisePoint = Literal["waveform", "magnitude", "features"]
 Precision = Literal["highest", "high", "medium"]
+Task = Literal["identification", "verification", "open_set"]
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,22 @@ class CertificationSettings:
         output_dir: Folder for rows.jsonl, summary.json, certified_accuracy.png and config.yaml; shared by all nodes. A
             run that was killed continues here when it is started again.
         sigma: Standard deviation of the smoothing noise, in units of what it is added to (waveform amplitude).
+        task: `identification` names one of the enrolled speakers, `verification` accepts or rejects a claim, `open_set`
+            names an enrolled speaker or nobody. The last two report error rates that no attack can raise, for two
+            verifiers: mean score and median score of the noisy copies.
+        num_impostors: For verification: other speakers whose place each test utterance claims, drawn by the seed; all
+            when null.
+        enrolled: For the open set: names of the speakers who can be named, or how many of those with test utterances;
+            the others are strangers.
+        threshold: For verification and the open set: scores from here on are accepted. Choose it on other speakers;
+            when null, error rates are shown where those of these very speakers are equal without an attack.
         noise_at: Where noise enters: `waveform`, `magnitude` (spectrogram) or `features` of the encoder. Radii are then
             about that representation; only those at the waveform say what an attacker may add to a recording.
         alpha: Error probability of one certificate (one utterance, one rule).
         num_select: Samples that choose the speaker.
         num_estimate: Fresh samples that bound the radius, at most.
-        num_looks: How often the radius is computed while sampling; with more than one, sampling stops early where going
-            on is not worth it.
+        num_looks: How often the radius is computed while sampling (identification); with more than one, sampling stops
+            early where going on is not worth it.
         tolerance: With several looks: stop when no radius can be expected to grow by more than this share.
         target_radius: With several looks: stop when every rule has certified this radius.
         keep_statistics: Keep the counts of every utterance in `statistics`: `voxcert recertify` then certifies at any
@@ -35,9 +45,10 @@ class CertificationSettings:
             `voxcert recertify` puts together; their statistics must be kept.
         shard: Which part this run draws, from 1 on.
         num_thresholds: Size of the grid of the rule `distribution`.
-        rules: Certification rules; the first sound one is what the closing sentence is about. `published_mean` and
-            `published_se` are the formulas as printed, for comparison: not a guarantee.
-        radii: Where certified accuracy is reported; l2 norm. 0, 0.5, 1, 1.5 and 2 sigma when null.
+        rules: Certification rules of identification; the first sound one is what the closing sentence is about.
+            `published_mean` and `published_se` are the formulas as printed, for comparison: not a guarantee.
+        radii: Where certified accuracy or error rates are reported; l2 norm, ascending. 0, 0.5, 1, 1.5 and 2 sigma
+            when null.
         enroll_noise: Noise draws at sigma for every enrolment segment, which pays at large sigma; 0 enrols on clean
             speech.
         seed: Seed of all noise.
@@ -55,6 +66,10 @@ class CertificationSettings:
 
     output_dir: str
     sigma: float
+    task: Task = "identification"
+    num_impostors: int | None = None
+    enrolled: int | list[str] | None = None
+    threshold: float | None = None
     noise_at: NoisePoint = "waveform"
     alpha: float = 1e-3
     num_select: int = 100
@@ -78,6 +93,18 @@ class CertificationSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.task not in get_args(Task):
+            raise ValueError(f"task must be one of {', '.join(get_args(Task))}, got {self.task!r}")
+        if (self.task == "open_set") != (self.enrolled is not None):
+            raise ValueError(f"enrolled must be given for the task open_set and for no other, got {self.enrolled}")
+        if self.num_impostors is not None and (self.task != "verification" or self.num_impostors < 1):
+            raise ValueError(f"num_impostors must be at least 1, for the task verification, got {self.num_impostors}")
+        if self.threshold is not None and (self.task == "identification" or not -1 <= self.threshold <= 1):
+            raise ValueError(
+                f"threshold must be a cosine in [-1, 1], for the tasks verification and open_set, got {self.threshold}"
+            )
+        if self.task != "identification" and (self.num_looks > 1 or self.keep_statistics or self.num_shards > 1):
+            raise ValueError(f"num_looks, keep_statistics and num_shards are for the task identification, got {self}")
         if self.noise_at not in get_args(NoisePoint):
             raise ValueError(f"noise_at must be one of {', '.join(get_args(NoisePoint))}, got {self.noise_at!r}")
         if self.matmul_precision not in get_args(Precision):

@@ -10,7 +10,7 @@ from typing import Any
 
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.settings import GENUINE
-from voxcert.evaluation.metrics.equal_error_rate import equal_error_rate, error_rate_interval
+from voxcert.evaluation.metrics.detection import equal_error_rate, error_rate_interval
 from voxcert.evaluation.metrics.speech_quality import METRICS, csqi, mean_quality
 from voxcert.evaluation.show.tables import percent_with_interval, render_table
 

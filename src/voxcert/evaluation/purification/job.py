@@ -3,7 +3,9 @@
 A file that cannot be purified becomes a row that says why, and the job goes on.
 """
 
+import os
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,14 +13,15 @@ from pathlib import Path
 import torch
 
 from voxcert.data.audio import SAMPLE_RATE, load
-from voxcert.data.corpora import READABLE
+from voxcert.data.files import READABLE, PassedOver, counted, recordings
+from voxcert.data.paths import is_file, is_folder, printable, shown
 from voxcert.data.same_audio import content_hash
 from voxcert.encoders.loading import encoder_hash
 from voxcert.evaluation.purification.pieces import purify_long
 from voxcert.evaluation.purification.row import PurifiedRow
 from voxcert.evaluation.purification.settings import PurifySettings
 from voxcert.evaluation.run.audio_files import write_rounded
-from voxcert.evaluation.run.folder import ROWS, write_config
+from voxcert.evaluation.run.folder import LONGEST_ON_DISK, ROWS, file_name, write_config
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, Task, do_tasks, seed_of, started
 from voxcert.evaluation.run.processes import at_hand
 from voxcert.purifiers.base import Purifier
@@ -60,7 +63,8 @@ def purify_files(
         listener = None if listener is None else listener.to(fabric.device)
         write_config(folder, config)
 
-        contents = {str(source): content_hash(source) for source in files}
+        names = {source: printable(str(source)) for source in files}
+        contents = {names[source]: content_hash(source) for source in files}
 
         def is_done(row: PurifiedRow) -> bool:
             unchanged = row.content == contents.get(row.file, row.content)
@@ -68,14 +72,14 @@ def purify_files(
 
         made = {row.output: row.file for row in read_rows(folder / ROWS, PurifiedRow) if is_done(row)}
         for source, place in files.items():
-            if made.get(place, str(source)) != str(source):
+            if made.get(place, names[source]) != names[source]:
                 raise ValueError(f"output_dir {folder} has {place} of {made[place]} already, got {source} for it")
         return do_tasks(
-            [Task(source, ((str(source),),)) for source in files],
+            [Task(source, ((names[source],),)) for source in files],
             lambda source: [
                 replace(
                     _purify_file(purifier, source, files[source], settings, listener, fabric.device),
-                    content=contents[str(source)],
+                    content=contents[names[source]],
                 )
             ],
             PurifiedRow,
@@ -89,22 +93,36 @@ def purify_files(
 
 
 def find_files(inputs: Sequence[str], output_dir: str) -> dict[Path, str]:
-    """The files to purify, each with its place in the output folder; those in the output folder are left out."""
+    """The files to purify, each with its place in the output folder; those in the output folder are left out.
+
+    Folders are searched as those of a corpus are: what looks like audio and is not read is counted in a warning.
+
+    Args:
+        inputs: Files and folders.
+        output_dir: Where the results go.
+
+    Raises:
+        ValueError: If there is none, two would get one name, or one would be overwritten.
+    """
     found: dict[Path, str] = {}
+    passed: list[PassedOver] = []
     home = Path(output_dir).resolve()
     for given in map(Path, inputs):
-        if given.is_dir():
-            inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in READABLE)
-            found |= {path: _place(path.relative_to(given)) for path in inside if home not in path.resolve().parents}
+        if is_folder(given):
+            inside = sorted((one for one in recordings(given) if home not in _path(one).resolve().parents), key=_path)
+            passed += [one for one in inside if isinstance(one, PassedOver)]
+            found |= {path: _place(path.relative_to(given)) for path in inside if isinstance(path, Path)}
         else:
             found[given] = _place(Path(given.name))  # a missing one becomes a row
+    for note in counted(passed):
+        warnings.warn(printable(note), stacklevel=2)
     if not found:
         raise ValueError(f"inputs must hold audio files ({', '.join(READABLE)}), got none in {', '.join(inputs)}")
     taken: dict[str, Path] = {}
     for source, place in found.items():
         if place in taken:
-            raise ValueError(f"inputs must differ in name, got {taken[place]} and {source}, both for {place}")
-        if (home / place) == source.resolve():
+            raise ValueError(f"inputs must differ in name, got {taken[place]} and {shown(source)}, both for {place}")
+        if is_file(source) and (home / place) == source.resolve():
             raise ValueError(
                 f"output_dir must be another folder than that of the inputs, got {output_dir} for {source}"
             )
@@ -129,21 +147,21 @@ def _purify_file(
     start = time.perf_counter()
     try:
         waveform = load(source).to(device)
-        torch.manual_seed(seed_of(settings.seed, source.name))
+        torch.manual_seed(seed_of(settings.seed, printable(source.name)))
         said, text = (None, None) if listener is None else listener.hear(waveform)
         told = None if text is None else text[None].to(device)
         purified = purify_long(purifier, waveform, told, round(settings.chunk_seconds * SAMPLE_RATE))
         if not purified.isfinite().all():
             raise ValueError("what the purifier returned is not finite")
     except (ValueError, torch.OutOfMemoryError) as error:
-        return PurifiedRow(str(source), None, failed=str(error), seconds=time.perf_counter() - start)
+        return PurifiedRow(printable(str(source)), None, failed=str(error), seconds=time.perf_counter() - start)
     path = Path(settings.output_dir) / place
-    draft = path.with_name(f".{path.stem}.draft{path.suffix}")
+    draft = path.with_name(f".draft-{os.getpid()}{path.suffix}")
     change = (write_rounded(draft, purified) - waveform).double()
     draft.replace(path)
     ratio = 10 * torch.log10(waveform.double().square().sum() / change.square().sum())
     return PurifiedRow(
-        file=str(source),
+        file=printable(str(source)),
         output=place,
         text=said,
         duration=len(waveform) / SAMPLE_RATE,
@@ -152,5 +170,17 @@ def _purify_file(
     )
 
 
+def _path(found: Path | PassedOver) -> Path:
+    return found.path if isinstance(found, PassedOver) else found
+
+
 def _place(path: Path) -> str:
-    return path.as_posix() if path.suffix.lower() in (".wav", ".flac") else path.with_suffix(".flac").as_posix()
+    """The same path, as WAV or FLAC; a part that is too long for a disk gets a name with a hash instead."""
+    ending = path.suffix.lower() if path.suffix.lower() in (".wav", ".flac") else ""
+    *folders, name = (path if ending else path.with_suffix(".flac")).parts
+    return "/".join([*(_on_disk(folder) for folder in folders), _on_disk(name, ending or ".flac")])
+
+
+def _on_disk(name: str, ending: str = "") -> str:
+    fits = len(name.encode(errors="surrogatepass")) <= LONGEST_ON_DISK
+    return name if fits else file_name(name) + ending

@@ -16,6 +16,8 @@ from voxcert.rows import replace_file
 CONFIG, PLAN, ROWS, SUMMARY = "config.yaml", "plan.jsonl", "rows.jsonl", "summary.json"
 LONGEST_NAME = 120
 """Of a file about an utterance; disks end at 255 bytes, and endings and claims come on top."""
+LONGEST_ON_DISK = 255
+"""Bytes of the name of any file."""
 MAY_DIFFER = {
     "batch_size",
     "checkpoint",  # compared by its hash

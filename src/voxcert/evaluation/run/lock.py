@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+from voxcert.data.paths import shown
 from voxcert.rows import replace_file
 
 LOCK, HOLDER = ".lock", ".running"
@@ -28,13 +29,17 @@ def locked(folder: str | Path) -> Iterator[None]:
         folder: Of the run; made if missing.
 
     Raises:
-        ValueError: If another job works there; the message names it.
+        ValueError: If another job works there (the message names it), or there can be no such folder.
     """
     if not _is_first_process():
         yield
         return
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"output_dir must be a folder that can be made, got {shown(folder)}: {reason}") from error
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)

@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
 from scipy.stats import norm
+from speechbrain.utils.metric_stats import minDCF
 from torch import tensor
 from torchmetrics.functional.classification import binary_roc
 
-from voxcert.evaluation.metrics.equal_error_rate import equal_error_rate, error_rate_interval
+from voxcert.evaluation.metrics.detection import (
+    equal_error_rate,
+    error_rate_interval,
+    minimum_detection_cost,
+    speaker_interval,
+)
 
 
 def test_gaussian_scores_have_the_closed_form():
@@ -56,3 +62,26 @@ def test_no_error_among_few_trials_is_no_proof_of_none():
     low, high = error_rate_interval(0.0, 20, 1000)
     assert low == 0
     assert high == pytest.approx(1.96**2 / (20 + 1.96**2), abs=1e-4)
+
+
+def test_minimum_detection_cost_is_that_of_speechbrain():
+    rng = np.random.default_rng(1)
+    genuine, impostor = rng.normal(2, 1, 80), rng.normal(0, 1, 300)
+    cost, _ = minDCF(tensor(genuine), tensor(impostor), p_target=0.05)
+    assert minimum_detection_cost(genuine, impostor, 0.05) * 0.05 == pytest.approx(float(cost), abs=1e-6)
+
+
+def test_who_accepts_nobody_costs_one():
+    assert minimum_detection_cost([0.0], [1.0]) == 1.0
+    with pytest.raises(ValueError, match=r"prior must be in \(0, 1\), got 1"):
+        minimum_detection_cost([0.0], [1.0], prior=1)
+
+
+def test_interval_over_speakers_is_wider_than_over_trials():
+    """Ten speakers of 20 trials each that all share their luck: the share of errors is that of ten coin flips."""
+    speakers = [str(index // 20) for index in range(200)]
+    errors = np.repeat([1, 0, 0, 1, 0, 0, 0, 1, 0, 0], 20)
+    low, high = speaker_interval(lambda drawn: float(errors[drawn].mean()), speakers)
+    assert low <= 0.1
+    assert 0.5 <= high <= 0.7
+    assert np.isnan(speaker_interval(lambda drawn: 0.0, ["one"] * 5)).all()

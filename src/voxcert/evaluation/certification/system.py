@@ -1,0 +1,133 @@
+"""What a certification run is about: an encoder with its enrolled speakers, in a folder, on one or many devices.
+
+Everything that decides the certified function is settled and kept here, once for all processes and for continuing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from voxcert.encoders.base import Recognizer, enroll
+from voxcert.evaluation.certification.folder import read_prototypes, write_prototypes
+from voxcert.evaluation.certification.represented import at_representation
+from voxcert.evaluation.certification.settings import CertificationSettings
+from voxcert.evaluation.run.folder import comparable, read_config, write_config
+from voxcert.evaluation.run.job import Provenance, SpeakerData, started
+from voxcert.evaluation.run.processes import FilledBatches, at_hand
+from voxcert.smoothing.batching import fastest_batch_size
+
+
+@dataclass(frozen=True)
+class System:
+    """An encoder with its enrolled speakers, ready to be certified.
+
+    Attributes:
+        recognizer: The encoder and the speakers that the run's folder keeps.
+        items: Test items; their "waveform" is what noise is added to.
+        settings: With the batch size settled.
+        config: All settings as the folder keeps them.
+        fabric: The processes.
+    """
+
+    recognizer: Recognizer
+    items: Sequence[dict[str, Any]]
+    settings: CertificationSettings
+    config: dict[str, Any]
+    fabric: Fabric
+
+    def described(self, provenance: Provenance) -> dict[str, Any]:
+        """What a summary says of it."""
+        return {
+            "command": provenance.command,
+            "settings": comparable(self.config),
+            "checkpoint_hash": provenance.encoder_id,
+            "num_speakers": len(self.recognizer.speakers),
+            "versions": {name: version(name) for name in ("torch", "lightning", "speechbrain", "numpy", "scipy")},
+        }
+
+
+@contextmanager
+def enrolled(
+    encoder: nn.Module, data: SpeakerData, settings: CertificationSettings, provenance: Provenance
+) -> Iterator[System]:
+    """Starts a run in its folder and enrols the speakers of `data`.
+
+    Args:
+        encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode.
+        data: Enrolment batches and test items.
+        settings: How to certify.
+        provenance: Hash of the encoder, and what made it and the data.
+
+    Raises:
+        ValueError: If the folder holds a run with other settings or data (the message names them), the encoder has no
+            representation to put noise at, or enrolment fails.
+    """
+    config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
+    config |= {"accelerator": at_hand(settings.accelerator)}
+    processes = settings.accelerator, settings.devices, settings.num_nodes, settings.matmul_precision
+    with started(settings.output_dir, config, data.plan("test"), *processes) as fabric:
+        encoder, data = at_representation(encoder.to(fabric.device).eval(), data, settings.noise_at, fabric.device)
+        encoder, items = FilledBatches(encoder).eval(), data.items("test")
+        settings = _prepare_folder(settings, config, encoder, items, fabric)
+        yield System(_enrol(encoder, data, settings, fabric), items, settings, config, fabric)
+
+
+def enroll_speakers(
+    encoder: nn.Module, batches: Iterable[dict], settings: CertificationSettings, device: torch.device
+) -> Recognizer:
+    """Enrols as the settings say: on clean speech, or under `enroll_noise` draws of the certificate's noise."""
+    noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise} if settings.enroll_noise else {}
+    return enroll(encoder, batches, seed=settings.seed, device=device, **noise)
+
+
+def find_batch_size(
+    encoder: Callable[[Tensor], Tensor], items: Any, settings: CertificationSettings, device: torch.device
+) -> int:
+    """Finds the fastest batch size on `device` for the first readable item; 1 if there is none."""
+    readable = (item["waveform"] for item in map(items.__getitem__, range(len(items))) if "error" not in item)
+    waveform = next(readable, None)
+    if waveform is None:
+        return 1
+    with torch.inference_mode():
+        return fastest_batch_size(encoder, waveform.to(device), max(settings.num_select, settings.num_estimate))
+
+
+def _prepare_folder(
+    settings: CertificationSettings, config: dict[str, Any], encoder: nn.Module, items: Any, fabric: Fabric
+) -> CertificationSettings:
+    """Settles the batch size and keeps the settings; returns those of all processes."""
+    if fabric.is_global_zero:
+        settings = _with_batch_size(settings, encoder, items, fabric)
+        write_config(settings.output_dir, config | {"batch_size": settings.batch_size})
+    return fabric.broadcast(settings)  # which the others wait for
+
+
+def _with_batch_size(
+    settings: CertificationSettings, encoder: Callable[[Tensor], Tensor], items: Any, fabric: Fabric
+) -> CertificationSettings:
+    """Settles an automatic batch size: the one the folder was made with, or else the fastest.
+
+    Sums of floats depend on it in the last digit, so all processes, and a continued run, use the same.
+    """
+    if settings.batch_size != "auto":
+        return settings
+    found = read_config(settings.output_dir)
+    if found is not None:
+        return replace(settings, batch_size=found["batch_size"])
+    return replace(settings, batch_size=find_batch_size(encoder, items, settings, fabric.device))
+
+
+def _enrol(encoder: nn.Module, data: SpeakerData, settings: CertificationSettings, fabric: Fabric) -> Recognizer:
+    """Enrols in the first process, or takes the speakers that the folder has; the same prototypes for all."""
+    if fabric.is_global_zero and read_prototypes(settings.output_dir) is None:
+        recognizer = enroll_speakers(encoder, data.enrollment_dataloader("test"), settings, fabric.device)
+        write_prototypes(settings.output_dir, recognizer.prototypes, recognizer.speakers)
+    fabric.barrier("the speakers are enrolled")
+    prototypes, speakers = read_prototypes(settings.output_dir)
+    return Recognizer(encoder, prototypes.to(fabric.device), speakers)

@@ -1,0 +1,153 @@
+"""The verification job: enrol speakers, bound the scores of all trials on any number of devices, write rows and rates.
+
+A trial is a test utterance with a claim; in an open set it is a test utterance. One pass over noisy copies of an
+utterance serves all its claims.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from voxcert.data.trials import verification_trials
+from voxcert.data.utterance import Utterance
+from voxcert.evaluation.certification.job import build_certifier
+from voxcert.evaluation.certification.settings import CertificationSettings
+from voxcert.evaluation.certification.system import enrolled
+from voxcert.evaluation.run.folder import ROWS, read_config, write_summary
+from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
+from voxcert.evaluation.run.processes import device_name
+from voxcert.evaluation.run.speakers import enrolled_only
+from voxcert.evaluation.verification.figures import plot_error_rates
+from voxcert.evaluation.verification.tables import summarize_trials
+from voxcert.rows import read_rows
+from voxcert.smoothing.certified_score import CertifiedScore
+from voxcert.smoothing.score_certifier import VERIFIERS, ScoreCertifier
+
+PLOT = "certified_error_rates.png"
+
+
+def verify_speakers(
+    encoder: nn.Module,
+    data: SpeakerData,
+    settings: CertificationSettings,
+    provenance: Provenance = UNKNOWN,
+) -> dict[str, Any] | None:
+    """Enrols the speakers of `data` and certifies the trials of its test utterances.
+
+    Utterances that `settings.output_dir` has already are skipped, so a run that was killed is continued by the same
+    call, whatever the number of devices was.
+
+    Args:
+        encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode.
+        data: Enrolment batches and test items.
+        settings: How to certify; its task is `verification` or `open_set`.
+        provenance: Hash of the encoder, and what made it and the data.
+
+    Returns:
+        The summary that is in summary.json too; None in all processes but the first.
+
+    Raises:
+        ValueError: If the folder holds a run with other settings (the message names them), there are no trials of one
+            kind, or enrolment fails.
+    """
+    tested = data.tested("test")
+    with enrolled(encoder, data, settings, provenance) as system:
+        settings, items, fabric = system.settings, system.items, system.fabric
+        names = sorted({one.speaker for one in tested})
+        recognizer = enrolled_only(system.recognizer, names, settings.enrolled, settings.seed)
+        _check_both_kinds(names, recognizer.speakers, settings)
+        claims = _claims(names, tested, settings)
+        plan = [Task((i, own), _keys(one, own)) for i, (one, own) in enumerate(zip(tested, claims, strict=True))]
+        certifier = build_certifier(recognizer, settings, provenance.encoder_id, ScoreCertifier)
+        rows = do_tasks(
+            plan,
+            lambda about: certify_trials(certifier, items[about[0]], about[1], settings.report_radii),
+            CertifiedScore,
+            settings.output_dir,
+            fabric,
+            verb="certifying",
+            unit="utterance",
+        )
+        if not fabric.is_global_zero:
+            return None
+        forwards = {row.utterance: (row.num_forwards, row.seconds) for row in rows}
+        summary = system.described(provenance) | {
+            "num_enrolled": len(recognizer.speakers),
+            "num_utterances": len(forwards),
+            "num_failed": sum(spent == 0 for spent, _ in forwards.values()),
+            "total_forwards": sum(spent for spent, _ in forwards.values()),
+            "verifiers": summarize_trials(rows, settings.threshold),
+            "timing": {
+                "seconds": sum(seconds for _, seconds in forwards.values()),
+                "device": device_name(fabric.device),
+                "processes": fabric.world_size,
+            },
+        }
+        write_summary(settings.output_dir, summary)
+        plot_error_rates(rows, summary["verifiers"], Path(settings.output_dir) / PLOT)
+        return summary
+
+
+def certify_trials(
+    certifier: ScoreCertifier, item: dict[str, Any], claims: Sequence[str], radii: Sequence[float]
+) -> list[CertifiedScore]:
+    """Certifies an item's claims, or without claims what it is taken for in an open set.
+
+    Args:
+        certifier: With the settings.
+        item: Of the data module; one whose audio cannot be read becomes rows that say why.
+        claims: Enrolled speakers; none for an open set.
+        radii: l2 norms, ascending.
+    """
+    about = {"utterance": item["utterance"], "speaker": item["speaker"]}
+    if "error" in item:
+        reason = {"reason": item["error"], "open_set": not claims}
+        return certifier.unheard(claims=claims or [""], radii=radii, **about, **reason)
+    if claims:
+        return certifier.verify(item["waveform"], radii, claims, **about)
+    return certifier.identify_or_reject(item["waveform"], radii, **about)
+
+
+def is_verification(folder: str | Path) -> bool:
+    """Whether a folder is that of a verification run; ValueError if its config cannot be read."""
+    return (read_config(folder) or {}).get("task", "identification") != "identification"
+
+
+def read_trials_of_run(folder: str | Path) -> list[CertifiedScore]:
+    """Rows of a run, finished or not.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    rows = read_rows(Path(folder) / ROWS, CertifiedScore)
+    if not rows:
+        raise ValueError(f"{folder} must be the folder of a verification run, got one without rows ({ROWS})")
+    return rows
+
+
+def _claims(
+    names: Sequence[str], tested: Sequence[Utterance], settings: CertificationSettings
+) -> list[tuple[str, ...]]:
+    """The claims of every test utterance; none in an open set."""
+    if settings.task == "open_set":
+        return [()] * len(tested)
+    claims: dict[str, list[str]] = {}
+    for trial in verification_trials(names, tested, num_nontarget=settings.num_impostors, seed=settings.seed):
+        claims.setdefault(trial.utterance, []).append(trial.enrolled)
+    return [tuple(claims[one.id]) for one in tested]
+
+
+def _keys(utterance: Utterance, claims: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((utterance.id, claim, verifier) for verifier in VERIFIERS for claim in claims or ("",))
+
+
+def _check_both_kinds(names: Sequence[str], speakers: Sequence[str], settings: CertificationSettings) -> None:
+    """Refuses data without genuine or without impostor trials: error rates need both."""
+    if settings.task == "open_set" and not set(names) - set(speakers):
+        raise ValueError(f"enrolled must leave strangers among {len(names)} tested speakers, got {settings.enrolled}")
+    if settings.task == "open_set" and not set(names) & set(speakers):
+        raise ValueError(f"enrolled must name some of the {len(names)} tested speakers, got {settings.enrolled}")
+    if settings.task == "verification" and len(names) < 2:
+        raise ValueError(f"data must have 2 or more tested speakers for the task verification, got {len(names)}")

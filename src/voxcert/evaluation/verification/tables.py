@@ -1,0 +1,150 @@
+"""From certified scores to error rates that hold under every attack up to a radius, with intervals over speakers.
+
+A genuine trial is an error at a threshold unless its lower bound reaches it, an impostor trial unless its upper bound
+stays below: the attacker may do whatever he likes to every trial at once.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from voxcert.evaluation.metrics.detection import (
+    equal_error_rate,
+    minimum_detection_cost,
+    speaker_interval,
+)
+from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table
+from voxcert.smoothing.certified_score import CertifiedScore
+
+RATES = "eer", "frr", "far"
+
+
+def by_verifier(rows: Sequence[CertifiedScore]) -> dict[str, list[CertifiedScore]]:
+    """Groups rows by verifier, in order of appearance."""
+    groups: dict[str, list[CertifiedScore]] = {}
+    for row in rows:
+        groups.setdefault(row.verifier, []).append(row)
+    return groups
+
+
+def bounds_at(rows: Sequence[CertifiedScore], index: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """What the error of each trial depends on at a radius, shape (trials,), and which trials are genuine.
+
+    Args:
+        rows: Of one verifier.
+        index: Of the radius; None for the scores as sampled, without an attack and without a proof.
+    """
+    genuine = np.array([row.target for row in rows])
+    if index is not None:
+        return np.array([row.bound(index) for row in rows]), genuine
+    return np.array([_sampled(row) for row in rows]), genuine
+
+
+def _sampled(row: CertifiedScore) -> float:
+    """The sampled score; where nothing is known, or an enrolled speaker is taken for another, it is an error."""
+    if row.failed is not None:
+        return -1.0 if row.target else 1.0
+    return -1.0 if row.target and row.claim != row.speaker else row.score
+
+
+def summarize_trials(rows: Sequence[CertifiedScore], threshold: float | None = None) -> dict[str, dict[str, Any]]:
+    """Summarises the trials of a run, one entry per verifier.
+
+    Args:
+        rows: Of any number of verifiers.
+        threshold: Where false rejections and acceptances are taken; where those of the sampled scores are equal when
+            None.
+
+    Returns:
+        For each verifier: `num_genuine`, `num_impostor`, `num_speakers`, `smoothed_eer` (of the scores as sampled: no
+        guarantee), `threshold` and `rates`, a list with, for each radius: `radius`, `eer` and its 95 % interval over
+        speakers `eer_low` and `eer_high`, `frr` and `far` at the threshold with theirs, and `min_dcf`.
+    """
+    return {verifier: _summarize(own, threshold) for verifier, own in by_verifier(rows).items()}
+
+
+def _summarize(rows: Sequence[CertifiedScore], threshold: float | None) -> dict[str, Any]:
+    sampled, genuine = bounds_at(rows, None)
+    smoothed, equal = equal_error_rate(sampled[genuine], sampled[~genuine])
+    threshold = equal if threshold is None else threshold
+    speakers = [row.speaker for row in rows]
+    rates = []
+    for index, radius in enumerate(rows[0].radii):
+        bounds, _ = bounds_at(rows, index)
+        wrong = {"frr": (bounds < threshold)[genuine], "far": (bounds >= threshold)[~genuine]}
+        entry = {"radius": radius, "eer": equal_error_rate(bounds[genuine], bounds[~genuine])[0]}
+        entry |= {name: float(errors.mean()) for name, errors in wrong.items()}
+        entry["min_dcf"] = minimum_detection_cost(bounds[genuine], bounds[~genuine])
+        low, high = speaker_interval(lambda drawn, bounds=bounds: _eer_of(bounds[drawn], genuine[drawn]), speakers)
+        entry |= {"eer_low": low, "eer_high": high}
+        for name, mask in (("frr", genuine), ("far", ~genuine)):
+            own = [speaker for speaker, kept in zip(speakers, mask, strict=True) if kept]
+            low, high = speaker_interval(lambda drawn, errors=wrong[name]: float(errors[drawn].mean()), own)
+            entry |= {f"{name}_low": low, f"{name}_high": high}
+        rates.append({key: None if value != value else value for key, value in entry.items()})
+    return {
+        "num_genuine": int(genuine.sum()),
+        "num_impostor": int((~genuine).sum()),
+        "num_speakers": len(set(speakers)),
+        "smoothed_eer": smoothed,
+        "threshold": threshold,
+        "rates": rates,
+    }
+
+
+def _eer_of(bounds: np.ndarray, genuine: np.ndarray) -> float:
+    """NaN where a draw of speakers left trials of one kind only."""
+    if genuine.all() or not genuine.any():
+        return float("nan")
+    return equal_error_rate(bounds[genuine], bounds[~genuine])[0]
+
+
+def trials_table(verifiers: dict[str, dict[str, Any]]) -> str:
+    """Renders a summary as a Markdown table that also reads well in a terminal.
+
+    Args:
+        verifiers: What `summarize_trials` returns.
+    """
+    lines = [["verifier", "radius", "certified EER %", "FRR %", "FAR %", "minDCF"]]
+    for verifier, entry in verifiers.items():
+        lines.append([verifier, "no attack, as sampled", percent(entry["smoothed_eer"]), "", "", ""])
+        for rate in entry["rates"]:
+            shown = (
+                percent_with_interval(rate[name], rate[f"{name}_low"], rate[f"{name}_high"])
+                for name in ("eer", "frr", "far")
+            )
+            lines.append([verifier, f"{rate['radius']:g}", *shown, f"{rate['min_dcf']:.3f}"])
+    return render_table(lines)
+
+
+TRIALS_NOTE = (
+    "Certified rates at r: no attack of l2 norm up to r on any or all of the trials can raise them, each trial's bound "
+    "failing with probability at most alpha. FRR: share of genuine trials that could be rejected; FAR: share of "
+    "impostor trials that could be accepted, both at the threshold; EER: where the two meet. In brackets the 95 % "
+    "interval over speakers (bootstrap). minDCF: prior 0.01, both errors cost 1."
+)
+
+
+def trials_statement(verifiers: dict[str, dict[str, Any]], rows: Sequence[CertifiedScore], given: bool) -> str:
+    """Says in one sentence what is proved by the first verifier at the largest radius with an error rate below 1/2.
+
+    Args:
+        verifiers: What `summarize_trials` returns.
+        rows: Of the run.
+        given: Whether the threshold was given, and not taken from these very trials.
+    """
+    verifier, entry = next(iter(verifiers.items()))
+    useful = [rate for rate in entry["rates"] if rate["frr"] < 0.5 and rate["far"] < 0.5]
+    if not useful:
+        return f"Nothing useful was proved by the verifier {verifier}: half of the trials or more could be turned."
+    rate, first = useful[-1], rows[0]
+    rejected, accepted = round(rate["frr"] * entry["num_genuine"]), round(rate["far"] * entry["num_impostor"])
+    chosen = "" if given else ", which was taken from these very trials,"
+    return (
+        f"Proved at the threshold {entry['threshold']:.4f}{chosen} for the {verifier} verifier smoothed with sigma "
+        f"{first.sigma:g}: whatever is added to the recordings, as long as its l2 norm is at most {rate['radius']:g}, "
+        f"at most {rejected} of {entry['num_genuine']} genuine trials are rejected and at most {accepted} of "
+        f"{entry['num_impostor']} impostor trials are accepted. The bound of each trial was to fail with a "
+        f"probability of at most {first.alpha:g}."
+    )

@@ -1,0 +1,88 @@
+"""What is certified of a claim: how far an attack can move its smoothed score. A frozen row, one line of JSON."""
+
+from dataclasses import dataclass
+
+from voxcert.rows import Row
+
+NOTHING_KNOWN = (-1.0, 1.0)
+"""Bounds that always hold, for a cosine."""
+
+
+@dataclass(frozen=True)
+class CertifiedScore(Row):
+    """One utterance, one claim, one verifier; or, in an open set, one utterance and whoever it is taken for.
+
+    The promise, for each radius by itself: with probability at least 1 - alpha over the sampling noise, the smoothed
+    score of the claim is at least `lower` for every waveform within the radius, so that it is accepted at every
+    threshold up to there; and with probability at least 1 - alpha it is at most `upper`, so that it is rejected at
+    every threshold above. In an open set, `lower` is that of the winner, -1 where it is not certified to go on
+    winning, and `upper` is the largest of all speakers' (no speaker is named at a threshold above).
+
+    Attributes:
+        utterance: id of the utterance.
+        speaker: who speaks, "" if unknown.
+        claim: the enrolled speaker who is claimed, or in an open set the one who wins; "" if nothing was computed.
+        verifier: `embedding`, whose smoothed score is the mean cosine, or `vote`, with the median.
+        open_set: whether this is about the naming of any enrolled speaker or nobody.
+        enrolled: whether the true speaker is among those that could be named.
+        score: the smoothed score as sampled; no guarantee.
+        radii: l2 norms, ascending.
+        lower: one bound for each radius, in [-1, 1].
+        upper: one bound for each radius, in [-1, 1].
+        failed: None, or why nothing is known.
+        sigma: standard deviation of the noise.
+        alpha: error probability of each bound.
+        num_select: samples that placed the thresholds.
+        num_estimate: samples that the bounds are made of.
+        num_forwards: rows sent through the encoder, in the pass that all claims of the utterance share.
+        seconds: wall-clock time of that pass.
+        seed: seed of the noise.
+        encoder: hash of the encoder, as given by the caller.
+        noise_at: where the noise enters.
+        waveform_norm: l2 norm of the waveform or representation.
+        num_samples: its length, all dimensions counted.
+        grid: as in `Certificate`.
+    """
+
+    utterance: str
+    speaker: str
+    claim: str
+    verifier: str
+    open_set: bool
+    enrolled: bool
+    score: float
+    radii: list[float]
+    lower: list[float]
+    upper: list[float]
+    failed: str | None
+    sigma: float
+    alpha: float
+    num_select: int
+    num_estimate: int
+    num_forwards: int
+    seconds: float
+    seed: int
+    encoder: str = ""
+    noise_at: str = "waveform"
+    waveform_norm: float = 0.0
+    num_samples: int = 0
+    grid: float | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Utterance, claim and verifier; in an open set the claim is not known beforehand."""
+        return self.utterance, "" if self.open_set else self.claim, self.verifier
+
+    @property
+    def target(self) -> bool:
+        """Whether the right answer is to accept: the claim is true, or in an open set the speaker is enrolled."""
+        return self.enrolled if self.open_set else self.claim == self.speaker
+
+    def bound(self, index: int) -> float:
+        """The bound that this trial's error depends on, at a radius by its index: below it if a target, else above.
+
+        A target who is not named in an open set is never accepted as such.
+        """
+        if not self.target:
+            return self.upper[index]
+        return self.lower[index] if self.claim == self.speaker else -1.0

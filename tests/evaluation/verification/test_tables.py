@@ -1,0 +1,97 @@
+import math
+
+import pytest
+
+from voxcert.evaluation.verification.figures import error_rate_figure
+from voxcert.evaluation.verification.tables import summarize_trials, trials_statement, trials_table
+from voxcert.smoothing import CertifiedScore
+
+RADII = [0.0, 0.1]
+
+
+def trial(speaker, claim, lower, upper, **changes):
+    values = {
+        "utterance": f"{speaker}0",
+        "speaker": speaker,
+        "claim": claim,
+        "verifier": "embedding",
+        "open_set": False,
+        "enrolled": True,
+        "score": (lower[0] + upper[0]) / 2,
+        "radii": RADII,
+        "lower": lower,
+        "upper": upper,
+        "failed": None,
+        "sigma": 0.1,
+        "alpha": 1e-3,
+        "num_select": 10,
+        "num_estimate": 100,
+        "num_forwards": 110,
+        "seconds": 1.0,
+        "seed": 0,
+        "waveform_norm": 3.0,
+    }
+    return CertifiedScore(**values | changes)
+
+
+ROWS = [
+    trial("a", "a", [0.7, 0.5], [0.8, 0.9]),
+    trial("b", "b", [0.6, 0.2], [0.7, 0.9]),
+    trial("a", "b", [0.0, -0.2], [0.1, 0.3]),
+    trial("b", "a", [0.1, -0.1], [0.2, 0.4]),
+]
+
+
+def test_a_genuine_trial_counts_with_its_lower_and_an_impostor_with_its_upper_bound():
+    summary = summarize_trials(ROWS, threshold=0.35)["embedding"]
+    none, some = summary["rates"]
+    assert (none["eer"], none["frr"], none["far"]) == (0.0, 0.0, 0.0)
+    assert (some["eer"], some["frr"], some["far"]) == (0.5, 0.5, 0.5)
+    assert some["min_dcf"] == pytest.approx(0.5), "at 0.45: half of the genuine trials are rejected, nobody accepted"
+    assert summary["smoothed_eer"] == 0.0
+    assert (summary["num_genuine"], summary["num_impostor"], summary["num_speakers"]) == (2, 2, 2)
+
+
+def test_intervals_are_over_speakers():
+    many = [row for row in ROWS for _ in range(50)]  # fifty times the same is no more evidence
+    (few, often) = (summarize_trials(rows, 0.35)["embedding"]["rates"][1] for rows in (ROWS, many))
+    assert (few["frr_low"], few["frr_high"]) == (often["frr_low"], often["frr_high"]) == (0.0, 1.0)
+    alone = [trial("a", "a", [0.7, 0.5], [0.8, 0.9]), trial("a", "b", [0.0, -0.2], [0.1, 0.3])]
+    assert summarize_trials(alone)["embedding"]["rates"][0]["eer_low"] is None
+
+
+def test_in_an_open_set_who_is_taken_for_another_is_an_error_at_every_threshold():
+    rows = [
+        trial("a", "b", [0.9, 0.8], [1.0, 1.0], open_set=True),
+        trial("b", "b", [0.9, 0.8], [1.0, 1.0], open_set=True),
+        trial("x", "b", [-1.0, -1.0], [0.2, 0.3], open_set=True, enrolled=False),
+    ]
+    summary = summarize_trials(rows, threshold=0.5)["embedding"]
+    assert (summary["num_genuine"], summary["num_impostor"]) == (2, 1)
+    assert [(rate["frr"], rate["far"]) for rate in summary["rates"]] == [(0.5, 0.0)] * 2
+
+
+def test_table_and_sentence():
+    summary = summarize_trials(ROWS, 0.35)
+    lines = trials_table(summary).splitlines()
+    assert len(lines) == 5
+    assert "| embedding | 0.1 " in lines[-1]
+    assert "50.0 [" in lines[-1]
+    said = trials_statement(summary, ROWS, given=True)
+    assert "Proved at the threshold 0.3500 for the embedding verifier smoothed with sigma 0.1" in said
+    assert "at most 0: " not in said
+    assert "norm is at most 0, at most 0 of 2 genuine trials are rejected and at most 0 of 2 impostor" in said
+    assert "which was taken from these very trials," in trials_statement(summary, ROWS, given=False)
+    hopeless = [trial(row.speaker, row.claim, [-1.0, -1.0], [1.0, 1.0]) for row in ROWS]
+    assert trials_statement(summarize_trials(hopeless, 0.3), hopeless, True).startswith("Nothing useful was proved")
+
+
+def test_figure_has_a_curve_for_every_verifier_and_radius():
+    rows = [*ROWS, *(trial(r.speaker, r.claim, r.lower, r.upper, verifier="vote") for r in ROWS)]
+    left, right, *_ = error_rate_figure(rows, summarize_trials(rows)).axes
+    assert [line.get_label() for line in left.get_lines()] == ["embedding", "vote"]
+    assert list(left.get_lines()[0].get_ydata()) == [0.0, 50.0]
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["0", "0.1"]
+    assert all(math.isfinite(x) for line in right.get_lines() for x in line.get_xdata())
+    with pytest.raises(ValueError, match="rows must hold at least one trial, got none"):
+        error_rate_figure([], {})
