@@ -69,9 +69,7 @@ def measure(source: str, batch: int, repeats: int, whole: dict | None) -> dict:
 def main() -> None:
     """Measures CAM++ and ecapa-mini and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument(
-        "--campplus", help="3D-Speaker's CAM++, a file; left out if null"
-    )
+    parser.add_argument("--campplus", help="3D-Speaker's CAM++, a file; left out if null")
     parser.add_argument("--ecapa", default="checkpoints/ecapa-mini", help="checkpoint folder")
     parser.add_argument("--batch", type=int, nargs="*", default=[1, 16], help="utterances in a batch")
     parser.add_argument("--repeats", type=int, default=9, help="repetitions, of which the median counts")

@@ -37,12 +37,8 @@ def load_onnx(path: str | Path, **settings: Any) -> OnnxEncoder:
         settings: Arguments of `OnnxEncoder`: `hears`, `output`, `window`, `scale`, `mean_norm`.
 
     Raises:
-        CheckpointError: If the file is missing or no such network, if something is not said, or if metadata ask for
+        CheckpointError: If the file is missing or no such network, if onnxruntime is not installed, if something is not said, or if metadata ask for
             what is not here; the message says which.
-        ValueError: If onnxruntime is not installed.
-
-    Examples:
-        >>> encoder = load_onnx("models/voxceleb_ECAPA512.onnx", window="hamming", scale=32768.0)  # doctest: +SKIP
     """
     path = Path(path)
     if not path.is_file():
