@@ -86,9 +86,7 @@ def _build(path: Path) -> FeatureEncoder:
         names = state if ENTRY in state else {_wespeakers_name(name, state): value for name, value in state.items()}
         encoder.network.load_state_dict(names)
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} does not hold the weights of a CAM++ or ERes2Net: {error}"
-        ) from error
+        raise CheckpointError(f"{path} does not hold the weights of a CAM++ or ERes2Net: {error}") from error
     return encoder.eval()
 
 
