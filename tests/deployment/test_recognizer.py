@@ -1,4 +1,5 @@
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.run.job import Provenance
 
+BUNDLED = Path(__file__).parents[2] / "checkpoints" / "ecapa-mini"
 SIGMA, SECONDS = 0.01, 0.4
 
 
@@ -62,8 +64,8 @@ def test_noise_is_fresh_unless_a_seed_is_given(checkpoint):
     assert scores() != scores()
 
 
-def test_speakers_join_and_are_enrolled_again(checkpoint):
-    recognizer = SmoothedRecognizer.from_checkpoint(checkpoint, ENROLLMENT, **SETTINGS)
+def test_speakers_join_and_are_enrolled_again():
+    recognizer = SmoothedRecognizer.from_checkpoint(BUNDLED, ENROLLMENT, **SETTINGS)
     hiss = [0.05 * torch.randn(6400, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
     recognizer.enroll("dora", hiss[:1])
     assert recognizer.speakers == ("ann", "bob", "cid", "dora")
