@@ -66,7 +66,7 @@ def certified(arguments: list[str]) -> str:
                 entry = summarize(own, given.radii)[rule]
                 shares = [f"{point['value']:.2f}" for point in entry["certified_accuracy"]]
                 about = [system, f"{own[0].sigma:g}", f"`{rule}`", f"{entry['smoothed_accuracy']:.2f}"]
-                lines.append([*about, *shares, rounded_down(entry['acr'])])
+                lines.append([*about, *shares, rounded_down(entry["acr"])])
     return render_table(lines)
 
 
