@@ -37,8 +37,8 @@ def load_onnx(path: str | Path, **settings: Any) -> OnnxEncoder:
         settings: Arguments of `OnnxEncoder`: `hears`, `output`, `window`, `scale`, `mean_norm`.
 
     Raises:
-        CheckpointError: If the file is missing or no such network, if onnxruntime is not installed, if something is not said, or if metadata ask for
-            what is not here; the message says which.
+        CheckpointError: If onnxruntime is not installed, if the file is missing or no such network, if something is not
+            said, or if metadata ask for what is not here; the message says which.
     """
     path = Path(path)
     if not path.is_file():
