@@ -27,7 +27,7 @@ from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.evaluation.inversion.tables import inversion_table, summarize_inversions
 from voxcert.evaluation.run.folder import ROWS, SUMMARY, read_summary
 from voxcert.evaluation.show.figures import save
-from voxcert.evaluation.show.tables import render_table
+from voxcert.evaluation.show.tables import render_table, rounded_down
 from voxcert.rows import Row, read_rows
 from voxcert.smoothing.certificate import Certificate
 
@@ -66,7 +66,7 @@ def certified(arguments: list[str]) -> str:
                 entry = summarize(own, given.radii)[rule]
                 shares = [f"{point['value']:.2f}" for point in entry["certified_accuracy"]]
                 about = [system, f"{own[0].sigma:g}", f"`{rule}`", f"{entry['smoothed_accuracy']:.2f}"]
-                lines.append([*about, *shares, f"{entry['acr']:.3g}"])
+                lines.append([*about, *shares, rounded_down(entry["acr"])])
     return render_table(lines)
 
 

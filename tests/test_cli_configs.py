@@ -38,6 +38,12 @@ def test_a_file_here_wins(empty):
     assert find_config(str(empty / NAME)) == empty / NAME
 
 
+def test_a_name_may_be_written_as_in_the_repository(empty):
+    assert find_config(f"configs/{NAME}").samefile(CONFIGS / NAME)
+    write(empty / "configs" / NAME, {"sigma": 0.5})
+    assert find_config(f"configs/{NAME}") == Path("configs") / NAME
+
+
 def test_an_error_says_where_was_looked(empty):
     with pytest.raises(ValueError, match="--config must be a YAML file or a config that comes with voxcert") as error:
         find_config("certify/nowhere.yaml", "--config")

@@ -77,8 +77,8 @@ def test_an_embedding_is_the_mean_over_partial_utterances(encoder):
         torch.testing.assert_close(encoder(waveform), expected, atol=1e-6, rtol=0)
 
 
-def test_silence_and_single_samples_are_finite_and_have_gradients(encoder):
-    for waveform in (torch.zeros(2, 8000, requires_grad=True), torch.full((2, 1), 0.1, requires_grad=True)):
+def test_silence_and_single_frames_are_finite_and_have_gradients(encoder):
+    for waveform in (torch.zeros(2, 8000, requires_grad=True), torch.full((2, 400), 0.1, requires_grad=True)):
         embedding = encoder(waveform)
         (gradient,) = torch.autograd.grad(embedding.sum(), waveform)
         assert torch.isfinite(embedding).all()

@@ -136,8 +136,7 @@ def test_the_teacher_hears_the_clean_example(start):
     module, heard = quiet(made(start, noise=Fixed(0.5), num_noise=2)), []
     module.distillation._teacher[0].register_forward_pre_hook(lambda _, args: heard.append(args[0]))
     module.training_step(batch(), 0)
-    assert len(heard) == 1
-    assert torch.equal(heard[0], batch()["waveform"])
+    assert torch.equal(torch.stack(heard), batch()["waveform"][None])  # once
 
 
 def test_weights_multiply_the_terms(start):
@@ -147,8 +146,8 @@ def test_weights_multiply_the_terms(start):
         torch.manual_seed(3)
         return module.eval().training_step(batch(), 0).item()
 
-    cosine, contrasted = loss(1.0, 0.0), loss(0.0, 1.0)
-    assert loss(2.0, 3.0) == pytest.approx(2 * cosine + 3 * contrasted, rel=1e-5)
+    cosine = loss(1.0, 0.0)
+    assert loss(2.0, 3.0) == pytest.approx(2 * cosine + 3 * loss(0.0, 1.0), rel=1e-5)
     softmax = loss(1.0, 0.0, classification=1.0) - cosine
     assert loss(1.0, 0.0, classification=0.5) - cosine == pytest.approx(softmax / 2, rel=1e-5)
 
@@ -200,12 +199,8 @@ def test_a_student_nears_its_teacher(start):
 def test_smoothed_attacks_consistency_and_averages_combine(start, data, trainer, tmp_path, classification_weight):
     options = {"num_noise": 2, "regularizer": Consistency(), "attack": fgsm(epsilon=0.1, norm="l2")}
     module = made(start, kind=AdversarialEncoderModule, classification_weight=classification_weight, **options)
-    averaging = EMAWeightAveraging(decay=0.9)
-    fitted = trainer(
-        max_steps=2,
-        enable_checkpointing=True,
-        callbacks=[averaging, ModelCheckpoint(tmp_path / "kept", "run", every_n_train_steps=2)],
-    )
+    callbacks = [EMAWeightAveraging(decay=0.9), ModelCheckpoint(tmp_path / "kept", "run", every_n_train_steps=2)]
+    fitted = trainer(max_steps=2, enable_checkpointing=True, callbacks=callbacks)
     fitted.fit(module, datamodule=data)
     for name in ("loss", "regularizer", "teacher_distance", "teacher_contrast", "perturbation"):
         assert fitted.callback_metrics[f"train/{name}"] > 0
@@ -213,8 +208,6 @@ def test_smoothed_attacks_consistency_and_averages_combine(start, data, trainer,
     stored = torch.load(tmp_path / "kept" / "run.ckpt", weights_only=True)
     kept = {name.partition(".")[0] for name in stored["state_dict"]}
     assert kept == {"encoder", "criterion"} if classification_weight else kept == {"encoder"}
-    exported = voxcert.load_encoder(export(tmp_path / "kept" / "run.ckpt", tmp_path / "out"))
-    assert sorted(exported.state_dict()) == sorted(module.encoder.state_dict())
 
 
 def test_without_a_classifier_the_attack_leads_away_from_the_own_speaker(start):
@@ -293,14 +286,11 @@ def test_bad_settings_are_named(settings, message):
         Distillation(**settings)
 
 
-def test_a_teacher_that_is_not_there_is_told(start):
-    with pytest.raises(ValueError, match="nowhere does not exist"):
-        made(start, Distillation("nowhere"))
-
-
 def test_what_needs_a_start_says_so(start, monkeypatch):
     with pytest.raises(ValueError, match="distillation needs a teacher, or init_from to copy one from"):
         made(start, init_from=None)
+    with pytest.raises(ValueError, match="nowhere does not exist"):
+        made(start, Distillation("nowhere"))
     with pytest.raises(ValueError, match="freeze keeps weights that init_from brings"):
         EncoderModule(ECAPA(**TINY), 4, freeze_statistics=True)
     monkeypatch.setattr("voxcert.training.encoder_module.load_weights", lambda *_: None)

@@ -21,7 +21,8 @@ def find_config(name: str, option: str = "name") -> Path:
     """The file of this name: one here wins over one that comes with the package.
 
     Args:
-        name: Path of a YAML file, such as experiments/mine.yaml, or a name such as certify/librispeech.yaml.
+        name: Path of a YAML file, such as experiments/mine.yaml, or a name such as certify/librispeech.yaml, which
+            may be written as in the repository too, configs/certify/librispeech.yaml.
         option: What an error calls the argument.
 
     Raises:
@@ -29,7 +30,7 @@ def find_config(name: str, option: str = "name") -> Path:
     """
     from voxcert.data.paths import is_file, shown  # here: --help answers without torch
 
-    places = [Path(name).expanduser(), config_folder() / name]
+    places = [Path(name).expanduser(), config_folder() / name.removeprefix("configs/")]
     for place in places:
         if is_file(place):
             return place
