@@ -49,6 +49,7 @@ docs: $(STAMP)  ## Build the documentation as a site in runs/site; anything brok
 bench: $(STAMP)  ## Measure the speed of certifier, encoders, SSED and inversion; JSON in benchmarks/results
 	$(BIN)/python benchmarks/bench_certify.py
 	$(BIN)/python benchmarks/bench_encoders.py
+	$(BIN)/python benchmarks/bench_onnx.py
 	$(BIN)/python benchmarks/bench_ssed.py
 	$(BIN)/python benchmarks/bench_inversion.py
 

@@ -17,6 +17,7 @@ VERBS = [
     "encoders.base.enroll",
     "smoothing.certifier.Certifier",
     "smoothing.certifier.Certifier.certify",
+    "deployment.recognizer.SmoothedRecognizer",
     "attacks.gradient.pgd",
     "purifiers.checkpoint.load_purifier",
     "purifiers.filters.MedianFilter",

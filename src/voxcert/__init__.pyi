@@ -3,6 +3,7 @@ from . import data as data
 from . import encoders as encoders
 from . import purifiers as purifiers
 from . import smoothing as smoothing
+from .deployment.recognizer import SmoothedRecognizer as SmoothedRecognizer
 from .encoders.base import Recognizer as Recognizer
 from .encoders.base import enroll as enroll
 from .encoders.loading import load_encoder as load_encoder

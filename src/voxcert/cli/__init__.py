@@ -26,7 +26,7 @@ COMMANDS = {
     "train": Command("train", "Runs `train.py`: `fit`, `validate` or `test` with configs and flags."),
     "certify": Command(
         "certify",
-        "Certifies an encoder: enrols speakers, proves a radius for every test utterance, writes rows, table and plot.",
+        "Certifies an encoder: enrols speakers, proves what no attack can change, writes rows, table and plot.",
     ),
     "attack": Command(
         "attack",
@@ -61,6 +61,12 @@ COMMANDS = {
     "recertify": Command(
         "recertify",
         "Certifies a finished run again from what it kept: at another alpha, or from shards, without an encoder.",
+    ),
+    "identify": Command(
+        "recognize", "Names the speakers of recordings, as the system that a certification run was about; JSON lines."
+    ),
+    "verify": Command(
+        "recognize", "Accepts or rejects the claim that recordings are a speaker's, likewise; JSON lines."
     ),
     "report": Command(
         "report",

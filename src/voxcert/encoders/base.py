@@ -207,20 +207,41 @@ def enroll(
         >>> recognizer.speakers, recognizer.prototypes.shape
         (['high', 'low'], torch.Size([2, 192]))
     """
+    noise = {"sigma": sigma, "num_noise": num_noise, "seed": seed}
+    prototypes, speakers = prototypes_of(encoder, batches, device=device, **noise)
+    if len(speakers) < 2:
+        raise ValueError(f"enrolment needs at least 2 speakers, got {len(speakers)}")
+    return Recognizer(encoder, prototypes, speakers)
+
+
+@torch.no_grad()
+def prototypes_of(
+    encoder: Callable[[Tensor], Tensor],
+    batches: Iterable[dict],
+    *,
+    sigma: float = 0.0,
+    num_noise: int = 1,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, list[str]]:
+    """What `enroll` makes of the speakers, one or more: unit vectors (speakers, dim) and names, sorted by name.
+
+    Arguments and errors are those of `enroll`.
+    """
     sums: dict[str, Tensor] = {}
     for index, batch in enumerate(batches):
         _check_batch(batch)
         embedding = _mean_embedding(encoder, batch["waveform"].to(device), sigma, num_noise, seed + index)
         for speaker, row in zip(batch["speaker"], embedding.double(), strict=True):
             sums[speaker] = sums[speaker] + row if speaker in sums else row
-    if len(sums) < 2:
-        raise ValueError(f"enrolment needs at least 2 speakers, got {len(sums)}")
+    if not sums:
+        raise ValueError("enrolment needs at least 1 waveform, got none")
     speakers = sorted(sums)
     total = torch.stack([sums[speaker] for speaker in speakers])
     for speaker, norm in zip(speakers, total.norm(dim=-1).tolist(), strict=True):
         if not norm > 0 or norm == float("inf"):
             raise ValueError(f"speaker {speaker!r} cannot be enrolled: the mean embedding has norm {norm}")
-    return Recognizer(encoder, F.normalize(total, dim=-1).float(), speakers)
+    return F.normalize(total, dim=-1).float(), speakers
 
 
 def _check_batch(batch: Any) -> None:

@@ -34,11 +34,13 @@ FILES = {
     "*.pt": "published.single_file.load_file",
     "*.bin": "published.single_file.load_file",
     "*.safetensors": "published.single_file.load_file",
+    "*.onnx": "published.onnx.load_onnx",
     "pretrained_eres2net*.ckpt": "published.three_d_speaker.load_released",
     "eres2net_*_model.ckpt": "published.three_d_speaker.load_released",
 }
 """Name of a file that is a whole encoder, alone or alone of its kind in a folder -> the function that reads it."""
-FETCHED = ["*.yaml", "preprocessor_config.json", *FOLDERS, *FILES]
+FETCHED = ["*.yaml", "preprocessor_config.json", *FOLDERS, *(name for name in FILES if name != "*.onnx")]
+"""Not ONNX, which lies beside what it was exported from, or in collections of many."""
 
 
 def load_encoder(source: str | Path) -> Encoder:
@@ -46,7 +48,8 @@ def load_encoder(source: str | Path) -> Encoder:
 
     Args:
         source: A checkpoint folder of this project; a local copy of what wespeaker, speechbrain, pyannote,
-            voxceleb_trainer, SincNet, Deep Speaker, 3D-Speaker, Resemblyzer or Microsoft (WavLM) published; or
+            voxceleb_trainer, SincNet, Deep Speaker, 3D-Speaker, Resemblyzer or Microsoft (WavLM) published;
+            an ONNX file (`load_onnx`); or
             `hf:OWNER/NAME` or `modelscope:OWNER/NAME` to fetch such a folder from the Hugging Face hub or ModelScope:
             the only forms that use the network.
 

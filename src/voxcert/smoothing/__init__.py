@@ -6,6 +6,7 @@ The one statement that every certificate makes is in `Certificate`; `Certifier` 
 from voxcert.smoothing.certificate import ABSTAIN, Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.smoothing.certifier import Certifier
+from voxcert.smoothing.claims import Decision
 from voxcert.smoothing.curves import (
     abstention_rate,
     average_certified_radius,
@@ -25,6 +26,7 @@ __all__ = [
     "Certificate",
     "CertifiedScore",
     "Certifier",
+    "Decision",
     "Prediction",
     "ScoreCertifier",
     "Statistics",

@@ -226,9 +226,9 @@ class Certifier:
         candidate = pilot.voted if classifier == "vote" else pilot.predicted
         test = {"vote": VoteTest, "embedding": EmbeddingTest}[classifier](self.prototypes, candidate)
         fresh = self._embedder.embed(sampler, ESTIMATE_START, ESTIMATE_START + self.num_estimate)
-        abstained, spent = tested(fresh, test, alpha)
-        prediction = self.speakers[candidate] if abstained is None else None
-        return Prediction(prediction=prediction, abstained=abstained, num_forwards=self.num_select + spent, **answer)
+        abstained, score, spent = tested(fresh, test, self.prototypes[candidate], alpha)
+        answer |= {"prediction": self.speakers[candidate] if abstained is None else None, "score": score}
+        return Prediction(abstained=abstained, num_forwards=self.num_select + spent, **answer)
 
     def failed(self, utterance: str, speaker: str, reason: str) -> list[Certificate]:
         """Rows, one per rule, for an utterance that cannot be certified at all, such as an unreadable file."""

@@ -33,6 +33,7 @@ class Prediction:
         alpha: probability of another answer than the smoothed classifier's, at most.
         num_forwards: samples spent, those that picked the candidate included.
         seed: seed of the noise.
+        score: mean cosine with the candidate of the samples that tested it; no guarantee.
     """
 
     utterance: str
@@ -43,6 +44,7 @@ class Prediction:
     alpha: float
     num_forwards: int
     seed: int
+    score: float = 0.0
 
 
 class VoteTest:
@@ -97,23 +99,27 @@ class EmbeddingTest:
         return bool((self._log_wealth.logsumexp(dim=1) >= goal(alpha)).all())
 
 
-def tested(batches: Iterable[torch.Tensor], test: VoteTest | EmbeddingTest, alpha: float) -> tuple[str | None, int]:
+def tested(
+    batches: Iterable[torch.Tensor], test: VoteTest | EmbeddingTest, prototype: torch.Tensor, alpha: float
+) -> tuple[str | None, float, int]:
     """Adds batch after batch until the candidate is safe.
 
     Args:
         batches: float64 unit embeddings, (batch, dim) each, of samples that did not pick the candidate.
         test: of the candidate.
+        prototype: (dim,) of the candidate.
         alpha: error probability.
 
     Returns:
-        None if the candidate is shown to win, or else why it is not; and how many samples that took.
+        None if the candidate is shown to win, or else why it is not; its mean score; and how many samples that took.
     """
-    spent = 0
+    total, spent = 0.0, 0
     for batch in batches:
         spent += len(batch)
         if not torch.isfinite(batch).all():
-            return UNUSABLE, spent
+            return UNUSABLE, 0.0, spent
         test.add(batch)
+        total += float((batch @ prototype).sum())
         if test.safe(alpha):
-            return None, spent
-    return "no class is shown to win", spent
+            return None, total / spent, spent
+    return "no class is shown to win", total / spent, spent

@@ -11,6 +11,7 @@ import torch
 from voxcert.smoothing.certificate import ABSTAIN
 from voxcert.smoothing.certified_score import NOTHING_KNOWN, CertifiedScore
 from voxcert.smoothing.certifier import Certifier
+from voxcert.smoothing.claims import Decision, decided
 from voxcert.smoothing.outcome import lower_radius
 from voxcert.smoothing.pilot import select
 from voxcert.smoothing.prediction import UNUSABLE
@@ -111,6 +112,36 @@ class ScoreCertifier(Certifier):
             named = np.where(np.asarray(radii) < radius, lower[winner or 0], NOTHING_KNOWN[0])
             rows.append(_row(about, claim, verifier, middle[winner or 0], named, upper.max(axis=0)))
         return rows
+
+    @torch.inference_mode()
+    def decide(
+        self, waveform: torch.Tensor, claim: str, threshold: float, utterance: str = "", verifier: str = "vote"
+    ) -> Decision:
+        """Answers a claim as a deployed system does: accepted, rejected or None; see `Decision`.
+
+        Up to `num_estimate` samples are drawn until an answer is safe. Who attacks must not know the noise: give a
+        deployed system a secret seed, and every call an id of its own.
+
+        Args:
+            waveform: (time,), as for `certify`.
+            claim: an enrolled speaker.
+            threshold: smoothed scores from here on are accepted; in (-1, 1).
+            utterance: id; the noise depends on it and on the seed alone.
+            verifier: `embedding` or `vote`.
+
+        Raises:
+            ValueError: as `certify`, and for a claim, threshold or verifier out of range.
+        """
+        require("claim", claim, "an enrolled speaker", claim in self.speakers)
+        require("threshold", threshold, "in (-1, 1)", -1.0 < threshold < 1.0)
+        require("verifier", verifier, f"one of {list(VERIFIERS)}", verifier in VERIFIERS)
+        alpha, sampler = self._alpha_left(waveform), self._sampler(waveform, utterance)
+        samples = self._embedder.embed(sampler, ESTIMATE_START, ESTIMATE_START + self.num_estimate)
+        prototype = self.prototypes[self.speakers.index(claim)]
+        accepted, abstained, score, spent = decided(samples, prototype, threshold, verifier, alpha)
+        about = {"utterance": utterance, "claim": claim, "threshold": threshold, "verifier": verifier}
+        about |= {"sigma": self.sigma, "alpha": self.alpha, "seed": self.seed}
+        return Decision(accepted=accepted, abstained=abstained, score=score, num_forwards=spent, **about)
 
     def unheard(
         self, utterance: str, speaker: str, claims: Sequence[str], radii: Sequence[float], reason: str, open_set: bool

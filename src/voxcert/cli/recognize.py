@@ -1,0 +1,67 @@
+"""`voxcert identify` and `voxcert verify`: the system that was certified, in use."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from voxcert.cli import COMMANDS
+from voxcert.cli.errors import messages_for_errors
+from voxcert.cli.parser import Parser
+
+
+def identify(args: list[str], program: str = "voxcert identify") -> None:
+    """Names the speakers of recordings, as the system that a certification run was about; JSON lines."""
+    parser = _parser(program, "identify")
+    config = parser.parse_args(args)
+    _answer(config, lambda recognizer, waveform: recognizer.identify(waveform))
+
+
+def verify(args: list[str], program: str = "voxcert verify") -> None:
+    """Accepts or rejects the claim that recordings are a speaker's, likewise; JSON lines."""
+    parser = _parser(program, "verify")
+    parser.add_argument("--speaker", type=str, required=True, help="Who is claimed: an enrolled speaker.")
+    parser.add_argument(
+        "--threshold", type=float, required=True, help="Smoothed scores from here on are accepted; a cosine."
+    )
+    config = parser.parse_args(args)
+    _answer(config, lambda recognizer, waveform: recognizer.verify(waveform, config.speaker, config.threshold))
+
+
+def _parser(program: str, command: str) -> Parser:
+    parser = Parser(prog=program, description=COMMANDS[command].purpose)
+    parser.add_argument(
+        "recordings", type=str, nargs="+", help="Audio files; - reads their paths from standard input, one a line."
+    )
+    parser.add_argument("--run", type=str, required=True, help="Output folder of `certify`: encoder, speakers, sigma.")
+    parser.add_argument("--checkpoint", type=str | None, help="Where the run's encoder is now, if it has moved.")
+    parser.add_argument("--classifier", type=str, default="vote", help="vote or embedding.")
+    parser.add_argument("--seed", type=int | None, help="Of the noise, to repeat answers; fresh and secret when null.")
+    return parser
+
+
+def _answer(config: Any, ask: Callable[[Any, Any], Any]) -> None:
+    """Prints a line for every recording, in their order; one that cannot be read says why."""
+    with messages_for_errors():
+        from dataclasses import asdict  # here: --help and mistakes answer without torch
+
+        from voxcert.data.audio import AudioError, load
+        from voxcert.deployment import SmoothedRecognizer
+
+        chosen = {"checkpoint": config.checkpoint, "classifier": config.classifier, "seed": config.seed}
+        recognizer = SmoothedRecognizer.from_run(config.run, **chosen)
+        for path in _paths(config.recordings):
+            try:
+                answer = asdict(ask(recognizer, load(path)))
+                del answer["utterance"]
+            except AudioError as error:
+                answer = {"error": str(error)}
+            print(json.dumps({"recording": path} | answer, ensure_ascii=False), flush=True)
+
+
+def _paths(recordings: list[str]) -> Iterator[str]:
+    for path in recordings:
+        if path == "-":
+            yield from filter(None, (line.strip() for line in sys.stdin))
+        else:
+            yield path

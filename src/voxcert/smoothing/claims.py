@@ -1,0 +1,132 @@
+"""What the deployed verifier answers to a claim: accepted, rejected, or nothing, from finitely many samples.
+
+The counterpart of `prediction` for one claim: samples are drawn until one of the two answers is safe, by betting
+(Waudby-Smith and Ramdas 2023).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from voxcert.smoothing.betting import ALL_IN, BETS, goal, log_sum, log_wealth
+from voxcert.smoothing.prediction import UNUSABLE
+
+UNDECIDED = "neither accepting nor rejecting is shown to be right"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer to one claim.
+
+    The promise: with probability at least 1 - alpha over the sampling noise, it is the answer of the smoothed verifier,
+    or None. So within a radius at which the claim is certified to stay accepted (or rejected) it is that, or None.
+
+    Attributes:
+        utterance: id of the utterance.
+        claim: the enrolled speaker who is claimed.
+        threshold: smoothed scores from here on are accepted.
+        accepted: True, False, or None for "I do not know".
+        abstained: None, or the reason.
+        score: mean cosine of the samples that were drawn; no guarantee.
+        verifier: which smoothed verifier this is about, `embedding` or `vote`.
+        sigma: standard deviation of the noise.
+        alpha: probability of another answer than the smoothed verifier's, at most.
+        num_forwards: samples spent.
+        seed: seed of the noise.
+    """
+
+    utterance: str
+    claim: str
+    threshold: float
+    accepted: bool | None
+    abstained: str | None
+    score: float
+    verifier: str
+    sigma: float
+    alpha: float
+    num_forwards: int
+    seed: int
+
+
+class MedianTest:
+    """Does more than half of the noisy copies reach the threshold, or not?
+
+    At most one of the two answers is wrong, so either test may spend all of alpha.
+
+    Args:
+        threshold: cosine.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._counts = np.zeros(2, dtype=np.int64)  # below, and from the threshold on
+
+    def add(self, scores: np.ndarray) -> None:
+        """Adds cosines, shape (batch,)."""
+        reached = int((scores >= self._threshold).sum())
+        self._counts += [len(scores) - reached, reached]
+
+    def answer(self, alpha: float) -> bool | None:
+        """True or False as soon as it is safe at level alpha, after any number of looks."""
+        twice = np.array([0.0, 2.0])
+        if log_wealth(twice, self._counts) >= goal(alpha):
+            return True
+        return False if log_wealth(twice, self._counts[::-1]) >= goal(alpha) else None
+
+
+class MeanTest:
+    """Does the mean score reach the threshold, or not? A bet on `1 + s` from below and one on `1 - s` from above.
+
+    Args:
+        threshold: cosine in (-1, 1).
+    """
+
+    def __init__(self, threshold: float) -> None:
+        few = BETS[::5]
+        self._threshold, self._bets = threshold, np.array([*few, 1.0])
+        self._log_wealth = np.log([[(1.0 - ALL_IN) / len(few)] * len(few) + [ALL_IN]] * 2)
+
+    def add(self, scores: np.ndarray) -> None:
+        """Adds cosines, shape (batch,)."""
+        scores = scores.clip(-1.0, 1.0)
+        with np.errstate(divide="ignore"):
+            for side, ratios in enumerate(((1 + scores) / (1 + self._threshold), (1 - scores) / (1 - self._threshold))):
+                self._log_wealth[side] += np.log(1 - self._bets[:, None] + self._bets[:, None] * ratios).sum(axis=1)
+
+    def answer(self, alpha: float) -> bool | None:
+        """True or False as soon as it is safe at level alpha, after any number of looks."""
+        above, below = log_sum(self._log_wealth) >= goal(alpha)
+        return True if above else False if below else None
+
+
+TESTS = {"embedding": MeanTest, "vote": MedianTest}
+
+
+def decided(
+    batches: Iterable[torch.Tensor], prototype: torch.Tensor, threshold: float, verifier: str, alpha: float
+) -> tuple[bool | None, str | None, float, int]:
+    """Adds batch after batch until the claim is decided.
+
+    Args:
+        batches: float64 unit embeddings, (batch, dim) each.
+        prototype: (dim,) float64 unit vector of the claimed speaker.
+        threshold: cosine in (-1, 1).
+        verifier: `embedding` or `vote`.
+        alpha: error probability.
+
+    Returns:
+        The answer; why there is none, or None; the mean score; and how many samples that took.
+    """
+    test, total, spent = TESTS[verifier](threshold), 0.0, 0
+    for batch in batches:
+        spent += len(batch)
+        scores = (batch @ prototype).numpy(force=True)
+        if not np.isfinite(scores).all():
+            return None, UNUSABLE, 0.0, spent
+        test.add(scores)
+        total += float(scores.sum())
+        if (answer := test.answer(alpha)) is not None:
+            return answer, None, total / spent, spent
+    return None, UNDECIDED, total / spent, spent

@@ -1,0 +1,163 @@
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from voxcert.data import Utterance
+from voxcert.data.identity import planned
+from voxcert.deployment import SmoothedRecognizer
+from voxcert.encoders.checkpoint import checkpoint_hash
+from voxcert.encoders.loading import load_encoder
+from voxcert.evaluation.certification.folder import read_prototypes, read_run
+from voxcert.evaluation.certification.job import certify_speakers
+from voxcert.evaluation.certification.settings import CertificationSettings
+from voxcert.evaluation.run.job import Provenance
+
+BUNDLED = Path(__file__).parents[2] / "checkpoints" / "ecapa-mini"
+SIGMA, SECONDS = 0.01, 0.4
+
+
+def tone(pitch, seed, seconds=SECONDS):
+    """A voiced sound: harmonics of a pitch, in a little noise."""
+    time = torch.arange(round(seconds * 16000)) / 16000
+    sound = sum(torch.sin(2 * torch.pi * pitch * k * time) / k for k in range(1, 20))
+    return 0.05 * sound + 0.002 * torch.randn(len(time), generator=torch.Generator().manual_seed(seed))
+
+
+PITCHES = {"ann": 90, "bob": 150, "cid": 240}
+ENROLLMENT = {name: [tone(pitch, seed) for seed in range(2)] for name, pitch in PITCHES.items()}
+SETTINGS = {"sigma": SIGMA, "num_select": 8, "num_estimate": 200, "batch_size": 16, "crop_seconds": SECONDS}
+
+
+@pytest.fixture(scope="module")
+def recognizer(request):
+    folder = request.getfixturevalue("checkpoint")
+    return SmoothedRecognizer.from_checkpoint(folder, ENROLLMENT, **SETTINGS)
+
+
+def test_names_and_verifies_who_speaks(recognizer):
+    for name, pitch in PITCHES.items():
+        answer = recognizer.identify(tone(pitch, 7))
+        assert answer.prediction == name
+        assert answer.num_forwards <= 8 + 200
+        own = recognizer.verify(tone(pitch, 7), name, threshold=answer.score - 0.2)
+        assert own.accepted is True
+        assert recognizer.verify(tone(pitch, 7), name, threshold=0.999999).accepted is False
+
+
+def test_longer_recordings_are_cut_and_shorter_ones_repeated(recognizer):
+    for seconds in (0.2, 1.3):
+        assert recognizer.identify(tone(90, 3, seconds)).prediction == "ann"
+
+
+def test_noise_is_fresh_unless_a_seed_is_given(checkpoint):
+    def scores(**seed):
+        recognizer = SmoothedRecognizer.from_checkpoint(checkpoint, ENROLLMENT, **SETTINGS, **seed)
+        return [recognizer.identify(tone(90, 7)).score for _ in range(2)]
+
+    first, second = scores(seed=1)
+    assert first != second, "every call has noise of its own"
+    assert scores(seed=1) == [first, second]
+    assert scores(seed=2) != [first, second]
+    assert scores() != scores()
+
+
+def test_speakers_join_and_are_enrolled_again():
+    recognizer = SmoothedRecognizer.from_checkpoint(BUNDLED, ENROLLMENT, **SETTINGS)
+    hiss = 0.05 * torch.randn(6400, generator=torch.Generator().manual_seed(0))
+    recognizer.enroll("dora", [hiss])
+    assert recognizer.speakers == ("ann", "bob", "cid", "dora")
+    assert recognizer.identify(hiss).prediction == "dora"
+    recognizer.enroll("ann", [tone(900, 1)])
+    assert recognizer.speakers == ("bob", "cid", "dora", "ann")
+    assert recognizer.identify(tone(900, 1)).prediction == "ann"
+    with pytest.raises(ValueError, match="enrollment must have a waveform or more for every speaker, got none for"):
+        recognizer.enroll("eve", [])
+
+
+def test_certifies(recognizer):
+    certificate = recognizer.certify(tone(90, 7))
+    assert certificate.prediction == "ann"
+    assert 0 < certificate.radius < 3 * SIGMA
+
+
+def test_threads_do_not_disturb_each_other(recognizer):
+    answers = {}
+
+    def ask(index):
+        name = list(PITCHES)[index % 3]
+        answers[index] = (name, recognizer.identify(tone(PITCHES[name], 7)).prediction)
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 12
+    assert all(name == prediction for name, prediction in answers.values())
+
+
+class Data:
+    """Tones as a data module."""
+
+    def enrollment_dataloader(self, stage):
+        """Two tones of every speaker."""
+        return [{"waveform": torch.stack(own), "speaker": [name] * len(own)} for name, own in ENROLLMENT.items()]
+
+    def tested(self, stage):
+        """One tone of every speaker."""
+        return [Utterance(f"{name}7", f"{name}7", name) for name in PITCHES]
+
+    def plan(self, stage):
+        """What is tested."""
+        return planned([], self.tested(stage))
+
+    def items(self, stage):
+        """The tones."""
+        return [
+            {"utterance": f"{name}7", "speaker": name, "waveform": tone(pitch, 7)} for name, pitch in PITCHES.items()
+        ]
+
+
+@pytest.fixture
+def run(checkpoint, tmp_path):
+    settings = CertificationSettings(
+        str(tmp_path / "run"),
+        sigma=SIGMA,
+        num_select=8,
+        num_estimate=200,
+        batch_size=16,
+        accelerator="cpu",
+        rules=["vote"],
+    )
+    origin = {"checkpoint": str(checkpoint), "data": {"crop_seconds": SECONDS}}
+    certify_speakers(load_encoder(checkpoint), Data(), settings, Provenance(checkpoint_hash(checkpoint), origin))
+    return tmp_path / "run"
+
+
+def test_from_run_is_what_was_certified(run):
+    recognizer = SmoothedRecognizer.from_run(run, seed=3)
+    prototypes, speakers = read_prototypes(run)
+    assert list(recognizer.speakers) == speakers
+    torch.testing.assert_close(recognizer._certifier.prototypes, prototypes.double())
+    for row in read_run(run):
+        answer = recognizer.identify(tone(PITCHES[row.speaker], 7))
+        assert answer.prediction in (row.prediction, None)
+        assert answer.sigma == row.sigma
+
+
+def test_from_run_refuses_what_was_not_certified(run, tmp_path):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    with pytest.raises(ValueError, match="folder must be the folder of a certification run"):
+        SmoothedRecognizer.from_run(tmp_path)
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"checkpoint_hash": "0123456789abcdef"}))
+    with pytest.raises(ValueError, match="checkpoint must be 0123456789abcdef, which .* is about, got"):
+        SmoothedRecognizer.from_run(run)
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"noise_at": "features"}))
+    with pytest.raises(ValueError, match="folder must be of a run with noise at the waveform"):
+        SmoothedRecognizer.from_run(run)
+    (run / "config.yaml").write_text(yaml.safe_dump({k: v for k, v in config.items() if k != "checkpoint"}))
+    with pytest.raises(ValueError, match="checkpoint must be given"):
+        SmoothedRecognizer.from_run(run)

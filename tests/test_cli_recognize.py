@@ -1,0 +1,78 @@
+"""`voxcert identify` and `voxcert verify` on the run that `certify` made."""
+
+import io
+import json
+
+import pytest
+import soundfile
+import torch
+import yaml
+
+from voxcert.cli import main
+from voxcert.cli.certify import certify
+
+
+@pytest.fixture(scope="module")
+def run(checkpoint, tmp_path_factory):
+    """A certification run on three voices, and their recordings."""
+    folder = tmp_path_factory.mktemp("recognize")
+    time, generator = torch.arange(8000) / 16000, torch.Generator().manual_seed(0)
+    for number in range(3):
+        for take in range(3):
+            tone = sum(torch.sin(2 * torch.pi * (90 + 60 * number) * k * time) / k for k in range(1, 20))
+            path = folder / "voices" / f"speaker{number}" / f"{take}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, (0.05 * tone + 0.005 * torch.randn(8000, generator=generator)).numpy(), 16000)
+    corpus = {"class_path": "voxcert.data.SpeakerFolders", "init_args": {"root": str(folder / "voices")}}
+    settings = {
+        "checkpoint": str(checkpoint),
+        "output_dir": str(folder / "run"),
+        "sigma": 0.003,
+        "num_select": 8,
+        "num_estimate": 64,
+        "batch_size": 16,
+        "accelerator": "cpu",
+        "data": {"corpus": corpus, "num_test_speakers": 3, "num_enroll": 1, "crop_seconds": 0.4},
+    }
+    (folder / "certify.yaml").write_text(yaml.safe_dump(settings))
+    certify(["--config", str(folder / "certify.yaml")])
+    return folder
+
+
+def lines(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_identify_prints_a_line_for_every_recording(run, capsys, monkeypatch):
+    good, bad = run / "voices/speaker1/2.wav", run / "bad.wav"
+    bad.write_bytes(b"")
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{good}\n\n"))
+    main(["identify", str(good), str(bad), "-", "--run", str(run / "run"), "--seed", "0"])
+    first, second, third = lines(capsys)
+    assert first["recording"] == third["recording"] == str(good)
+    assert first["prediction"] in ("speaker1", None)
+    assert 0.5 < first["score"] <= 1
+    assert first["num_forwards"] >= 24
+    assert "empty" in second["error"]
+
+
+def test_verify_accepts_and_rejects(run, capsys):
+    capsys.readouterr()
+    for threshold, accepted in (("0.0", True), ("0.99999", False)):
+        recording = str(run / "voices/speaker0/1.wav")
+        main(["verify", recording, "--speaker", "speaker0", "--threshold", threshold, "--run", str(run / "run")])
+        (line,) = lines(capsys)
+        assert line["accepted"] is accepted
+        assert line["claim"] == "speaker0"
+
+
+def test_mistakes_are_messages(run, capsys):
+    recording = str(run / "voices/speaker0/1.wav")
+    for arguments, message in (
+        (["identify", recording, "--run", str(run / "voices")], "must be the folder of a certification run"),
+        (["verify", recording, "--run", str(run / "run"), "--speaker", "x", "--threshold", "0"], "claim must be"),
+    ):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert message in capsys.readouterr().err
