@@ -56,17 +56,16 @@ class GE2ENetwork(nn.Module):
         self.lstm = nn.LSTM(num_mels, hidden_size, num_layers, batch_first=True)
         self.linear = nn.Linear(hidden_size, dim)
 
-    def train(self, mode: bool = True) -> "GE2ENetwork":
-        """Leaves the LSTM in training mode: nothing differs, but cuDNN gives no gradients in the other one."""
-        super().train(mode)
-        self.lstm.train()
-        return self
-
     def forward(self, features: Tensor) -> Tensor:
         """Embeds features (batch, frames, num_mels), in float32 under autocast too: rounding adds up over frames."""
         with torch.autocast(features.device.type, enabled=False):
-            _, (hidden, _) = self.lstm(features.float())
-            return F.relu(self.linear(hidden[-1]))
+            return F.relu(self.linear(self._last_hidden(features.float())))
+
+    def _last_hidden(self, features: Tensor) -> Tensor:
+        if features.is_cuda and torch.is_grad_enabled() and not self.training:
+            with torch.backends.cudnn.flags(enabled=False):  # its LSTM has no gradients in evaluation mode
+                return self.lstm(features)[1][0][-1]
+        return self.lstm(features)[1][0][-1]
 
 
 class PartialMel(Frontend):

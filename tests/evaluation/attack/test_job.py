@@ -14,12 +14,12 @@ from voxcert.evaluation.attack.job import attack_speakers
 from voxcert.evaluation.attack.robust_accuracy import breaking_norms, robust_accuracy
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.settings import AttackSettings
-from voxcert.evaluation.attack.trials import enrolled_only
 from voxcert.evaluation.certification.folder import read_prototypes, read_run
 from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.run.folder import ROWS, read_summary
 from voxcert.evaluation.run.job import Provenance
+from voxcert.evaluation.run.speakers import enrolled_only
 from voxcert.rows import read_rows
 
 
