@@ -68,6 +68,28 @@ def test_a_smoothed_closed_set_abstains_where_nothing_is_safe(recognizer, decisi
     assert answer == Decision(None, abstained=True)
 
 
+@pytest.mark.parametrize("decision", ["mean", "vote"])
+def test_a_smoothed_verifier_answers_as_the_deployed_one(recognizer, waveform, decision):
+    trials = [trial(utterance=name, target="a") for name in "uvw"]  # spoken by a, a and b
+    scores = victim(recognizer, scenario="sv", sigma=0.01, decision=decision, num_eval=200).scores(waveform, "uvw")
+    own, other = float(scores[0, 0]), float(scores[2, 0])
+    threshold = (own + other) / 2
+    smoothed = victim(recognizer, threshold, scenario="sv", sigma=0.01, decision=decision, num_eval=200)
+    answers = smoothed.decide(waveform, trials)
+    assert answers[0] == Decision("a")
+    assert answers[2] == Decision(None)
+    at_its_score = victim(recognizer, own, scenario="sv", sigma=0.01, decision=decision, num_eval=60)
+    assert at_its_score.decide(waveform[:1], trials[:1]) == [Decision(None, abstained=True)]
+
+
+def test_by_vote_the_score_of_a_claim_is_the_median(recognizer, waveform):
+    smoothed = victim(recognizer, scenario="sv", sigma=0.2, decision="vote", num_eval=51, batch_size=7, seed=3)
+    rows = recognizer(NoisySampler(waveform[1], 0.2, 3, "v").batch(0, 51)).double()
+    expected = rows.sort(dim=0).values[25]
+    torch.testing.assert_close(smoothed.scores(waveform[1:2], ["v"])[0], expected, rtol=1e-5, atol=1e-7)
+    assert smoothed.exposed(0).scale is None, "what the attack sees are cosines"
+
+
 def test_thresholds_reject_and_refuse(recognizer):
     scores = torch.tensor([[0.5, 0.4, 0.0], [0.3, 0.6, 0.0], [0.1, 0.2, 0.3]], dtype=torch.float64)
     trials = [trial(), trial(target="b"), trial(target="c")]

@@ -140,6 +140,12 @@ class Attacker:
             self._clean |= {trial.utterance: decision for trial, decision in zip(trials, decisions, strict=True)}
         return [self._clean[trial.utterance] for trial in trials]
 
+    def _succeeded(self, trial: Trial, decision: Decision) -> bool:
+        """Whether the attacker has what he wants; an abstention locks out who claims rightly, and helps no impostor."""
+        if decision.abstained:
+            return self.victim.settings.scenario == "sv" and not self.victim.settings.targeted
+        return trial.succeeded(decision.name)
+
     def _row(
         self,
         trial: Trial,
@@ -172,8 +178,8 @@ class Attacker:
             adversarial=adversarial.name,
             abstained_before=clean.abstained,
             abstained=adversarial.abstained,
-            success_before=failed is None and not clean.abstained and trial.succeeded(clean.name),
-            success=failed is None and not adversarial.abstained and trial.succeeded(adversarial.name),
+            success_before=failed is None and self._succeeded(trial, clean),
+            success=failed is None and self._succeeded(trial, adversarial),
             **measured,
         )
 

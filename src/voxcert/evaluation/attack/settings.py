@@ -32,15 +32,15 @@ class AttackSettings:
             empirical robust accuracy.
         sigma: Attack the classifier that is smoothed with this noise, by its expectation over `num_noise` draws, new
             ones in every step; null attacks the recognizer itself.
-        decision: How a smoothed classifier decides: by the `mean` embedding, or by the `vote` of the noisy copies
-            (csi only).
+        decision: How a smoothed system decides: by the `mean` embedding or score, or by the `vote` of the noisy copies,
+            in sv by their median score (not in osi).
         enroll_noise: Noise draws for every enrolment segment, when there is a sigma; 0 enrols on clean speech, where
             the smoothed embeddings are not.
         num_noise: Noise draws for each gradient, when there is a sigma.
         num_eval: Noise draws for each decision, when there is a sigma: never those of the attack, and the same for an
-            utterance and all attacks on it. In csi this many at most, after a quarter as many that pick a candidate:
-            the system answers as soon as that is safe, and abstains where it never is.
-        alpha: Probability that an answer of a smoothed system (csi) is not that of the smoothed classifier, at most.
+            utterance and all attacks on it. In csi and sv this many at most, in csi after a quarter as many that pick
+            a candidate: the system answers as soon as that is safe, and abstains where it never is.
+        alpha: Probability that an answer of a smoothed system (csi, sv) is not the smoothed one, at most.
         certified: Folder of a `certify` run: attack the speakers as they were enrolled there, and draw its curves too.
         within: Attack each utterance of `certified` that is certified for its speaker at this share of its certified
             radius, in place of the attack's own epsilon and norm: no decision can turn there but by the error that
@@ -107,9 +107,9 @@ class AttackSettings:
             raise ValueError(f"target must be null when targeted is false, got {self.target!r}")
         if self.threshold is not None and self.scenario == "csi":
             raise ValueError(f"threshold must be null in the scenario csi, got {self.threshold}")
-        if self.decision == "vote" and (self.sigma is None or self.scenario != "csi"):
+        if self.decision == "vote" and (self.sigma is None or self.scenario == "osi"):
             raise ValueError(
-                f"decision must be mean without a sigma or outside csi, got vote with sigma {self.sigma} "
+                f"decision must be mean without a sigma or in osi, got vote with sigma {self.sigma} "
                 f"in the scenario {self.scenario}"
             )
         if self.within is not None and (

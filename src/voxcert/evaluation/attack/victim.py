@@ -1,8 +1,8 @@
 """The system under attack: a recognizer, smoothed or not, that names a speaker, names nobody, or verifies a claim.
 
-Smoothing follows Cohen et al. 2019 (votes) and Korzh et al. 2024 (mean embeddings). What a smoothed closed set answers
-is what the deployed classifier would: the smoothed classifier's speaker, but for probability alpha, or nothing. The
-attack sees an expectation over noise as in Salman et al. 2019, and never the noise that decisions are made with.
+Smoothing follows Cohen et al. 2019 (votes) and Korzh et al. 2024 (mean embeddings). A smoothed closed set or verifier
+answers as the deployed one does: the smoothed answer, but for probability alpha, or nothing. The attack sees an
+expectation over noise as in Salman et al. 2019, and never the noise that decisions are made with.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,8 +17,8 @@ from voxcert.encoders.base import Recognizer
 from voxcert.evaluation.attack.settings import AttackSettings
 from voxcert.evaluation.attack.trials import Trial
 from voxcert.evaluation.metrics.detection import equal_error_rate
-from voxcert.smoothing.certifier import Certifier
 from voxcert.smoothing.sampler import NoisySampler
+from voxcert.smoothing.score_certifier import ScoreCertifier
 
 VOTE_SCALE = 30.0
 """Of the softmax that stands in for a vote in gradients; cosines of noisy copies differ by some hundredths."""
@@ -48,8 +48,7 @@ class Victim:
 
     def __init__(self, recognizer: Recognizer, settings: AttackSettings, threshold: float | None = None):
         self.recognizer, self.settings, self.threshold = recognizer, settings, threshold
-
-        self._deployed: Certifier | None = None
+        self._deployed: ScoreCertifier | None = None
 
     @torch.inference_mode()
     def decide(self, waveform: Tensor, trials: Sequence[Trial]) -> list[Decision]:
@@ -60,16 +59,16 @@ class Victim:
             trials: One per row; in verification the claim is to be the target, or else the speaker. The noise depends
                 on the seed and on their utterances alone.
         """
-        if self.settings.sigma is not None and self.settings.scenario == "csi":
-            return [self._predict(row, trial.utterance) for row, trial in zip(waveform, trials, strict=True)]
+        if self.settings.sigma is not None and self.settings.scenario != "osi":
+            return [self._answer(row, trial) for row, trial in zip(waveform, trials, strict=True)]
         scores = self.scores(waveform, [trial.utterance for trial in trials])
         return [Decision(name) for name in self.decide_by_scores(scores, trials)]
 
-    def _predict(self, waveform: Tensor, utterance: str) -> Decision:
-        """The answer of the deployed classifier."""
+    def _answer(self, waveform: Tensor, trial: Trial) -> Decision:
+        """What the deployed classifier or verifier answers."""
         settings = self.settings
         if self._deployed is None:
-            self._deployed = Certifier(
+            self._deployed = ScoreCertifier(
                 self.recognizer.encoder,
                 self.recognizer.prototypes,
                 self.recognizer.speakers,
@@ -80,13 +79,17 @@ class Victim:
                 batch_size=settings.batch_size,
                 seed=settings.seed,
             )
-        classifier = "vote" if settings.decision == "vote" else "embedding"
-        answer = self._deployed.predict(waveform, utterance, classifier)
-        return Decision(answer.prediction, abstained=answer.abstained is not None)
+        kind = "vote" if settings.decision == "vote" else "embedding"
+        if settings.scenario == "csi":
+            answer = self._deployed.predict(waveform, trial.utterance, kind)
+            return Decision(answer.prediction, abstained=answer.abstained is not None)
+        claim = trial.target or trial.speaker
+        answer = self._deployed.decide(waveform, claim, self.threshold, trial.utterance, kind)
+        return Decision(claim if answer.accepted else None, abstained=answer.abstained is not None)
 
     @torch.inference_mode()
     def scores(self, waveform: Tensor, utterances: Sequence[str]) -> Tensor:
-        """Scores: cosines, their means over noise, or shares of votes.
+        """Scores: cosines, their means over noise, or by `vote` shares of votes, in verification medians of cosines.
 
         Args:
             waveform: Shape (batch, time).
@@ -102,13 +105,17 @@ class Victim:
     def _smoothed(self, waveform: Tensor, utterance: str) -> Tensor:
         settings = self.settings
         sampler = NoisySampler(waveform, settings.sigma, settings.seed, utterance)
+        starts = range(0, settings.num_eval, settings.batch_size)
+        stops = [min(start + settings.batch_size, settings.num_eval) for start in starts]
+        batches = (self.recognizer(sampler.batch(*ends)).double() for ends in zip(starts, stops, strict=True))
+        if settings.decision == "vote" and settings.scenario == "sv":
+            return torch.cat(list(batches)).median(dim=0).values
         total = torch.zeros(len(self.recognizer.speakers), dtype=torch.float64, device=waveform.device)
-        for start in range(0, settings.num_eval, settings.batch_size):
-            scores = self.recognizer(sampler.batch(start, min(start + settings.batch_size, settings.num_eval)))
+        for scores in batches:
             if settings.decision == "vote":
                 total += torch.bincount(scores.argmax(dim=1), minlength=len(total))
             else:
-                total += scores.double().sum(dim=0)
+                total += scores.sum(dim=0)
         return total / settings.num_eval
 
     def decide_by_scores(self, scores: Tensor, trials: Sequence[Trial]) -> list[str | None]:
@@ -151,7 +158,7 @@ class Victim:
         settings = self.settings
         if settings.sigma is None:
             return self.recognizer
-        scale = VOTE_SCALE if settings.decision == "vote" else None
+        scale = VOTE_SCALE if settings.decision == "vote" and settings.scenario == "csi" else None
         return ExpectationOverNoise(
             self.recognizer, settings.sigma, settings.num_noise, scale=scale, batch_size=settings.batch_size, seed=seed
         )
