@@ -85,6 +85,11 @@ def test_silence_and_single_frames_are_finite_and_have_gradients(encoder):
         assert torch.isfinite(gradient).all()
 
 
+def test_a_waveform_shorter_than_a_frame_is_named(encoder):
+    with pytest.raises(ValueError, match="waveform must have at least 400 samples, got 399"):
+        encoder(torch.zeros(2, 399))
+
+
 @pytest.mark.parametrize("at", ["magnitude", "features"])
 def test_it_is_cut_at_representations(encoder, at):
     waveform = 0.1 * torch.randn(2, 30_000, generator=torch.Generator().manual_seed(0))

@@ -33,6 +33,9 @@ class GE2E(FeatureEncoder):
         hidden_size: Width of the LSTM.
         num_layers: Layers of the LSTM.
         num_mels: Mel bands between 0 and 8 kHz.
+
+    Raises:
+        ValueError: If a waveform is shorter than one frame (400 samples).
     """
 
     def __init__(self, dim: int = 256, hidden_size: int = 256, num_layers: int = 3, num_mels: int = 40):
@@ -77,6 +80,9 @@ class PartialMel(Frontend):
 
     Args:
         num_mels: Mel bands between 0 and 8 kHz.
+
+    Raises:
+        ValueError: If a waveform is shorter than one frame (400 samples).
     """
 
     window: Tensor
@@ -92,6 +98,8 @@ class PartialMel(Frontend):
 
     def _magnitude(self, waveform: Tensor) -> Tensor:
         time = waveform.shape[-1]
+        if time < WINDOW:
+            raise ValueError(f"waveform must have at least {WINDOW} samples, got {time}")
         rms = waveform.square().mean(dim=-1, keepdim=True).clamp(min=1e-20).sqrt()
         waveform = waveform * (LEAST_RMS / rms).clamp(min=1)
         num_frames = covered_frames(time)
