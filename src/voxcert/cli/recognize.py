@@ -53,7 +53,7 @@ def _answer(config: Any, ask: Callable[[Any, Any], Any]) -> None:
         for path in _paths(config.recordings):
             try:
                 answer = asdict(ask(recognizer, load(path)))
-                del answer["utterance"]
+                del answer["utterance"], answer["seed"]  # what the noise was made of is nobody's business
             except AudioError as error:
                 answer = {"error": str(error)}
             print(json.dumps({"recording": path} | answer, ensure_ascii=False), flush=True)

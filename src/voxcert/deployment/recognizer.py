@@ -6,6 +6,7 @@ deployed" of docs/guarantee.md.
 
 import itertools
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -23,16 +24,18 @@ from voxcert.evaluation.run.folder import read_config
 from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.claims import Decision
-from voxcert.smoothing.prediction import Prediction
+from voxcert.smoothing.prediction import CLASSIFIERS, Prediction
 from voxcert.smoothing.score_certifier import ScoreCertifier
+from voxcert.smoothing.validation import require
 
 
 class SmoothedRecognizer:
     """Enrolled speakers and the smoothed classifier over them; safe to use from several threads.
 
     Every answer is that of the smoothed classifier, or None, with probability at least 1 - alpha. So a recording that
-    is certified at R gets the certified answer, or None, whatever is added to it within R. Noise is fresh in every
-    call, from a secret seed, unless a seed is given: an attacker must not know it.
+    is certified at R gets the certified answer, or None, whatever is added to it within R. An attacker must not know
+    the noise beforehand: unless a seed is given, it comes from a secret id that every call draws anew. The answer
+    carries that id as its `utterance`; it says nothing about later noise.
 
     Args:
         encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode.
@@ -46,10 +49,10 @@ class SmoothedRecognizer:
         classifier: `vote` or `embedding`.
         crop_seconds: Recordings are cut to their middle, or repeated, to this length, as for certificates; None takes
             them whole.
-        seed: Of the noise, for answers that can be repeated; a secret one when None.
+        seed: Of the noise, for answers that can be repeated, in tests; secret noise when None.
 
     Raises:
-        ValueError: As `Certifier`, whose settings these are.
+        ValueError: As `Certifier`, whose settings these are, or for another classifier.
 
     Examples:
         >>> import torch
@@ -80,7 +83,7 @@ class SmoothedRecognizer:
         crop_seconds: float | None = 3.0,
         seed: int | None = None,
     ):
-        self._seed = secrets.randbits(62) if seed is None else seed
+        require("classifier", classifier, f"one of {CLASSIFIERS}", classifier in CLASSIFIERS)
         self.sigma, self.classifier, self.crop_seconds = sigma, classifier, crop_seconds
         self._settings = {
             "sigma": sigma,
@@ -89,9 +92,10 @@ class SmoothedRecognizer:
             "num_estimate": num_estimate,
             "batch_size": batch_size,
             "rules": ["vote" if classifier == "vote" else "distribution"],
-            "seed": self._seed,
+            "seed": 0 if seed is None else seed,
         }
-        self._calls = itertools.count()
+        self._calls = None if seed is None else itertools.count()
+        self._enrolling = threading.Lock()
         self._encoder = encoder
         self._certifier = ScoreCertifier(encoder, prototypes, speakers, **self._settings)
 
@@ -106,6 +110,8 @@ class SmoothedRecognizer:
     ) -> Self:
         """The very system that a certification run was about: encoder, purifier, speakers, sigma, alpha, batch size.
 
+        It runs on the CPU; an encoder that was certified on an accelerator differs there in the last digits.
+
         Args:
             folder: Output folder of `certify`.
             checkpoint: Where its encoder is now, if it has moved.
@@ -113,14 +119,16 @@ class SmoothedRecognizer:
             seed: See `SmoothedRecognizer`.
 
         Raises:
-            ValueError: If the folder holds no such run, its noise did not enter at the waveform, or the encoder is not
-                the one that was certified.
+            ValueError: If the folder holds no such run, its task was the open set, its noise did not enter at the
+                waveform, or the encoder is not the one that was certified.
         """
         config, enrolled = read_config(folder) or {}, read_prototypes(folder)
-        if "sigma" not in config or enrolled is None:
+        if "noise_at" not in config or enrolled is None:
             raise ValueError(f"folder must be the folder of a certification run, got {folder} without {PROTOTYPES}")
         if config["noise_at"] != "waveform":
             raise ValueError(f"folder must be of a run with noise at the waveform, got {folder}: {config['noise_at']}")
+        if config.get("task") == "open_set":  # whose certificates are about some of these speakers, and about nobody
+            raise ValueError(f"folder must be of a run of identification or verification, got {folder}: open_set")
         source = checkpoint or config.get("checkpoint")
         if source is None:
             raise ValueError(f"checkpoint must be given: the run in {folder} had an encoder of random weights")
@@ -208,18 +216,19 @@ class SmoothedRecognizer:
             ValueError: If there is no waveform, or one is not such a tensor.
         """
         new, _ = _enrolled(self._encoder, {speaker: waveforms}, self.crop_seconds, self.sigma, enroll_noise)
-        before = self._certifier
-        kept = [index for index, name in enumerate(before.speakers) if name != speaker]
-        prototypes = torch.cat([before.prototypes[kept], new.to(before.prototypes)])
-        speakers = [*(before.speakers[index] for index in kept), speaker]
-        self._certifier = ScoreCertifier(self._encoder, prototypes, speakers, **self._settings)
+        with self._enrolling:  # who is asked meanwhile answers for the speakers before
+            before = self._certifier
+            kept = [index for index, name in enumerate(before.speakers) if name != speaker]
+            prototypes = torch.cat([before.prototypes[kept], new.to(before.prototypes)])
+            speakers = [*(before.speakers[index] for index in kept), speaker]
+            self._certifier = ScoreCertifier(self._encoder, prototypes, speakers, **self._settings)
 
     def _cut(self, waveform: Tensor) -> Tensor:
         return _cut(waveform, self.crop_seconds)
 
     def _call(self) -> str:
-        """An id of its own for every call: no two share noise."""
-        return f"call {next(self._calls)}"
+        """An id of its own for every call: no two share noise, and without a seed none can be foretold."""
+        return secrets.token_hex(16) if self._calls is None else f"call {next(self._calls)}"
 
 
 def _cut(waveform: Tensor, seconds: float | None) -> Tensor:

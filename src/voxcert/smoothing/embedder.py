@@ -65,12 +65,13 @@ class Embedder:
             ValueError: if an embedding has the wrong shape or is not of unit norm.
         """
         worst: torch.Tensor | None = None
-        for low in range(start, stop, self.batch_size):
-            high = min(low + self.batch_size, stop)
+        size = self.batch_size  # another thread may halve it meanwhile
+        for low in range(start, stop, size):
+            high = min(low + size, stop)
             rows = sampler.batch(low, high)
-            missing = self.batch_size - len(rows)
+            missing = size - len(rows)
             output = self.encoder(torch.cat([rows, rows[:1].expand(missing, -1)]) if missing else rows)
-            embeddings, deviation = unit_embeddings(output, self.batch_size, self.dim)
+            embeddings, deviation = unit_embeddings(output, size, self.dim)
             worst = deviation if worst is None else torch.maximum(worst, deviation)
             yield embeddings[: high - low]
         if worst is not None and worst > NORM_TOLERANCE:

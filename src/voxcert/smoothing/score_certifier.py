@@ -69,8 +69,9 @@ class ScoreCertifier(Certifier):
             ValueError: as `certify`, and for radii, claims or verifiers out of range.
         """
         claims = list(self.speakers if claims is None else claims)
+        known = bool(claims) and set(claims) <= set(self.speakers)
         unknown = sorted(set(claims) - set(self.speakers))
-        require("claims", unknown or claims, "enrolled speakers", bool(claims) and not unknown)
+        require("claims", unknown or claims, "enrolled speakers, each once", known and len(set(claims)) == len(claims))
         _check(radii, verifiers)
         seen = self._seen(waveform, utterance, [self.speakers.index(claim) for claim in claims], open_set=False)
         about = self._about(utterance, speaker, radii, open_set=False) | seen.measured
@@ -92,7 +93,8 @@ class ScoreCertifier(Certifier):
     ) -> list[CertifiedScore]:
         """Certifies the naming of one of the enrolled speakers, or of nobody; arguments and errors as for `verify`.
 
-        The winner must go on winning and keep its score: two conditions that must both hold, so each may spend all of
+        The winner is that of the smoothed classifier: by the mean score, or for `vote` by most votes, which need not
+        be the largest median. It must go on winning and keep its score: two conditions that must both hold, so each may spend all of
         alpha. Nobody is named above the largest of all upper bounds; there, too, each may spend all of alpha.
 
         Returns:
@@ -135,7 +137,8 @@ class ScoreCertifier(Certifier):
         require("claim", claim, "an enrolled speaker", claim in self.speakers)
         require("threshold", threshold, "in (-1, 1)", -1.0 < threshold < 1.0)
         require("verifier", verifier, f"one of {list(VERIFIERS)}", verifier in VERIFIERS)
-        alpha, sampler = self._alpha_left(waveform), self._sampler(waveform, utterance)
+        sampler = self._sampler(waveform, utterance)
+        alpha = self._alpha_left(sampler.waveform)
         samples = self._embedder.embed(sampler, ESTIMATE_START, ESTIMATE_START + self.num_estimate)
         prototype = self.prototypes[self.speakers.index(claim)]
         accepted, abstained, score, spent = decided(samples, prototype, threshold, verifier, alpha)
@@ -154,8 +157,9 @@ class ScoreCertifier(Certifier):
 
     def _seen(self, waveform: torch.Tensor, utterance: str, claims: list[int], open_set: bool) -> "_Seen":
         """Selects, and estimates from fresh samples."""
-        start, alpha = time.perf_counter(), self._alpha_left(waveform)
+        start = time.perf_counter()
         sampler = self._sampler(waveform, utterance)
+        alpha = self._alpha_left(sampler.waveform)
         chosen = torch.cat([batch.clone() for batch in self._embedder.embed(sampler, 0, self.num_select)])
         pilot = select(chosen, self.prototypes, self.num_thresholds)
         scores, rivals = None, None

@@ -1,6 +1,7 @@
 """How low or high an attack can bring the smoothed score of a claim: one number for every threshold.
 
-The score of a claim is the cosine ``s = <f(x + noise), c>`` of a noisy embedding and the claimed speaker's prototype.
+The score of a claim is the cosine ``s = <f(x + noise), c>`` of a noisy embedding and the claimed speaker's prototype,
+clipped to [-1, 1] where the prototype's norm is 1 but for rounding.
 The *embedding* verifier accepts where ``E s >= theta``, the *vote* verifier where ``P(s >= theta) > 1/2``, so their
 smoothed scores are the mean and the median of s. By the Lipschitz lemma at every threshold (Salman et al. 2019,
 Lemma 2), the mean at x + delta with ``|delta| <= r sigma`` is at least ``-1 + int phi_r(P(s > t)) dt`` over [-1, 1]
@@ -93,7 +94,7 @@ class ScoreTally:
         return ScoreStatistics(self._forecast, self._num_samples, bool(self._finite), counts, total)
 
     def _both_signs(self, embeddings: torch.Tensor) -> torch.Tensor:
-        scores = self._prototypes @ embeddings.T
+        scores = (self._prototypes @ embeddings.T).clamp_(-1.0, 1.0)
         return torch.cat([scores, -scores])
 
 
@@ -116,6 +117,7 @@ def score_bounds(
         Lower and upper bounds, (M, R) each, in [-1, 1].
     """
     below = {"embedding": _mean_bounds, "vote": _median_bounds}[classifier](statistics, radii, alpha)
+    below = below - ROUNDING  # sums differ in the last digits with their order, those of the scores too
     below = np.minimum.accumulate(below, axis=1).clip(-1.0, 1.0)
     lower, upper = np.split(below, 2)
     return lower, -upper
@@ -140,7 +142,7 @@ def _mean_bounds(statistics: ScoreStatistics, radii: np.ndarray, alpha: float) -
     quantiles = ndtri(counted_lower(forecast, statistics.exceedances, n, (1.0 - BETTING) * alpha))
     counted = (widths[:, None] * ndtr(quantiles[:, None] - radii[:, None])).sum(axis=-1)
     bets = [_mean_bound_by_betting(statistics, number, radii, BETTING * alpha) for number in range(len(counted))]
-    return np.maximum(counted, np.stack(bets)) - 1.0 - ROUNDING
+    return np.maximum(counted, np.stack(bets)) - 1.0
 
 
 def _mean_bound_by_betting(statistics: ScoreStatistics, number: int, radii: np.ndarray, alpha: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, get_args
 
 from voxcert.evaluation.certification.tables import default_radii
@@ -99,9 +100,9 @@ class CertificationSettings:
             raise ValueError(f"enrolled must be given for the task open_set and for no other, got {self.enrolled}")
         if self.num_impostors is not None and (self.task != "verification" or self.num_impostors < 1):
             raise ValueError(f"num_impostors must be at least 1, for the task verification, got {self.num_impostors}")
-        if self.threshold is not None and (self.task == "identification" or not -1 <= self.threshold <= 1):
+        if self.threshold is not None and (self.task == "identification" or not -1 < self.threshold < 1):
             raise ValueError(
-                f"threshold must be a cosine in [-1, 1], for the tasks verification and open_set, got {self.threshold}"
+                f"threshold must be a cosine in (-1, 1), for the tasks verification and open_set, got {self.threshold}"
             )
         if self.task != "identification" and (self.num_looks > 1 or self.keep_statistics or self.num_shards > 1):
             raise ValueError(f"num_looks, keep_statistics and num_shards are for the task identification, got {self}")
@@ -124,6 +125,9 @@ class CertificationSettings:
             raise ValueError(f"shard must be in [1, num_shards], got {self.shard} of {self.num_shards}")
         if self.radii is not None and not (self.radii and all(0 <= radius < math.inf for radius in self.radii)):
             raise ValueError(f"radii must be one or more finite numbers of at least 0, got {self.radii}")
+        falling = any(first >= second for first, second in pairwise(self.report_radii))
+        if self.task != "identification" and falling:
+            raise ValueError(f"radii must be ascending, for the tasks verification and open_set, got {self.radii}")
 
     @property
     def samples(self) -> tuple[int, int]:

@@ -56,6 +56,23 @@ def equal_error_rate(genuine: ArrayLike, impostor: ArrayLike) -> tuple[float, fl
     return float(rejected[best] + accepted[best]) / 2, float(thresholds[best])
 
 
+def crossing_error_rate(genuine: ArrayLike, impostor: ArrayLike) -> float:
+    """The smallest error rate that neither kind of error exceeds at some threshold: where the two curves cross.
+
+    Beside `equal_error_rate`, a mean of two rates that may differ, this one can be bounded: it never falls where genuine
+    scores fall and impostors' rise.
+
+    Args:
+        genuine: As for `error_rates`.
+        impostor: As for `error_rates`.
+
+    Raises:
+        ValueError: As `error_rates`.
+    """
+    _, rejected, accepted = error_rates(genuine, impostor)
+    return float(np.maximum(rejected, accepted).min())
+
+
 def minimum_detection_cost(genuine: ArrayLike, impostor: ArrayLike, prior: float = 0.01) -> float:
     """The smallest ``prior * P(rejected) + (1 - prior) * P(accepted)``, over that of the better constant answer.
 

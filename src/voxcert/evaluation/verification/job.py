@@ -58,7 +58,7 @@ def verify_speakers(
         names = sorted({one.speaker for one in tested})
         recognizer = enrolled_only(system.recognizer, names, settings.enrolled, settings.seed)
         _check_both_kinds(names, recognizer.speakers, settings)
-        claims = _claims(names, tested, settings)
+        claims = _claims([name for name in names if name in recognizer.speakers], tested, settings)
         plan = [Task((i, own), _keys(one, own)) for i, (one, own) in enumerate(zip(tested, claims, strict=True))]
         certifier = build_certifier(recognizer, settings, provenance.encoder_id, ScoreCertifier)
         rows = do_tasks(
@@ -130,7 +130,7 @@ def read_trials_of_run(folder: str | Path) -> list[CertifiedScore]:
 def _claims(
     names: Sequence[str], tested: Sequence[Utterance], settings: CertificationSettings
 ) -> list[tuple[str, ...]]:
-    """The claims of every test utterance; none in an open set."""
+    """The claims of every test utterance to be one of these speakers; none in an open set."""
     if settings.task == "open_set":
         return [()] * len(tested)
     claims: dict[str, list[str]] = {}
@@ -149,5 +149,8 @@ def _check_both_kinds(names: Sequence[str], speakers: Sequence[str], settings: C
         raise ValueError(f"enrolled must leave strangers among {len(names)} tested speakers, got {settings.enrolled}")
     if settings.task == "open_set" and not set(names) & set(speakers):
         raise ValueError(f"enrolled must name some of the {len(names)} tested speakers, got {settings.enrolled}")
-    if settings.task == "verification" and len(names) < 2:
-        raise ValueError(f"data must have 2 or more tested speakers for the task verification, got {len(names)}")
+    claimed = set(names) & set(speakers)
+    if settings.task == "verification" and len(claimed) < 2:
+        raise ValueError(
+            f"data must have 2 or more speakers who are tested and enrolled, for the task verification, got {len(claimed)}"
+        )

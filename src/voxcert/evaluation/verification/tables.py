@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from voxcert.evaluation.metrics.detection import (
+    crossing_error_rate,
     equal_error_rate,
     minimum_detection_cost,
     speaker_interval,
@@ -66,14 +67,15 @@ def summarize_trials(rows: Sequence[CertifiedScore], threshold: float | None = N
 
 def _summarize(rows: Sequence[CertifiedScore], threshold: float | None) -> dict[str, Any]:
     sampled, genuine = bounds_at(rows, None)
-    smoothed, equal = equal_error_rate(sampled[genuine], sampled[~genuine])
-    threshold = equal if threshold is None else threshold
+    smoothed = crossing_error_rate(sampled[genuine], sampled[~genuine])
+    if threshold is None:
+        threshold = equal_error_rate(sampled[genuine], sampled[~genuine])[1]
     speakers = [row.speaker for row in rows]
     rates = []
     for index, radius in enumerate(rows[0].radii):
         bounds, _ = bounds_at(rows, index)
         wrong = {"frr": (bounds < threshold)[genuine], "far": (bounds >= threshold)[~genuine]}
-        entry = {"radius": radius, "eer": equal_error_rate(bounds[genuine], bounds[~genuine])[0]}
+        entry = {"radius": radius, "eer": crossing_error_rate(bounds[genuine], bounds[~genuine])}
         entry |= {name: float(errors.mean()) for name, errors in wrong.items()}
         entry["min_dcf"] = minimum_detection_cost(bounds[genuine], bounds[~genuine])
         low, high = speaker_interval(lambda drawn, bounds=bounds: _eer_of(bounds[drawn], genuine[drawn]), speakers)
@@ -97,7 +99,7 @@ def _eer_of(bounds: np.ndarray, genuine: np.ndarray) -> float:
     """NaN where a draw of speakers left trials of one kind only."""
     if genuine.all() or not genuine.any():
         return float("nan")
-    return equal_error_rate(bounds[genuine], bounds[~genuine])[0]
+    return crossing_error_rate(bounds[genuine], bounds[~genuine])
 
 
 def trials_table(verifiers: dict[str, dict[str, Any]]) -> str:
@@ -119,9 +121,10 @@ def trials_table(verifiers: dict[str, dict[str, Any]]) -> str:
 
 
 TRIALS_NOTE = (
-    "Certified rates at r: no attack of l2 norm up to r on any or all of the trials can raise them, each trial's bound "
-    "failing with probability at most alpha. FRR: share of genuine trials that could be rejected; FAR: share of "
-    "impostor trials that could be accepted, both at the threshold; EER: where the two meet. In brackets the 95 % "
+    "Certified rates at r: no attack of l2 norm up to r (on what the noise is added to) on any or all of the trials can "
+    "raise them, each trial's bound at each radius failing with probability at most alpha. FRR: share of genuine trials "
+    "that could be rejected (in an open set, or taken for another speaker); FAR: share of impostor trials that could be "
+    "accepted, both at the threshold; EER: the smallest rate that neither exceeds at some threshold. In brackets the 95 % "
     "interval over speakers (bootstrap). minDCF: prior 0.01, both errors cost 1."
 )
 
@@ -141,10 +144,16 @@ def trials_statement(verifiers: dict[str, dict[str, Any]], rows: Sequence[Certif
     rate, first = useful[-1], rows[0]
     rejected, accepted = round(rate["frr"] * entry["num_genuine"]), round(rate["far"] * entry["num_impostor"])
     chosen = "" if given else ", which was taken from these very trials,"
+    if first.noise_at == "waveform":
+        heard = "the recordings"
+    else:
+        heard = f"the {first.noise_at} of the recordings (not to their waveforms)"
+    inside = " (purifier and encoder together)" if "+" in first.encoder else ""
+    wrongly = "rejected or taken for another speaker" if first.open_set else "rejected"
     return (
-        f"Proved at the threshold {entry['threshold']:.4f}{chosen} for the {verifier} verifier smoothed with sigma "
-        f"{first.sigma:g}: whatever is added to the recordings, as long as its l2 norm is at most {rate['radius']:g}, "
-        f"at most {rejected} of {entry['num_genuine']} genuine trials are rejected and at most {accepted} of "
-        f"{entry['num_impostor']} impostor trials are accepted. The bound of each trial was to fail with a "
+        f"Proved at the threshold {entry['threshold']:.4f}{chosen} for the {verifier} verifier{inside} smoothed with sigma "
+        f"{first.sigma:g}: whatever is added to {heard}, as long as its l2 norm is at most {rate['radius']:g}, "
+        f"at most {rejected} of {entry['num_genuine']} genuine trials are {wrongly} and at most {accepted} of "
+        f"{entry['num_impostor']} impostor trials are accepted. The bound of each trial at each radius was to fail with a "
         f"probability of at most {first.alpha:g}."
     )
