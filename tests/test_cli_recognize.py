@@ -55,6 +55,7 @@ def test_identify_prints_a_line_for_every_recording(run, capsys, monkeypatch):
     assert 0.5 < first["score"] <= 1
     assert first["num_forwards"] >= 24
     assert "empty" in second["error"]
+    assert not {"seed", "utterance"} & first.keys(), "the noise is a secret"
 
 
 def test_verify_accepts_and_rejects(run, capsys):
@@ -72,6 +73,7 @@ def test_mistakes_are_messages(run, capsys):
     for arguments, message in (
         (["identify", recording, "--run", str(run / "voices")], "must be the folder of a certification run"),
         (["verify", recording, "--run", str(run / "run"), "--speaker", "x", "--threshold", "0"], "claim must be"),
+        (["identify", recording, "--run", str(run / "run"), "--classifier", "x"], "classifier must be one of"),
     ):
         with pytest.raises(SystemExit):
             main(arguments)

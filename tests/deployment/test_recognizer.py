@@ -64,6 +64,30 @@ def test_noise_is_fresh_unless_a_seed_is_given(checkpoint):
     assert scores() != scores()
 
 
+def test_an_answer_does_not_tell_the_noise_of_the_next(checkpoint, recognizer):
+    first, second = recognizer.identify(tone(90, 7)), recognizer.identify(tone(90, 7))
+    assert len({first.utterance, second.utterance}) == 2
+    assert min(len(first.utterance), len(second.utterance)) == 32, "128 random bits"
+    known = SmoothedRecognizer.from_checkpoint(checkpoint, ENROLLMENT, **SETTINGS, seed=first.seed)
+    assert known.identify(tone(90, 7)).score not in (first.score, second.score)
+
+
+def test_speakers_who_are_enrolled_at_once_all_join(checkpoint):
+    recognizer = SmoothedRecognizer.from_checkpoint(checkpoint, ENROLLMENT, **SETTINGS)
+    names = [f"new{number}" for number in range(8)]
+    threads = [threading.Thread(target=recognizer.enroll, args=(name, [tone(300, 1)])) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(recognizer.speakers) == {*PITCHES, *names}
+
+
+def test_refuses_another_classifier(checkpoint):
+    with pytest.raises(ValueError, match="classifier must be one of .* got 'mean'"):
+        SmoothedRecognizer.from_checkpoint(checkpoint, ENROLLMENT, **SETTINGS, classifier="mean")
+
+
 def test_speakers_join_and_are_enrolled_again():
     recognizer = SmoothedRecognizer.from_checkpoint(BUNDLED, ENROLLMENT, **SETTINGS)
     hiss = 0.05 * torch.randn(6400, generator=torch.Generator().manual_seed(0))
@@ -154,6 +178,12 @@ def test_from_run_refuses_what_was_not_certified(run, tmp_path):
         SmoothedRecognizer.from_run(tmp_path)
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"checkpoint_hash": "0123456789abcdef"}))
     with pytest.raises(ValueError, match="checkpoint must be 0123456789abcdef, which .* is about, got"):
+        SmoothedRecognizer.from_run(run)
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"task": "open_set"}))
+    with pytest.raises(ValueError, match="folder must be of a run of identification or verification, got"):
+        SmoothedRecognizer.from_run(run)
+    (run / "config.yaml").write_text(yaml.safe_dump({"sigma": SIGMA, "scenario": "csi"}))  # of an attack
+    with pytest.raises(ValueError, match="folder must be the folder of a certification run"):
         SmoothedRecognizer.from_run(run)
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"noise_at": "features"}))
     with pytest.raises(ValueError, match="folder must be of a run with noise at the waveform"):

@@ -87,6 +87,11 @@ def test_answers_without_betting_are_rejected():
     assert count > binom.ppf(1 - 1e-4, 400, ALPHA)
 
 
+def test_what_is_no_waveform_is_refused():
+    with pytest.raises(ValueError, match="waveform must be a tensor"):
+        certifier().decide([0.0, 1.0], "u", 0.5)
+
+
 def test_unusable_samples_are_not_answered():
     prototype = torch.tensor([1.0, 0.0], dtype=torch.float64)
     broken = [prototype.expand(5, 2), prototype.expand(5, 2) * torch.nan]

@@ -85,12 +85,14 @@ def test_unusable_embeddings_and_unread_files_know_nothing():
         ({"radii": [0.2, 0.1]}, "radii must be"),
         ({"radii": [-0.1]}, "radii must be"),
         ({"radii": [float("nan")]}, "radii must be"),
-        ({"claims": ["x"]}, "claims must be enrolled speakers, got ['x']"),
+        ({"claims": ["x"]}, "claims must be enrolled speakers, each once, got ['x']"),
+        ({"claims": ["u", "u"]}, "claims must be enrolled speakers, each once, got ['u', 'u']"),
+        ({"waveform": [0.0, 1.0]}, "waveform must be a tensor (time,)"),
         ({"claims": []}, "claims must be"),
         ({"verifiers": ["mean"]}, "verifiers must be one or more of ['embedding', 'vote'], got ['mean']"),
     ],
 )
 def test_refuses(options, message):
     with pytest.raises(ValueError, match="must be") as error:
-        certifier().verify(START, **{"radii": RADII} | options)
+        certifier().verify(**{"waveform": START, "radii": RADII} | options)
     assert message in str(error.value)

@@ -84,6 +84,22 @@ def test_embeddings_that_never_move_are_known_to_what_n_samples_can_show():
     assert 0.6 < upper[0, 0] < 0.6 + 1.3 * 0.4 * -np.log(1e-3) / 1000
 
 
+def test_a_median_bound_is_reached_in_whatever_order_scores_are_summed():
+    """Certified at L, a claim is accepted at the threshold L by a program whose cosines are off by rounding."""
+    statistics = statistics_of(*(two_valued(n, 0.9, np.random.default_rng(n)) for n in (100, 1000)))
+    lower, upper = score_bounds(statistics, np.array([0.0]), 1e-3, "vote")
+    thresholds = statistics.forecast.thresholds
+    assert 1e-13 < np.abs(thresholds[0] - lower[0, 0]).min() < 1e-11
+    assert thresholds[0][thresholds[0] > lower[0, 0]].min() - lower[0, 0] < 1e-11, "rounded down"
+    assert upper[0, 0] - (-thresholds[1])[-thresholds[1] < upper[0, 0]].max() < 1e-11, "rounded up"
+
+
+def test_prototypes_whose_norm_is_off_have_scores_in_the_range_of_cosines():
+    prototype = torch.tensor([[1.0005, 0.0]], dtype=torch.float64)
+    opposite = torch.tensor([[-1.0, 0.0]], dtype=torch.float64).expand(50, 2)
+    assert statistics_of(opposite, opposite, prototype).means == -1.0
+
+
 def test_numbers_that_are_not_finite_are_seen():
     embeddings = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(20, 2)
     assert statistics_of(embeddings, embeddings).finite

@@ -6,6 +6,7 @@ from torch import tensor
 from torchmetrics.functional.classification import binary_roc
 
 from voxcert.evaluation.metrics.detection import (
+    crossing_error_rate,
     equal_error_rate,
     error_rate_interval,
     minimum_detection_cost,
@@ -30,6 +31,23 @@ def test_agrees_with_the_roc_curve():
     rate, threshold = equal_error_rate(genuine, impostor)
     assert abs(np.mean(genuine < threshold) - np.mean(impostor >= threshold)) == pytest.approx(float(gaps.min()))
     assert rate == pytest.approx((np.mean(genuine < threshold) + np.mean(impostor >= threshold)) / 2)
+
+
+def test_the_crossing_rises_as_scores_get_worse():
+    """The mean of the two nearest rates may fall: 1/3 and 1/2 come to 5/12, and 1/3 and 0 to 1/6."""
+    rng, fell = np.random.default_rng(3), 0
+    for _ in range(300):
+        genuine, impostor = rng.integers(0, 6, 3).astype(float), rng.integers(0, 6, 4).astype(float)
+        worse = genuine - rng.integers(0, 2, 3), impostor + rng.integers(0, 2, 4)
+        assert crossing_error_rate(*worse) >= crossing_error_rate(genuine, impostor)
+        fell += equal_error_rate(*worse)[0] < equal_error_rate(genuine, impostor)[0]
+    assert fell > 0
+
+
+def test_without_ties_the_curves_cross_where_the_smaller_rate_jumps_over_the_other():
+    assert crossing_error_rate([0.2, 0.4, 0.6, 0.8], [0.1, 0.3, 0.0]) == pytest.approx(0.25)
+    assert crossing_error_rate([0.5, 0.9], [0.1, 0.3]) == 0.0
+    assert crossing_error_rate([-1.0], [1.0]) == 1.0, "where nothing is known, everything may be wrong"
 
 
 def test_separable_scores_are_divided_half_way():

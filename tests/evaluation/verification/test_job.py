@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from voxcert.evaluation.certification.settings import CertificationSettings
-from voxcert.evaluation.metrics.detection import equal_error_rate
+from voxcert.evaluation.metrics.detection import crossing_error_rate
 from voxcert.evaluation.run.folder import ROWS
 from voxcert.evaluation.run.job import Provenance, rows_path
 from voxcert.evaluation.verification.job import read_trials_of_run, verify_speakers
@@ -60,9 +61,9 @@ def test_without_an_attack_and_with_many_samples_it_is_the_smoothed_rate(toy, se
     rows = [row for row in read_trials_of_run(settings.output_dir) if row.verifier == "embedding"]
     scores, genuine = np.array([row.score for row in rows]), np.array([row.target for row in rows])
     entry = summary["verifiers"]["embedding"]
-    assert 0 < equal_error_rate(scores[genuine], scores[~genuine])[0] == entry["smoothed_eer"] < 0.5
+    assert 0 < crossing_error_rate(scores[genuine], scores[~genuine]) == entry["smoothed_eer"] < 0.5
     assert all(row.lower[0] < row.score < row.upper[0] < row.lower[0] + 0.1 for row in rows)
-    slack = equal_error_rate(scores[genuine] - 0.1, scores[~genuine] + 0.1)[0]
+    slack = crossing_error_rate(scores[genuine] - 0.1, scores[~genuine] + 0.1)
     assert entry["smoothed_eer"] <= entry["rates"][0]["eer"] <= slack < 0.5
 
 
@@ -87,6 +88,17 @@ def test_open_set_has_strangers(toy, settings, tmp_path):
     assert (entry["num_genuine"], entry["num_impostor"], summary["num_enrolled"]) == (6, 7, 2)
     assert {row.claim for row in rows if row.speaker == "a"} == {"a"}
     assert all(row.lower[0] > row.lower[1] for row in rows if row.target)
+
+
+def test_who_is_not_enrolled_is_an_impostor_only(toy, settings, tmp_path):
+    encoder, data = toy
+    enrolled = {name: data.centers[name] for name in "abc"}
+    data.enrollment_dataloader = lambda stage: [
+        {"waveform": torch.stack(list(enrolled.values())), "speaker": list(enrolled)}
+    ]
+    entry = verify_speakers(encoder, data, settings)["verifiers"]["vote"]
+    assert (entry["num_genuine"], entry["num_impostor"]) == (9, 9 * 2 + 4 * 3)
+    assert {row.claim for row in read_trials_of_run(tmp_path / "run")} == set("abc")
 
 
 def test_few_impostors(toy, settings, tmp_path):
@@ -116,6 +128,8 @@ def test_refuses_data_without_both_kinds_of_trials(toy, settings, changes, messa
         ({"enrolled": 3}, "enrolled must be given for the task open_set and for no other, got 3"),
         ({"num_impostors": 0}, "num_impostors must be at least 1, for the task verification, got 0"),
         ({"task": "identification", "num_impostors": 1}, "num_impostors must be at least 1, for the task verific"),
+        ({"threshold": -1.0}, "threshold must be a cosine in .-1, 1., for the tasks verification and open_set, got -1"),
+        ({"radii": [0.1, 0.0]}, "radii must be ascending, for the tasks verification and open_set, got .0.1, 0.0."),
         ({"threshold": 2.0}, "threshold must be a cosine in .-1, 1., for the tasks verification and open_set, got 2"),
         ({"num_looks": 2}, "num_looks, keep_statistics and num_shards are for the task identification"),
     ],

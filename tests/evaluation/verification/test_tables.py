@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,13 @@ def test_a_genuine_trial_counts_with_its_lower_and_an_impostor_with_its_upper_bo
     assert (summary["num_genuine"], summary["num_impostor"], summary["num_speakers"]) == (2, 2, 2)
 
 
+def test_rates_are_those_at_the_threshold_as_it_is_printed():
+    rows = [trial("a", "a", [0.50001] * 2, [0.50001] * 2), trial("a", "b", [0.40002] * 2, [0.40002] * 2)]
+    entry = summarize_trials(rows)["embedding"]
+    assert entry["threshold"] == 0.45
+    assert "at the threshold 0.45, which" in trials_statement(summarize_trials(rows), rows, False)
+
+
 def test_intervals_are_over_speakers():
     many = [row for row in ROWS for _ in range(50)]  # fifty times the same is no more evidence
     (few, often) = (summarize_trials(rows, 0.35)["embedding"]["rates"][1] for rows in (ROWS, many))
@@ -78,10 +86,16 @@ def test_table_and_sentence():
     assert "| embedding | 0.1 " in lines[-1]
     assert "50.0 [" in lines[-1]
     said = trials_statement(summary, ROWS, given=True)
-    assert "Proved at the threshold 0.3500 for the embedding verifier smoothed with sigma 0.1" in said
+    assert "Proved at the threshold 0.35 for the embedding verifier smoothed with sigma 0.1" in said
     assert "at most 0: " not in said
     assert "norm is at most 0, at most 0 of 2 genuine trials are rejected and at most 0 of 2 impostor" in said
     assert "which was taken from these very trials," in trials_statement(summary, ROWS, given=False)
+    features = [replace(row, noise_at="features") for row in ROWS]
+    assert "added to the features of the recordings (not to their waveforms)" in trials_statement(
+        summary, features, True
+    )
+    named = [replace(row, open_set=True) for row in ROWS]
+    assert "genuine trials are rejected or taken for another speaker" in trials_statement(summary, named, True)
     hopeless = [trial(row.speaker, row.claim, [-1.0, -1.0], [1.0, 1.0]) for row in ROWS]
     assert trials_statement(summarize_trials(hopeless, 0.3), hopeless, True).startswith("Nothing useful was proved")
 

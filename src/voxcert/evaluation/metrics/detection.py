@@ -59,8 +59,8 @@ def equal_error_rate(genuine: ArrayLike, impostor: ArrayLike) -> tuple[float, fl
 def crossing_error_rate(genuine: ArrayLike, impostor: ArrayLike) -> float:
     """The smallest error rate that neither kind of error exceeds at some threshold: where the two curves cross.
 
-    Beside `equal_error_rate`, a mean of two rates that may differ, this one can be bounded: it never falls where genuine
-    scores fall and impostors' rise.
+    Unlike `equal_error_rate`, a mean of two rates that may differ, it never falls where genuine scores fall and
+    impostors' rise.
 
     Args:
         genuine: As for `error_rates`.

@@ -152,5 +152,6 @@ def _check_both_kinds(names: Sequence[str], speakers: Sequence[str], settings: C
     claimed = set(names) & set(speakers)
     if settings.task == "verification" and len(claimed) < 2:
         raise ValueError(
-            f"data must have 2 or more speakers who are tested and enrolled, for the task verification, got {len(claimed)}"
+            "data must have 2 or more speakers who are tested and enrolled, for the task verification, got "
+            f"{len(claimed)}"
         )

@@ -15,7 +15,7 @@ from voxcert.evaluation.metrics.detection import (
     minimum_detection_cost,
     speaker_interval,
 )
-from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table
+from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table, rounded_down
 from voxcert.smoothing.certified_score import CertifiedScore
 
 RATES = "eer", "frr", "far"
@@ -69,7 +69,7 @@ def _summarize(rows: Sequence[CertifiedScore], threshold: float | None) -> dict[
     sampled, genuine = bounds_at(rows, None)
     smoothed = crossing_error_rate(sampled[genuine], sampled[~genuine])
     if threshold is None:
-        threshold = equal_error_rate(sampled[genuine], sampled[~genuine])[1]
+        threshold = round(equal_error_rate(sampled[genuine], sampled[~genuine])[1], 4)  # as it is printed
     speakers = [row.speaker for row in rows]
     rates = []
     for index, radius in enumerate(rows[0].radii):
@@ -121,11 +121,11 @@ def trials_table(verifiers: dict[str, dict[str, Any]]) -> str:
 
 
 TRIALS_NOTE = (
-    "Certified rates at r: no attack of l2 norm up to r (on what the noise is added to) on any or all of the trials can "
-    "raise them, each trial's bound at each radius failing with probability at most alpha. FRR: share of genuine trials "
-    "that could be rejected (in an open set, or taken for another speaker); FAR: share of impostor trials that could be "
-    "accepted, both at the threshold; EER: the smallest rate that neither exceeds at some threshold. In brackets the 95 % "
-    "interval over speakers (bootstrap). minDCF: prior 0.01, both errors cost 1."
+    "Certified rates at r: no attack of l2 norm up to r (of what is added where the noise is added) on any or all of the "
+    "trials can raise them, each trial's bound at each radius failing with probability at most alpha. At the threshold, "
+    "FRR: share of genuine trials not proved to stay accepted (in an open set, for their speaker); FAR: share of "
+    "impostor trials not proved to stay rejected. EER: the smallest rate that neither exceeds at some threshold. In "
+    "brackets the 95 % interval over speakers (bootstrap). minDCF: prior 0.01, both errors cost 1."
 )
 
 
@@ -140,7 +140,9 @@ def trials_statement(verifiers: dict[str, dict[str, Any]], rows: Sequence[Certif
     verifier, entry = next(iter(verifiers.items()))
     useful = [rate for rate in entry["rates"] if rate["frr"] < 0.5 and rate["far"] < 0.5]
     if not useful:
-        return f"Nothing useful was proved by the verifier {verifier}: half of the trials or more could be turned."
+        return (
+            f"Nothing useful was proved by the verifier {verifier}: for half of the trials or more there is no proof."
+        )
     rate, first = useful[-1], rows[0]
     rejected, accepted = round(rate["frr"] * entry["num_genuine"]), round(rate["far"] * entry["num_impostor"])
     chosen = "" if given else ", which was taken from these very trials,"
@@ -151,9 +153,9 @@ def trials_statement(verifiers: dict[str, dict[str, Any]], rows: Sequence[Certif
     inside = " (purifier and encoder together)" if "+" in first.encoder else ""
     wrongly = "rejected or taken for another speaker" if first.open_set else "rejected"
     return (
-        f"Proved at the threshold {entry['threshold']:.4f}{chosen} for the {verifier} verifier{inside} smoothed with sigma "
-        f"{first.sigma:g}: whatever is added to {heard}, as long as its l2 norm is at most {rate['radius']:g}, "
-        f"at most {rejected} of {entry['num_genuine']} genuine trials are {wrongly} and at most {accepted} of "
-        f"{entry['num_impostor']} impostor trials are accepted. The bound of each trial at each radius was to fail with a "
-        f"probability of at most {first.alpha:g}."
+        f"Proved at the threshold {entry['threshold']}{chosen} for the {verifier} verifier{inside} smoothed with "
+        f"sigma {first.sigma:g}: whatever is added to {heard}, as long as its l2 norm is at most "
+        f"{rounded_down(rate['radius'], 6)}, at most {rejected} of {entry['num_genuine']} genuine trials are {wrongly} "
+        f"and at most {accepted} of {entry['num_impostor']} impostor trials are accepted. The bound of each trial at "
+        f"each radius was to fail with a probability of at most {first.alpha:g}."
     )
