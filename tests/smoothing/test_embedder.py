@@ -34,3 +34,12 @@ def test_every_batch_has_one_shape(start, stop):
     assert shapes == {(4, 3)}
     expected = torch.nn.functional.normalize(sampler.batch(start, stop).double(), dim=1)
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
+
+
+def test_a_batch_size_that_another_thread_halves_meanwhile_loses_no_sample():
+    sampler = NoisySampler(torch.ones(3), 0.1, 0, "u")
+    embedder = Embedder(lambda waveform: torch.nn.functional.normalize(waveform, dim=1), 3, 4)
+    batches = embedder.embed(sampler, 0, 10)
+    got = len(next(batches))
+    embedder.batch_size = 2
+    assert got + sum(len(batch) for batch in batches) == 10

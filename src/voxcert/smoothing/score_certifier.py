@@ -95,7 +95,8 @@ class ScoreCertifier(Certifier):
 
         The winner is that of the smoothed classifier: by the mean score, or for `vote` by most votes, which need not
         be the largest median. It must go on winning and keep its score: two conditions that must both hold, so each
-        may spend all of alpha. Nobody is named above the largest of all upper bounds; there, too, each may spend all of alpha.
+        may spend all of alpha. Nobody is named above the largest of all upper bounds; there, too, each may spend all
+        of alpha.
 
         Returns:
             A row for every verifier.

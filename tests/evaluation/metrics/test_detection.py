@@ -34,7 +34,7 @@ def test_agrees_with_the_roc_curve():
 
 
 def test_the_crossing_rises_as_scores_get_worse():
-    """The mean of the two nearest rates may fall: 1/3 and 1/2 come to 5/12, and 1/3 and 0 to 1/6."""
+    """The mean of the two rates that are nearest may fall, for another threshold may become the one."""
     rng, fell = np.random.default_rng(3), 0
     for _ in range(300):
         genuine, impostor = rng.integers(0, 6, 3).astype(float), rng.integers(0, 6, 4).astype(float)

@@ -121,9 +121,9 @@ def trials_table(verifiers: dict[str, dict[str, Any]]) -> str:
 
 
 TRIALS_NOTE = (
-    "Certified rates at r: no attack of l2 norm up to r (of what is added where the noise is added) on any or all of the "
-    "trials can raise them, each trial's bound at each radius failing with probability at most alpha. At the threshold, "
-    "FRR: share of genuine trials not proved to stay accepted (in an open set, for their speaker); FAR: share of "
+    "Certified rates at r: no attack of l2 norm up to r (of what is added where the noise is added) on any or all of "
+    "the trials can raise them, each trial's bound at each radius failing with probability at most alpha. At the "
+    "threshold, FRR: share of genuine trials not proved to stay accepted (in an open set, for their speaker); FAR: share of "
     "impostor trials not proved to stay rejected. EER: the smallest rate that neither exceeds at some threshold. In "
     "brackets the 95 % interval over speakers (bootstrap). minDCF: prior 0.01, both errors cost 1."
 )
