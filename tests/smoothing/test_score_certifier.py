@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from oracles import RIVALS, HalfSpace
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from voxcert.smoothing import ScoreCertifier
 
@@ -60,6 +60,25 @@ def test_open_set_names_the_winner_while_it_wins():
     wrong = certifier().identify_or_reject(START, RADII, speaker="minus u")[0]
     assert wrong.target
     assert wrong.bound(0) == -1.0, "an enrolled speaker who is taken for another is never right"
+
+
+def test_coverage_of_the_open_set():
+    """Near the boundary: u must not be named beyond it, nor at a threshold above its smallest score."""
+    radii, wrong, named = [0.02, 0.06, 0.2], np.zeros(3), 0
+    for seed in range(150):
+        near = certifier(num_select=20, num_estimate=200, batch_size=200, alpha=0.05, seed=seed, num_thresholds=16)
+        (row,) = near.identify_or_reject(WEIGHT * 0.1, radii, verifiers=["embedding"])
+        lowest = [2 * norm.cdf((0.1 - radius) / SIGMA) - 1 for radius in radii]
+        highest = 2 * norm.cdf((0.1 + radii[1]) / SIGMA) - 1
+        named += row.lower[0] > -1
+        if row.claim == "u":
+            wrong[0] += any(low > true for low, true in zip(row.lower[:2], lowest, strict=False))
+            wrong[1] += row.lower[2] > -1
+        else:
+            wrong[1] += row.lower[0] > -1
+        wrong[2] += row.upper[1] < highest
+    assert named > 0
+    assert wrong.max() <= binom.ppf(1 - 1e-4, 150, 0.05)
 
 
 def test_claims_may_be_few_and_rows_survive_json():

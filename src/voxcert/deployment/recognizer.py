@@ -33,9 +33,9 @@ class SmoothedRecognizer:
     """Enrolled speakers and the smoothed classifier over them; safe to use from several threads.
 
     Every answer is that of the smoothed classifier, or None, with probability at least 1 - alpha. So a recording that
-    is certified at R gets the certified answer, or None, whatever is added to it within R. An attacker must not know
-    the noise beforehand: unless a seed is given, it comes from a secret id that every call draws anew. The answer
-    carries that id as its `utterance`; it says nothing about later noise.
+    is certified at R gets the certified answer, or None, whatever is added within R to what is heard of it. An
+    attacker must not know the noise beforehand: unless a seed is given, it comes from a secret id that every call
+    draws anew. The answer carries that id as its `utterance`; it says nothing about later noise.
 
     Args:
         encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode.

@@ -76,7 +76,7 @@ def verify_speakers(
         summary = system.described(provenance) | {
             "num_enrolled": len(recognizer.speakers),
             "num_utterances": len(forwards),
-            "num_failed": sum(spent == 0 for spent, _ in forwards.values()),
+            "num_failed": len({row.utterance for row in rows if row.failed is not None}),
             "total_forwards": sum(spent for spent, _ in forwards.values()),
             "verifiers": summarize_trials(rows, settings.threshold),
             "timing": {

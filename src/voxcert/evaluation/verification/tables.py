@@ -123,9 +123,9 @@ def trials_table(verifiers: dict[str, dict[str, Any]]) -> str:
 TRIALS_NOTE = (
     "Certified rates at r: no attack of l2 norm up to r (of what is added where the noise is added) on any or all of "
     "the trials can raise them, each trial's bound at each radius failing with probability at most alpha. At the "
-    "threshold, FRR: share of genuine trials not proved to stay accepted (in an open set, for their speaker); FAR: share of "
-    "impostor trials not proved to stay rejected. EER: the smallest rate that neither exceeds at some threshold. In "
-    "brackets the 95 % interval over speakers (bootstrap). minDCF: prior 0.01, both errors cost 1."
+    "threshold, FRR: share of genuine trials not proved to stay accepted (in an open set, for their speaker); FAR: "
+    "share of impostor trials not proved to stay rejected. EER: the smallest rate that neither exceeds at some "
+    "threshold. In brackets the 95 % interval over speakers (bootstrap). minDCF: prior 0.01, both errors cost 1."
 )
 
 
@@ -147,7 +147,7 @@ def trials_statement(verifiers: dict[str, dict[str, Any]], rows: Sequence[Certif
     rejected, accepted = round(rate["frr"] * entry["num_genuine"]), round(rate["far"] * entry["num_impostor"])
     chosen = "" if given else ", which was taken from these very trials,"
     if first.noise_at == "waveform":
-        heard = "the recordings"
+        heard = "the waveforms that it hears"
     else:
         heard = f"the {first.noise_at} of the recordings (not to their waveforms)"
     inside = " (purifier and encoder together)" if "+" in first.encoder else ""
