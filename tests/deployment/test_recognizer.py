@@ -185,6 +185,9 @@ def test_from_run_refuses_what_was_not_certified(run, tmp_path):
     (run / "config.yaml").write_text(yaml.safe_dump({"sigma": SIGMA, "scenario": "csi"}))  # of an attack
     with pytest.raises(ValueError, match="folder must be the folder of a certification run"):
         SmoothedRecognizer.from_run(run)
+    (run / "config.yaml").write_text(yaml.safe_dump({k: v for k, v in config.items() if k != "alpha"}))
+    with pytest.raises(ValueError, match="folder must be the folder of a certification run"):
+        SmoothedRecognizer.from_run(run)
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"noise_at": "features"}))
     with pytest.raises(ValueError, match="folder must be of a run with noise at the waveform"):
         SmoothedRecognizer.from_run(run)

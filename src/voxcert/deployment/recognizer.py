@@ -28,6 +28,9 @@ from voxcert.smoothing.prediction import CLASSIFIERS, Prediction
 from voxcert.smoothing.score_certifier import ScoreCertifier
 from voxcert.smoothing.validation import require
 
+RUN_SETTINGS = ("sigma", "alpha", "num_select", "num_estimate", "batch_size")
+"""Of a certification run, which its deployed system shares."""
+
 
 class SmoothedRecognizer:
     """Enrolled speakers and the smoothed classifier over them; safe to use from several threads.
@@ -123,8 +126,10 @@ class SmoothedRecognizer:
                 waveform, or the encoder is not the one that was certified.
         """
         config, enrolled = read_config(folder) or {}, read_prototypes(folder)
-        if "noise_at" not in config or enrolled is None:
-            raise ValueError(f"folder must be the folder of a certification run, got {folder} without {PROTOTYPES}")
+        if not {"noise_at", "checkpoint_hash", *RUN_SETTINGS} <= config.keys() or enrolled is None:
+            raise ValueError(
+                f"folder must be the folder of a certification run, got {folder} without {PROTOTYPES} or settings"
+            )
         if config["noise_at"] != "waveform":
             raise ValueError(f"folder must be of a run with noise at the waveform, got {folder}: {config['noise_at']}")
         if config.get("task") == "open_set":  # whose certificates are about some of these speakers, and about nobody
@@ -139,7 +144,7 @@ class SmoothedRecognizer:
         if (found := system_id(own, purifier)) != config["checkpoint_hash"]:
             raise ValueError(f"checkpoint must be {config['checkpoint_hash']}, which {folder} is about, got {found}")
         system = encoder if purifier is None else DefendedEncoder(purifier, encoder)
-        settings = {name: config[name] for name in ("sigma", "alpha", "num_select", "num_estimate", "batch_size")}
+        settings = {name: config[name] for name in RUN_SETTINGS}
         crop_seconds = (config.get("data") or {}).get("crop_seconds")
         more = {"classifier": classifier, "crop_seconds": crop_seconds, "seed": seed}
         return cls(FilledBatches(system).eval(), *enrolled, **settings, **more)
