@@ -96,7 +96,8 @@ def test_a_verification_run_is_drawn_from_its_rows(elsewhere, tmp_path):
     values |= {"num_forwards": 110, "seconds": 1.0, "seed": 0, "open_set": False, "enrolled": True, "score": 0.5}
     rows = [
         CertifiedScore(utterance=s, speaker=s, claim=c, verifier="vote", lower=low, upper=[0.6, 0.8], **values)
-        for s, c, low in (
+        for s in "ab"
+        for c, low in (("a", [0.5, 0.3]), ("b", [0.1, 0.0]))
             ("a", "a", [0.5, 0.3]),
             ("b", "b", [0.5, 0.3]),
             ("a", "b", [0.1, 0.0]),
