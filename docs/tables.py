@@ -50,6 +50,14 @@ def rows_of(name: str, kind: type[Row]) -> list:
     return rows
 
 
+def system_of(name: str) -> str:
+    """What a kept run certified; its settings leave out where the checkpoint was, its command has it."""
+    summary = read_summary(RESULTS / name)
+    words = shlex.split(summary.get("command", ""))
+    given = dict(zip(words, words[1:], strict=False))
+    return system_name(summary["settings"] | {"checkpoint": given.get("--checkpoint")})
+
+
 def certified(arguments: list[str]) -> str:
     """One run, a line for each rule; or several, a line for each rule of each, named by their system."""
     parser = argparse.ArgumentParser("certified")
@@ -64,7 +72,7 @@ def certified(arguments: list[str]) -> str:
         return markdown_table(summarize(kept, given.radii))
     lines = [["system", "sigma", "rule", "smoothed accuracy", *(f"CA at {radius:g}" for radius in given.radii), "ACR"]]
     for name, rows in runs.items():
-        system = system_name(read_summary(RESULTS / name)["settings"])
+        system = system_of(name)
         for rule, own in by_rule(rows).items():
             if given.rules is None or rule in given.rules:
                 entry = summarize(own, given.radii)[rule]
@@ -117,7 +125,7 @@ def draw_figure(arguments: list[str], path: Path) -> None:
     if read_summary(RESULTS / arguments[0])["settings"].get("task", "identification") != "identification":
         plot_error_rates(*_trials_of(arguments[0]), path)
         return
-    runs = [(system_name(read_summary(RESULTS / name)["settings"]), rows_of(name, Certificate)) for name in arguments]
+    runs = [(system_of(name), rows_of(name, Certificate)) for name in arguments]
     save(certified_accuracy_figure(runs[0][1]) if len(runs) == 1 else comparison_figure(runs), path)
 
 

@@ -39,7 +39,7 @@ def run(tmp_path):
     folder = tmp_path / "run"
     rows = [certificate(f"u{i}", rule, 0.004 * i) for i in (1, 2, 3) for rule in ("vote", "mean")]
     replace_rows(folder / ROWS, rows)
-    write_summary(folder, {"settings": {"checkpoint": "checkpoints/mini"}})
+    write_summary(folder, {"settings": {}, "command": "certify --checkpoint checkpoints/mini --sigma 0.01"})
     return folder
 
 
