@@ -15,6 +15,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import attack_table
@@ -28,8 +29,11 @@ from voxcert.evaluation.inversion.tables import inversion_table, summarize_inver
 from voxcert.evaluation.run.folder import ROWS, SUMMARY, read_summary
 from voxcert.evaluation.show.figures import save
 from voxcert.evaluation.show.tables import render_table, rounded_down
+from voxcert.evaluation.verification.figures import plot_error_rates
+from voxcert.evaluation.verification.tables import summarize_trials, trials_table
 from voxcert.rows import Row, read_rows
 from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.certified_score import CertifiedScore
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
@@ -46,6 +50,14 @@ def rows_of(name: str, kind: type[Row]) -> list:
     return rows
 
 
+def system_of(name: str) -> str:
+    """What a kept run certified; its settings leave out where the checkpoint was, its command has it."""
+    summary = read_summary(RESULTS / name)
+    words = shlex.split(summary.get("command", ""))
+    given = dict(zip(words, words[1:], strict=False))
+    return system_name(summary["settings"] | {"checkpoint": given.get("--checkpoint")})
+
+
 def certified(arguments: list[str]) -> str:
     """One run, a line for each rule; or several, a line for each rule of each, named by their system."""
     parser = argparse.ArgumentParser("certified")
@@ -60,7 +72,7 @@ def certified(arguments: list[str]) -> str:
         return markdown_table(summarize(kept, given.radii))
     lines = [["system", "sigma", "rule", "smoothed accuracy", *(f"CA at {radius:g}" for radius in given.radii), "ACR"]]
     for name, rows in runs.items():
-        system = system_name(read_summary(RESULTS / name)["settings"])
+        system = system_of(name)
         for rule, own in by_rule(rows).items():
             if given.rules is None or rule in given.rules:
                 entry = summarize(own, given.radii)[rule]
@@ -88,17 +100,32 @@ def inversion(names: list[str]) -> str:
     return inversion_table(summarize_inversions(rows_of(name, InversionRow)), sizes)
 
 
+def trials(names: list[str]) -> str:
+    """A verification run, a line for each verifier and radius."""
+    (name,) = names
+    return trials_table(_trials_of(name)[1])
+
+
+def _trials_of(name: str) -> tuple[list[CertifiedScore], dict[str, Any]]:
+    rows = rows_of(name, CertifiedScore)
+    return rows, summarize_trials(rows, read_summary(RESULTS / name)["settings"].get("threshold"))
+
+
 TABLES: dict[str, Callable[[list[str]], str]] = {
     "certified": certified,
     "attacks": attacks,
     "defences": defences,
     "inversion": inversion,
+    "trials": trials,
 }
 
 
 def draw_figure(arguments: list[str], path: Path) -> None:
-    """Draws the certified accuracy of one run, or of several beside each other."""
-    runs = [(system_name(read_summary(RESULTS / name)["settings"]), rows_of(name, Certificate)) for name in arguments]
+    """Draws one run, or the certified accuracy of several beside each other."""
+    if read_summary(RESULTS / arguments[0])["settings"].get("task", "identification") != "identification":
+        plot_error_rates(*_trials_of(arguments[0]), path)
+        return
+    runs = [(system_of(name), rows_of(name, Certificate)) for name in arguments]
     save(certified_accuracy_figure(runs[0][1]) if len(runs) == 1 else comparison_figure(runs), path)
 
 

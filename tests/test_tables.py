@@ -8,7 +8,7 @@ import pytest
 
 from voxcert.evaluation.run.folder import ROWS, write_summary
 from voxcert.rows import replace_rows
-from voxcert.smoothing import Certificate
+from voxcert.smoothing import Certificate, CertifiedScore
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = "Text.\n\n<!-- table: certified mine --radii 0 0.01 -->\n\nold\n\n<!-- end -->\n\nMore.\n"
@@ -39,7 +39,7 @@ def run(tmp_path):
     folder = tmp_path / "run"
     rows = [certificate(f"u{i}", rule, 0.004 * i) for i in (1, 2, 3) for rule in ("vote", "mean")]
     replace_rows(folder / ROWS, rows)
-    write_summary(folder, {"settings": {"checkpoint": "checkpoints/mini"}})
+    write_summary(folder, {"settings": {}, "command": "certify --checkpoint checkpoints/mini --sigma 0.01"})
     return folder
 
 
@@ -84,8 +84,25 @@ def test_figures_are_drawn(elsewhere, run, tmp_path):
 def test_what_is_not_there_is_named(elsewhere, run, tmp_path):
     with pytest.raises(ValueError, match="must hold the rows of a run, got none"):
         elsewhere.redrawn(PAGE)
-    with pytest.raises(ValueError, match="a table must be one of certified, attacks, defences, inversion, got 'pie x'"):
+    with pytest.raises(ValueError, match="a table must be one of .*trials, got .pie x"):
         elsewhere.redrawn(PAGE.replace("certified mine --radii 0 0.01", "pie x"))
     (run / "summary.json").unlink()
     with pytest.raises(ValueError, match=r"finished run, got one without summary\.json"):
         elsewhere.keep(run, "mine")
+
+
+def test_a_verification_run_is_drawn_from_its_rows(elsewhere, tmp_path):
+    values = {"radii": [0.0, 0.1], "failed": None, "sigma": 0.1, "alpha": 1e-3, "num_select": 10, "num_estimate": 100}
+    values |= {"num_forwards": 110, "seconds": 1.0, "seed": 0, "open_set": False, "enrolled": True, "score": 0.5}
+    rows = [
+        CertifiedScore(utterance=s, speaker=s, claim=c, verifier="vote", lower=low, upper=[0.6, 0.8], **values)
+        for s in "ab"
+        for c, low in ((s, [0.5, 0.3]), ("ab".replace(s, ""), [0.1, 0.0]))
+    ]
+    replace_rows(tmp_path / "run" / ROWS, rows)
+    write_summary(tmp_path / "run", {"settings": {"task": "verification", "threshold": 0.4}})
+    elsewhere.keep(tmp_path / "run", "claims")
+    new = elsewhere.redrawn("<!-- table: trials claims -->\n<!-- end -->\n")
+    assert "| vote     | 0.1 " in new
+    elsewhere.draw_figure(["claims"], tmp_path / "rates.png")
+    assert (tmp_path / "rates.png").stat().st_size > 10_000

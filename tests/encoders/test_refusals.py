@@ -100,7 +100,7 @@ KINDS = {
     "new.pth": r"new.pth is a pickle that goes by no name of published weights",
     "empty.npz": r"is an empty file",
     "page.npz": r"is a web page and no weights",
-    "model.onnx": r"is an ONNX graph: give a config of voxcert.encoders.OnnxEncoder as --encoder",
+    "model.onnx": r"this is no ONNX network that onnxruntime can run",
     "noise.npy": r"is a file of a format that is not known here, not weights",
     "notes.txt": r"is a text file, not weights",
     "nothing": r"checkpoint .*nothing does not exist",

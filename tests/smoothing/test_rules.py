@@ -78,9 +78,12 @@ def test_votes_are_bounded_by_clopper_and_pearson_unless_they_were_looked_at():
     once = RULES["vote"](statistics_of(pilot, xi, sigma=0.5), 0.01)
     assert once == pytest.approx(0.5 * exact)
     looked = RULES["vote"](statistics_of(pilot, xi, sigma=0.5, num_looks=3), 0.01)
-    early = RULES["vote"](statistics_of(pilot, xi, sigma=0.5, num_planned=1000), 0.01)
-    assert looked == early
-    assert 0.85 * once < looked < once
+    assert looked == RULES["vote"](statistics_of(pilot, xi, sigma=0.5), 0.0075), "what betting does not spend"
+    assert 0.97 * once < looked < once
+    shard = RULES["vote"](statistics_of(pilot, xi, sigma=0.5, num_planned=1000), 0.01)
+    early = RULES["vote"](statistics_of(pilot, xi, sigma=0.5, num_planned=1000, num_looks=3), 0.04)
+    assert shard == early, "betting alone: a quarter of alpha with looks, all of it without"
+    assert 0.85 * once < shard < once
 
 
 @pytest.mark.parametrize("rule", SOUND_RULES)

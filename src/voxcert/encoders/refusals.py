@@ -68,8 +68,6 @@ def _file(path: Path) -> str:
         return "is an empty file, or cannot be read"
     if _is_lightning(path):
         return f"is a Lightning checkpoint: {_export(path)}"
-    if path.suffix == ".onnx":
-        return "is an ONNX graph: give a config of voxcert.encoders.OnnxEncoder as --encoder instead"
     if path.suffix == ".safetensors":
         return "is one file of a checkpoint folder: give the folder that holds it and its config.yaml"
     if _pickle_in(path) is not None or head[:1] == b"\x80":

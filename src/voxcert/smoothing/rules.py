@@ -20,19 +20,25 @@ from voxcert.smoothing.distribution import distribution_radius
 from voxcert.smoothing.published import published_mean, published_se
 from voxcert.smoothing.statistics import Statistics
 
+VOTE_BETTING = 1 / 4
+"""Share of alpha for looks at votes; most samples that matter are seen to the end, where counting is stronger."""
+
 
 def vote(statistics: Statistics, alpha: float) -> float:
     """``sigma * Phi^-1(p)`` with p a lower bound on the share of votes (Cohen et al. 2019).
 
-    Clopper-Pearson where nothing was looked at before all samples were there, betting, for which looks are free,
-    otherwise.
+    Clopper-Pearson where nothing was looked at before all samples were there. With looks the larger of two bounds that
+    share alpha: betting, which holds at any look, and Clopper-Pearson for all the planned samples.
     """
     count, n = int(statistics.vote_counts[statistics.pilot.voted]), statistics.num_samples
-    if statistics.complete and statistics.num_looks == 1:
-        probability = float(clopper_pearson_lower(count, n, alpha))
-    else:
-        probability = mean_lower_bound(np.array([0.0, 1.0]), np.array([n - count, count]), alpha)
-    return float(statistics.sigma * ndtri(probability))
+    looked = statistics.num_looks > 1
+    bounds = []
+    if looked or not statistics.complete:
+        votes = np.array([n - count, count])
+        bounds.append(mean_lower_bound(np.array([0.0, 1.0]), votes, alpha * (VOTE_BETTING if looked else 1.0)))
+    if statistics.complete:
+        bounds.append(float(clopper_pearson_lower(count, n, alpha * (1.0 - VOTE_BETTING if looked else 1.0))))
+    return float(statistics.sigma * ndtri(max(bounds)))
 
 
 def mean(statistics: Statistics, alpha: float) -> float:

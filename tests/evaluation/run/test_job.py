@@ -1,5 +1,7 @@
 """Tasks are done once, by any number of processes, whatever a killed run left behind."""
 
+import os
+import signal
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -49,6 +51,35 @@ def do(folder, asked, fabric=None, **settings):
 
     fabric = fabric or process()
     return do_tasks(TASKS, make, Square, folder, fabric, verb="squaring", unit="number", **settings)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_stop_ends_the_run_after_the_task_at_hand(tmp_path, capsys, number):
+    before = signal.getsignal(number)
+
+    def make(task):
+        os.kill(os.getpid(), number)
+        return squares(task)
+
+    with pytest.raises(SystemExit) as stop:
+        do_tasks(TASKS, make, Square, tmp_path, process(), verb="squaring", unit="number")
+    assert stop.value.code == 0
+    assert f"what is done is in {tmp_path}, and the same command goes on" in capsys.readouterr().err
+    assert read_rows(tmp_path / ROWS, Square) == squares(3), "the task at hand was finished and kept"
+    assert signal.getsignal(number) is before
+    asked = []
+    assert len(do(tmp_path, asked)) == 6
+    assert asked == [1, 2]
+
+
+def test_a_second_request_stops_at_once(tmp_path):
+    def make(task):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the second one interrupts")
+
+    with pytest.raises(KeyboardInterrupt):
+        do_tasks(TASKS, make, Square, tmp_path, process(), verb="squaring", unit="number")
 
 
 def write(folder, rank, rows):

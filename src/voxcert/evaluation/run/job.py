@@ -5,6 +5,7 @@ finished is what has all its rows, and seeds depend on what they are for.
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from voxcert.data.corpus import Utterance
 from voxcert.data.identity import Planned, check_plan, read_plan, write_plan
 from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, check_settings
 from voxcert.evaluation.run.lock import locked
-from voxcert.evaluation.run.processes import float32_products, launch, while_parent_lives
+from voxcert.evaluation.run.processes import float32_products, launch, stop_requests, while_parent_lives
 from voxcert.rows import Row, RowWriter, read_rows, replace_rows
 
 About = TypeVar("About")
@@ -139,6 +140,7 @@ def do_tasks(
 
     Raises:
         RuntimeError: If a task has no rows in the end.
+        SystemExit: With status 0, after the task at hand, when SIGTERM or SIGINT asked to stop.
     """
     if fabric.is_global_zero:
         merge_rows(folder, kind, tasks, counts)
@@ -155,13 +157,16 @@ def do_tasks(
         unit=unit,
         disable=not fabric.is_global_zero,
     )
-    with RowWriter(rows_path(folder, fabric.global_rank)) as writer:
+    with RowWriter(rows_path(folder, fabric.global_rank)) as writer, stop_requests() as stopped:
         for task in while_parent_lives(progress, fabric):
             if note is not None:
                 progress.set_postfix_str(note(task.about, rows))
             new = do(task.about)
             writer.write(new)
             rows += new
+            if stopped():
+                progress.close()
+                raise SystemExit(_farewell(folder, fabric))
     fabric.barrier("all rows are written")
     if not fabric.is_global_zero:
         return []
@@ -169,6 +174,14 @@ def do_tasks(
     if len(rows) < sum(len(task.keys) for task in tasks):
         raise RuntimeError(f"{folder} lacks rows of some of {len(tasks)} planned tasks")
     return rows
+
+
+def _farewell(folder: str | Path, fabric: Fabric) -> int:
+    """Says how a run that was stopped goes on; returns the exit status."""
+    if fabric.is_global_zero:
+        message = f"stopped; what is done is in {folder}, and the same command goes on from there"
+        print(message, file=sys.stderr)
+    return 0
 
 
 def merge_rows(

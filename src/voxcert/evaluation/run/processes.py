@@ -1,7 +1,9 @@
 """Several processes for one job through Lightning Fabric: every process does its share, nothing is synchronised."""
 
 import os
-from collections.abc import Iterable, Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -93,6 +95,35 @@ def while_parent_lives(indices: Iterable[int], fabric: Fabric) -> Iterator[int]:
         if fabric.local_rank != 0 and os.getppid() != parent:
             raise RuntimeError("the process that started this one has gone")
         yield index
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Makes SIGTERM and SIGINT (Ctrl-C) a request to stop after the task at hand; the second one stops at once.
+
+    Yields:
+        Whether to stop. Outside the main thread, where signals do not arrive, never.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def ask(number: int, _frame: object) -> None:
+        asked.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        restore()
 
 
 def device_name(device: torch.device) -> str:
