@@ -282,7 +282,7 @@ def test_command_line_and_export(espeak, victim, tmp_path):
     x = 0.1 * torch.randn(2, 3001)
     assert all(torch.equal(a, b) for a, b in zip(loaded(x), trained(x), strict=True))
     training = read_card(folder)["training"]
-    assert training["model"]["victim"] == victim
+    assert training["model"]["victim"] == "victim", "a card says nothing of the machine"
     assert training["model"]["objective"] == config["model"]["init_args"]["objective"]
     with pytest.raises(ValueError, match="folder must not hold a checkpoint"):
         export(checkpoint, folder)
