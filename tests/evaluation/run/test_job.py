@@ -53,6 +53,18 @@ def do(folder, asked, fabric=None, **settings):
     return do_tasks(TASKS, make, Square, folder, fabric, verb="squaring", unit="number", **settings)
 
 
+@pytest.fixture
+def foreground():
+    """Signals as in a terminal, whatever the shell made of those of a background job."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("foreground")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_request_to_stop_ends_the_run_after_the_task_at_hand(tmp_path, capsys, number):
     before = signal.getsignal(number)
@@ -72,6 +84,7 @@ def test_a_request_to_stop_ends_the_run_after_the_task_at_hand(tmp_path, capsys,
     assert asked == [1, 2]
 
 
+@pytest.mark.usefixtures("foreground")
 def test_a_second_request_stops_at_once(tmp_path):
     def make(task):
         os.kill(os.getpid(), signal.SIGINT)
@@ -80,6 +93,17 @@ def test_a_second_request_stops_at_once(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         do_tasks(TASKS, make, Square, tmp_path, process(), verb="squaring", unit="number")
+
+
+@pytest.mark.usefixtures("foreground")
+def test_what_a_shell_made_ignored_is_ignored(tmp_path):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def make(task):
+        os.kill(os.getpid(), signal.SIGINT)
+        return squares(task)
+
+    assert len(do_tasks(TASKS, make, Square, tmp_path, process(), verb="squaring", unit="number")) == 6
 
 
 def write(folder, rank, rows):

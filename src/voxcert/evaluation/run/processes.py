@@ -101,6 +101,8 @@ def while_parent_lives(indices: Iterable[int], fabric: Fabric) -> Iterator[int]:
 def stop_requests() -> Iterator[Callable[[], bool]]:
     """Makes SIGTERM and SIGINT (Ctrl-C) a request to stop after the task at hand; the second one stops at once.
 
+    A signal that is ignored, as a shell makes background jobs ignore Ctrl-C, is ignored still.
+
     Yields:
         Whether to stop. Outside the main thread, where signals do not arrive, never.
     """
@@ -109,6 +111,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         return
     asked: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in before.items():
