@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import voxcert.encoders
-from tiny import TINY
+from tiny import TINY, TINY_WAVLM
 from voxcert.encoders import campplus, eres2net, resnet
 from voxcert.encoders.base import Encoder, FeatureEncoder
 from voxcert.encoders.checkpoint import build_encoder
@@ -38,19 +38,7 @@ SIZES = {
         "num_filters": 8,
         "channels": 8,
     },
-    "WavLM": {
-        "architecture": {
-            "hidden_size": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "intermediate_size": 32,
-            "conv_dim": [8] * 7,
-            "num_conv_pos_embeddings": 8,
-            "num_conv_pos_embedding_groups": 2,
-            "tdnn_dim": [16] * 5,
-            "xvector_output_dim": 24,
-        }
-    },
+    "WavLM": {"architecture": TINY_WAVLM},
 }
 pytestmark = [
     pytest.mark.slow,

@@ -24,6 +24,7 @@ from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.defence.encoder import DefendedEncoder
 from voxcert.evaluation.run.job import Provenance
 from voxcert.evaluation.verification import verify_speakers
+from voxcert.evaluation.verification.job import read_trials_of_run
 
 
 def certify(args: list[str] | None = None, program: str = "voxcert certify") -> None:
@@ -54,7 +55,7 @@ def certify(args: list[str] | None = None, program: str = "voxcert certify") -> 
         if identifies:
             show(config.output_dir, summary["rules"], read_run(config.output_dir))
         else:
-            show_trials(config.output_dir)
+            show_trials(config.output_dir, summary["verifiers"], read_trials_of_run(config.output_dir))
 
 
 def certify_parser(program: str) -> ArgumentParser:

@@ -22,6 +22,7 @@ from voxcert.evaluation.verification.job import PLOT as TRIALS_PLOT
 from voxcert.evaluation.verification.job import is_verification, read_trials_of_run
 from voxcert.evaluation.verification.tables import TRIALS_NOTE, summarize_trials, trials_statement, trials_table
 from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.certified_score import CertifiedScore
 
 
 def show_runs(runs: list[str], radii: list[float] | None) -> None:
@@ -38,7 +39,10 @@ def show_runs(runs: list[str], radii: list[float] | None) -> None:
     for run in compared:
         print(f"\n{run}\n\n{describe_comparison(run)}")
     for run in verified:
-        show_trials(run)
+        trials = read_trials_of_run(run)
+        verifiers = summarize_trials(trials, (read_config(run) or {}).get("threshold"))
+        plot_error_rates(trials, verifiers, Path(run) / TRIALS_PLOT)
+        show_trials(run, verifiers, trials)
     for run in certified:
         rows = read_run(run)
         plot_certified_accuracy(rows, Path(run) / PLOT, planned_utterances(run))
@@ -61,14 +65,10 @@ def show(folder: str, rules: dict[str, Any], rows: list[Certificate]) -> None:
     )
 
 
-def show_trials(folder: str) -> None:
-    """Prints the table of a verification run and what its rows prove, and draws its plot again."""
-    rows, planned = read_trials_of_run(folder), planned_utterances(folder)
-    threshold = (read_config(folder) or {}).get("threshold")
-    summary, done = summarize_trials(rows, threshold), len({row.utterance for row in rows})
-    unfinished = f": not finished, {done} of {planned} utterances" if planned is not None and done < planned else ""
-    plot_error_rates(rows, summary, Path(folder) / TRIALS_PLOT)
-    said = trials_statement(summary, rows, threshold is not None)
-    print(
-        f"\n{folder}{unfinished}\n\n{trials_table(summary)}\n\n{TRIALS_NOTE}\n\n{said}\n\n{Path(folder) / TRIALS_PLOT}"
-    )
+def show_trials(folder: str, verifiers: dict[str, Any], rows: list[CertifiedScore]) -> None:
+    """Prints the table of a verification run and what its rows prove."""
+    done = unfinished(rows, planned_utterances(folder))
+    about = folder if done is None else f"{folder}: not finished, {done}"
+    given = (read_config(folder) or {}).get("threshold") is not None
+    said = trials_statement(verifiers, rows, given)
+    print(f"\n{about}\n\n{trials_table(verifiers)}\n\n{TRIALS_NOTE}\n\n{said}\n\n{Path(folder) / TRIALS_PLOT}")

@@ -185,16 +185,7 @@ class Certifier:
         pilot = self._select(sampler)
         statistics, radii = self._estimate(sampler, pilot, first, stop, alpha) if pilot else (None, {})
         num_estimate = statistics.num_samples if statistics else 0
-        measured = {
-            "utterance": utterance,
-            "speaker": speaker,
-            "num_select": self.num_select,
-            "num_estimate": num_estimate,
-            "num_forwards": self.num_select + num_estimate,
-            "seconds": time.perf_counter() - start,
-            "waveform_norm": float(torch.linalg.vector_norm(sampler.waveform.double())),
-            "num_samples": len(waveform),
-        }
+        measured = {"utterance": utterance, "speaker": speaker} | self._measured(sampler, num_estimate, start)
         rows = [
             self._row(rule, judge(rule, radii.get(rule, ABSTAIN), pilot, statistics), measured) for rule in self.rules
         ]
@@ -247,10 +238,24 @@ class Certifier:
         self._embedder.settle(sampler, limit=max(self.num_select, self.num_estimate))
         return sampler
 
+    def _selection(self, sampler: NoisySampler) -> torch.Tensor:
+        """Embeddings of the selection samples, (num_select, dim): few enough to be kept."""
+        return torch.cat([batch.clone() for batch in self._embedder.embed(sampler, 0, self.num_select)])
+
     def _select(self, sampler: NoisySampler) -> Pilot | None:
-        """Runs the selection samples; their embeddings are few enough to be kept."""
-        embeddings = torch.cat([batch.clone() for batch in self._embedder.embed(sampler, 0, self.num_select)])
-        return select(embeddings, self.prototypes, self.num_thresholds)
+        """Runs the selection samples and chooses."""
+        return select(self._selection(sampler), self.prototypes, self.num_thresholds)
+
+    def _measured(self, sampler: NoisySampler, num_estimate: int, start: float) -> dict[str, Any]:
+        """What a pass took that began at `start`, and what it was about, as rows say it."""
+        return {
+            "num_select": self.num_select,
+            "num_estimate": num_estimate,
+            "num_forwards": self.num_select + num_estimate,
+            "seconds": time.perf_counter() - start,
+            "waveform_norm": float(torch.linalg.vector_norm(sampler.waveform.double())),
+            "num_samples": len(sampler.waveform),
+        }
 
     def _alpha_left(self, waveform: torch.Tensor) -> float:
         """Alpha, once the draw of all planned estimation samples is paid."""

@@ -161,7 +161,7 @@ class ScoreCertifier(Certifier):
         start = time.perf_counter()
         sampler = self._sampler(waveform, utterance)
         alpha = self._alpha_left(sampler.waveform)
-        chosen = torch.cat([batch.clone() for batch in self._embedder.embed(sampler, 0, self.num_select)])
+        chosen = self._selection(sampler)
         pilot = select(chosen, self.prototypes, self.num_thresholds)
         scores, rivals = None, None
         if pilot is not None:
@@ -174,16 +174,8 @@ class ScoreCertifier(Certifier):
             scores = tally.statistics()
             if open_set:
                 rivals = margins.statistics(sigma=self.sigma, num_planned=self.num_estimate, num_looks=1, start=0)
-        num_estimate = 0 if pilot is None else self.num_estimate
-        measured = {
-            "failed": None if scores is not None and scores.finite else UNUSABLE,
-            "num_select": self.num_select,
-            "num_estimate": num_estimate,
-            "num_forwards": self.num_select + num_estimate,
-            "seconds": time.perf_counter() - start,
-            "waveform_norm": float(torch.linalg.vector_norm(sampler.waveform.double())),
-            "num_samples": len(waveform),
-        }
+        measured = self._measured(sampler, 0 if pilot is None else self.num_estimate, start)
+        measured["failed"] = None if scores is not None and scores.finite else UNUSABLE
         return _Seen(scores, rivals, len(claims), alpha, measured)
 
     def _bounds(self, seen: "_Seen", radii: Sequence[float], verifier: str) -> tuple[np.ndarray, ...]:

@@ -18,6 +18,8 @@ from voxcert.smoothing.betting import goal, log_sum, log_wealth
 from voxcert.smoothing.bounds import ROUNDING, clopper_pearson_lower
 from voxcert.smoothing.distribution import BETTING, counted_lower, linearised
 from voxcert.smoothing.forecast import Forecast
+from voxcert.smoothing.statistics import exceedances
+from voxcert.smoothing.tally import Histogram
 
 STEPS = 16
 """Halvings of an interval of at most 2: bounds are rounded outwards by 3e-5 at most."""
@@ -44,7 +46,7 @@ class ScoreStatistics:
     @property
     def exceedances(self) -> np.ndarray:
         """(2 M, m) how often a number was above each of its thresholds."""
-        return self.counts[:, ::-1].cumsum(axis=1)[:, -2::-1]
+        return exceedances(self.counts)
 
     @property
     def means(self) -> np.ndarray:
@@ -72,9 +74,7 @@ class ScoreTally:
     def __init__(self, prototypes: torch.Tensor, selection: torch.Tensor, num_thresholds: int) -> None:
         self._prototypes = prototypes
         self._forecast = Forecast.fit(self._both_signs(selection).numpy(force=True), num_thresholds)
-        self._thresholds = torch.from_numpy(self._forecast.thresholds).to(prototypes.device)
-        rows, columns = self._thresholds.shape
-        self._counts = torch.zeros(rows, columns + 1, dtype=torch.int64, device=prototypes.device)
+        self._histogram = Histogram(self._forecast.thresholds, prototypes.device)
         self._total = torch.zeros(len(prototypes), dtype=torch.float64, device=prototypes.device)
         self._finite = torch.ones((), dtype=torch.bool, device=prototypes.device)
         self._num_samples = 0
@@ -82,16 +82,15 @@ class ScoreTally:
     def add(self, embeddings: torch.Tensor) -> None:
         """Adds float64 unit embeddings, shape (batch, dim)."""
         numbers = self._both_signs(embeddings)
-        bins = torch.searchsorted(self._thresholds, numbers)  # how many thresholds lie strictly below
-        self._counts.scatter_add_(1, bins, torch.ones_like(bins))
+        self._histogram.add(numbers)
         self._total += numbers[: len(self._total)].sum(dim=1)
         self._finite &= torch.isfinite(embeddings).all()
         self._num_samples += len(embeddings)
 
     def statistics(self) -> ScoreStatistics:
         """What was added so far."""
-        counts, total = (value.numpy(force=True).copy() for value in (self._counts, self._total))
-        return ScoreStatistics(self._forecast, self._num_samples, bool(self._finite), counts, total)
+        total = self._total.numpy(force=True).copy()
+        return ScoreStatistics(self._forecast, self._num_samples, bool(self._finite), self._histogram.counts(), total)
 
     def _both_signs(self, embeddings: torch.Tensor) -> torch.Tensor:
         scores = (self._prototypes @ embeddings.T).clamp_(-1.0, 1.0)

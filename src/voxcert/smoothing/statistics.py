@@ -55,7 +55,7 @@ class Statistics:
     @property
     def exceedances(self) -> np.ndarray:
         """(K-1, m) how often xi_k > thresholds[k, j]."""
-        return self.counts[:, ::-1].cumsum(axis=1)[:, -2::-1]
+        return exceedances(self.counts)
 
     @property
     def xi_mean(self) -> np.ndarray:
@@ -112,6 +112,11 @@ class Statistics:
             counts=decode(values["counts"]),
             xi_sum=decode(values["xi_sum"]),
         )
+
+
+def exceedances(counts: np.ndarray) -> np.ndarray:
+    """How often numbers were above each of their thresholds, (numbers, m), from counts as in `Statistics`."""
+    return counts[:, ::-1].cumsum(axis=1)[:, -2::-1]
 
 
 def _joined(ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from tiny import TINY_WAVLM
 from voxcert import Certifier, Recognizer, attacks, load_encoder
 from voxcert.encoders import CheckpointError, OnnxEncoder, load_checkpoint, load_onnx, save_checkpoint
 from voxcert.encoders.campplus import CAMPPlus
@@ -29,17 +30,6 @@ THREE_D_SPEAKER = {
     "feature_normalize_type": "global-mean",
 }
 HAMMING = {"window": "hamming", "scale": 32768.0}
-WAVLM = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-    "tdnn_dim": [16] * 5,
-    "xvector_output_dim": 24,
-}
 
 
 def export(network, path, example, outputs=("embs",), fixed=()):
@@ -138,7 +128,7 @@ def test_a_mean_that_is_not_subtracted(wespeaker, waveform):
 
 def test_a_network_that_hears_the_waveform(tmp_path, waveform):
     torch.manual_seed(0)
-    expected = WavLM(WAVLM).eval()
+    expected = WavLM(TINY_WAVLM).eval()
     path = export(expected, tmp_path / "wavlm.onnx", 0.1 * torch.randn(2, 16_000))
     encoder = load_encoder(path)
     assert encoder.config["init_args"] | {"hears": "waveform", "dim": 24} == encoder.config["init_args"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from voxcert.data.identity import read_plan
 from voxcert.evaluation.run.folder import PLAN, ROWS, file_name
-from voxcert.rows import read_rows, replace_file
+from voxcert.rows import Kind, read_rows, replace_file
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.statistics import Statistics
 
@@ -69,13 +69,18 @@ def planned_utterances(folder: str | Path) -> int | None:
     return sum(one.role == "test" for one in read_plan(path)) if path.is_file() else None
 
 
-def read_run(folder: str | Path) -> list[Certificate]:
+def read_run(folder: str | Path, kind: type[Kind] = Certificate, task: str = "certification") -> list[Kind]:
     """Rows of a run, finished or not.
+
+    Args:
+        folder: Of the run.
+        kind: Class of the rows.
+        task: What the run is called where there are none.
 
     Raises:
         ValueError: If there are none.
     """
-    rows = read_rows(Path(folder) / ROWS, Certificate)
+    rows = read_rows(Path(folder) / ROWS, kind)
     if not rows:
-        raise ValueError(f"{folder} must be the folder of a certification run, got one without rows ({ROWS})")
+        raise ValueError(f"{folder} must be the folder of a {task} run, got one without rows ({ROWS})")
     return rows

@@ -10,6 +10,7 @@ from typing import Any
 from voxcert.data.audio import SAMPLE_RATE
 from voxcert.evaluation.show.tables import render_table, rounded_down
 from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.smoothing.curves import (
     abstention_rate,
     average_certified_radius,
@@ -142,7 +143,7 @@ def statement(rows: Sequence[Certificate], planned: int | None = None) -> str:
     )
 
 
-def unfinished(rows: Sequence[Certificate], planned: int | None) -> str | None:
+def unfinished(rows: Sequence[Certificate | CertifiedScore], planned: int | None) -> str | None:
     """How far a run has come, such as "30 of 120 utterances"; None where it is finished."""
     done = len({row.utterance for row in rows})
     return None if planned is None or done >= planned else f"{done} of {planned} utterances"

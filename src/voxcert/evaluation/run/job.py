@@ -166,7 +166,10 @@ def do_tasks(
             rows += new
             if stopped():
                 progress.close()
-                raise SystemExit(_farewell(folder, fabric))
+                if fabric.is_global_zero:
+                    message = f"stopped; what is done is in {folder}, and the same command goes on from there"
+                    print(message, file=sys.stderr)
+                raise SystemExit(0)
     fabric.barrier("all rows are written")
     if not fabric.is_global_zero:
         return []
@@ -174,14 +177,6 @@ def do_tasks(
     if len(rows) < sum(len(task.keys) for task in tasks):
         raise RuntimeError(f"{folder} lacks rows of some of {len(tasks)} planned tasks")
     return rows
-
-
-def _farewell(folder: str | Path, fabric: Fabric) -> int:
-    """Says how a run that was stopped goes on; returns the exit status."""
-    if fabric.is_global_zero:
-        message = f"stopped; what is done is in {folder}, and the same command goes on from there"
-        print(message, file=sys.stderr)
-    return 0
 
 
 def merge_rows(

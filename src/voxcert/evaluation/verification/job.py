@@ -12,16 +12,16 @@ from torch import nn
 
 from voxcert.data.trials import verification_trials
 from voxcert.data.utterance import Utterance
+from voxcert.evaluation.certification.folder import read_run
 from voxcert.evaluation.certification.job import build_certifier
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.certification.system import enrolled
-from voxcert.evaluation.run.folder import ROWS, read_config, write_summary
+from voxcert.evaluation.run.folder import read_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
 from voxcert.evaluation.run.processes import device_name
 from voxcert.evaluation.run.speakers import enrolled_only
 from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.tables import summarize_trials
-from voxcert.rows import read_rows
 from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.smoothing.score_certifier import VERIFIERS, ScoreCertifier
 
@@ -121,10 +121,7 @@ def read_trials_of_run(folder: str | Path) -> list[CertifiedScore]:
     Raises:
         ValueError: If there are none.
     """
-    rows = read_rows(Path(folder) / ROWS, CertifiedScore)
-    if not rows:
-        raise ValueError(f"{folder} must be the folder of a verification run, got one without rows ({ROWS})")
-    return rows
+    return read_run(folder, CertifiedScore, "verification")
 
 
 def _claims(
