@@ -75,7 +75,8 @@ def _tested(settings):
 def test_every_trial_of_the_list_is_certified_and_no_other(run):
     folder, lines = run
     rows = read_trials_of_run(folder / "run")
-    listed = {(label == "1", first, second) for label, first, second in (line.split() for line in lines)}
+    fields = (line.replace(".flac", "").split() for line in lines)
+    listed = {(label == "1", first, second) for label, first, second in fields}
     for verifier in ("embedding", "vote"):
         own = [row for row in rows if row.verifier == verifier]
         assert {(row.target, row.claim, row.utterance) for row in own} == listed
@@ -103,7 +104,7 @@ def test_rows_hold_cosines_and_the_map_that_the_cohort_fixes(run):
 def test_who_deploys_the_run_has_the_same_map(run, capsys):
     folder, _ = run
     row = next(row for row in read_trials_of_run(folder / "run") if row.target and row.verifier == "embedding")
-    path = folder / "voices" / row.utterance
+    path = folder / "voices" / f"{row.utterance}.flac"
     capsys.readouterr()
     for threshold, accepted in ((row.bound(1) - 1, True), (row.normalized(row.upper[1]) + 1, False)):
         claim = ["--speaker", row.claim, f"--threshold={threshold}", "--classifier", "embedding"]
@@ -145,7 +146,6 @@ def test_another_list_is_another_run(run, capsys):
         (["--cohort_nearest", "9"], "cohort_nearest must be in [2, 4], the speakers of the cohort, got 9"),
         (["--cohort", "null"], "cohort_nearest must be at least 2, beside a cohort, got 3 with None"),
         (["--num_impostors", "2"], "trials must be null but for the task verification without num_impostors"),
-        (["--threshold", "nan"], "threshold must be a finite number beside a cohort, got nan"),
         (["--trials", "nowhere.txt"], "nowhere.txt"),
     ],
 )

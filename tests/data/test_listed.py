@@ -61,7 +61,10 @@ def test_speakers_are_enrolled_with_what_the_data_enrol(data, tmp_path):
         (["1 anna/0 anna/1", "0 anna/0 anna/1"], "must not contradict each other, got 1 .*: anna/0 anna/1$"),
         (["1 anna/0 ben/1", "0 anna/0 cleo/1"], r"must have the labels .*: anna/0 ben/1 target \('ben' speaks\)$"),
         (["0 anna/0 anna/1", "1 ben/0 ben/1"], r"must have the labels .*: anna/0 anna/1 nontarget \('anna' speaks\)$"),
-        (["1 anna/0 anna/0", "0 anna/0 ben/1"], "must not have the same audio on both sides, .*: anna/0 anna/0 target$"),
+        (
+            ["1 anna/0 anna/0", "0 anna/0 ben/1"],
+            "must not have the same audio on both sides, .*: anna/0 anna/0 target$",
+        ),
         (["1 anna/0 anna/1"], "trials must be of both kinds, got 1 target and 0 nontarget"),
         ([""], "a list of trials must have a line or more, got none"),
     ],
