@@ -68,12 +68,25 @@ def test_verify_accepts_and_rejects(run, capsys):
         assert line["claim"] == "speaker0"
 
 
+def test_identify_tells_nobody_from_an_abstention(run, capsys):
+    capsys.readouterr()
+    recording = str(run / "voices/speaker0/1.wav")
+    main(["identify", recording, "--run", str(run / "run"), "--threshold", "0.99999"])
+    (line,) = lines(capsys)
+    assert (line["prediction"], line["nobody"], line["abstained"], line["threshold"]) == (None, True, None, 0.99999)
+    main(["identify", recording, "--run", str(run / "run")])
+    (line,) = lines(capsys)
+    assert line["nobody"] is False
+
+
 def test_mistakes_are_messages(run, capsys):
     recording = str(run / "voices/speaker0/1.wav")
     for arguments, message in (
         (["identify", recording, "--run", str(run / "voices")], "must be the folder of a certification run"),
         (["verify", recording, "--run", str(run / "run"), "--speaker", "x", "--threshold", "0"], "claim must be"),
         (["identify", recording, "--run", str(run / "run"), "--classifier", "x"], "classifier must be one of"),
+        (["identify", recording, "--run", str(run / "run"), "--threshold", "2"], "threshold must be None or in (-1, 1"),
+        (["identify", recording, "--run", str(run / "run"), "--accelerator", "x"], "accelerator must be auto, cpu or"),
     ):
         with pytest.raises(SystemExit):
             main(arguments)

@@ -14,6 +14,8 @@ from voxcert.evaluation.certification.folder import read_prototypes, read_run
 from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.run.job import Provenance
+from voxcert.evaluation.verification.job import read_trials_of_run, verify_speakers
+from voxcert.smoothing.normalization import Cohort
 
 BUNDLED = Path(__file__).parents[2] / "checkpoints" / "ecapa-mini"
 SIGMA, SECONDS = 0.01, 0.4
@@ -180,9 +182,6 @@ def test_from_run_refuses_what_was_not_certified(run, tmp_path):
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"checkpoint_hash": "0123456789abcdef"}))
     with pytest.raises(ValueError, match="checkpoint must be 0123456789abcdef, which .* is about, got"):
         SmoothedRecognizer.from_run(run)
-    (run / "config.yaml").write_text(yaml.safe_dump(config | {"task": "open_set"}))
-    with pytest.raises(ValueError, match="folder must be of a run of identification or verification, got"):
-        SmoothedRecognizer.from_run(run)
     (run / "config.yaml").write_text(yaml.safe_dump({"sigma": SIGMA, "scenario": "csi"}))  # of an attack
     with pytest.raises(ValueError, match="folder must be the folder of a certification run"):
         SmoothedRecognizer.from_run(run)
@@ -195,3 +194,78 @@ def test_from_run_refuses_what_was_not_certified(run, tmp_path):
     (run / "config.yaml").write_text(yaml.safe_dump({k: v for k, v in config.items() if k != "checkpoint"}))
     with pytest.raises(ValueError, match="checkpoint must be given"):
         SmoothedRecognizer.from_run(run)
+
+
+def test_an_open_set_names_nobody_and_says_so(checkpoint, tmp_path):
+    settings = CertificationSettings(
+        str(tmp_path / "open"),
+        sigma=SIGMA,
+        task="open_set",
+        enrolled=["ann", "bob"],
+        num_select=64,
+        num_estimate=200,
+        batch_size=16,
+        accelerator="cpu",
+        radii=[0.0],
+    )
+    origin = {"checkpoint": str(checkpoint), "data": {"crop_seconds": SECONDS}}
+    verify_speakers(load_encoder(checkpoint), Data(), settings, Provenance(checkpoint_hash(checkpoint), origin))
+    recognizer = SmoothedRecognizer.from_run(tmp_path / "open")
+    assert recognizer.speakers == ("ann", "bob"), "cid was a stranger there"
+    rows = [row for row in read_trials_of_run(tmp_path / "open") if row.verifier == "vote"]
+    own = next(row for row in rows if row.speaker == "ann")
+    named = recognizer.identify(tone(PITCHES["ann"], 7), own.lower[0] - 0.005)
+    assert (named.prediction, named.nobody, named.abstained) == ("ann", False, None)
+    stranger = next(row for row in rows if row.speaker == "cid")
+    nobody = recognizer.identify(tone(PITCHES["cid"], 7), min(stranger.upper[0] + 0.005, 0.99999))
+    assert (nobody.prediction, nobody.nobody, nobody.abstained) == (None, True, None)
+    with pytest.raises(ValueError, match=r"threshold must be a cosine in \(-1, 1\): strangers come to an open set"):
+        recognizer.identify(tone(90, 7))
+
+
+def test_a_closed_set_takes_a_threshold_too(recognizer):
+    assert recognizer.identify(tone(90, 7), threshold=0.99999).nobody
+    assert recognizer.identify(tone(90, 7), threshold=-0.9).prediction == "ann"
+
+
+def test_a_cohort_normalises_claims_of_speakers_old_and_new(checkpoint):
+    generator = torch.Generator().manual_seed(5)
+    known = torch.nn.functional.normalize(torch.randn(10, load_encoder(checkpoint).dim, generator=generator), dim=1)
+    cohort = Cohort(known, [f"c{number}" for number in range(10)], nearest=4)
+    recognizer = SmoothedRecognizer.from_checkpoint(checkpoint, ENROLLMENT, **SETTINGS, cohort=cohort, seed=0)
+    plain = SmoothedRecognizer.from_checkpoint(checkpoint, ENROLLMENT, **SETTINGS, seed=0)
+    for one in (recognizer, plain):
+        one.enroll("dora", [tone(300, 1)])
+    for name in ("ann", "dora"):
+        prototype = plain._certifier.prototypes[plain.speakers.index(name)]
+        cosines = torch.sort(known.double() @ prototype).values[-4:]
+        mean, deviation = float(cosines.mean()), float(cosines.std(correction=0))
+        threshold = (0.3 - mean) / deviation
+        normalised, raw = recognizer.verify(tone(90, 7), name, threshold), plain.verify(tone(90, 7), name, 0.3)
+        assert (normalised.accepted, normalised.num_forwards) == (raw.accepted, raw.num_forwards), "on the same noise"
+        assert normalised.threshold == threshold
+        assert normalised.score == pytest.approx((raw.score - mean) / deviation)
+    with pytest.raises(ValueError, match="claim must be an enrolled speaker, got 'eve'"):
+        recognizer.verify(tone(90, 7), "eve", 0.0)
+
+
+def test_from_run_computes_as_the_run_did(run, monkeypatch):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"matmul_precision": "medium"}))
+    recognizer = SmoothedRecognizer.from_run(run)
+    found, before = [], torch.get_float32_matmul_precision()
+    hook = recognizer._encoder.register_forward_hook(lambda *_: found.append(torch.get_float32_matmul_precision()))
+    recognizer.identify(tone(90, 7))
+    recognizer.verify(tone(90, 7), "ann", 0.1)
+    recognizer.enroll("dora", [tone(300, 1)])
+    hook.remove()
+    assert set(found) == {"medium"}
+    assert torch.get_float32_matmul_precision() == before, "and the process is left as it was"
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"accelerator": "cuda"}))
+    with pytest.raises(ValueError, match=r"accelerator must be cpu where no CUDA .* got auto .* computed on cuda;"):
+        SmoothedRecognizer.from_run(run)
+    assert SmoothedRecognizer.from_run(run, accelerator="cpu").speakers == tuple(PITCHES)
+    with pytest.raises(ValueError, match="accelerator must be auto, cpu or cuda, got 'tpu'"):
+        SmoothedRecognizer.from_run(run, accelerator="tpu")

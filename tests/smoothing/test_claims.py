@@ -51,7 +51,7 @@ def wrong_answers(test, draw, wrong, trials):
     for _ in range(trials):
         one = test()
         for _ in range(50):
-            one.add(draw(10))
+            one.add(draw(10)[:, None])
             if (answer := one.answer(ALPHA)) is not None:
                 count += answer == wrong
                 break
@@ -80,7 +80,7 @@ def test_answers_without_betting_are_rejected():
 
     class Plain(MedianTest):
         def answer(self, alpha):
-            return bool(self._counts[1] > self._counts[0])
+            return bool(self._counts[0, 1] > self._counts[0, 0])
 
     rng = np.random.default_rng(2)
     count = wrong_answers(lambda: Plain(0.0), lambda n: np.where(rng.random(n) < 0.5, 1.0, -1.0), True, 400)

@@ -12,11 +12,12 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from wandb.proto import wandb_internal_pb2
 
-from voxcert.data import write_manifest
+from voxcert.data import SpeakerDataModule, write_manifest
 from voxcert.encoders.base import enroll
+from voxcert.evaluation.metrics.detection import crossing_error_rate
 from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.rows import read_rows
-from voxcert.smoothing import Certificate
+from voxcert.smoothing import Certificate, CertifiedScore, ScoreCertifier
 from voxcert.smoothing.certifier import Certifier
 from voxcert.training.callbacks import CertificationCallback
 
@@ -79,6 +80,50 @@ def test_rows_are_those_of_the_certifier(module, data, trainer, tmp_path):
     assert plain(rows) == plain(expected)
 
 
+def test_error_rates_are_those_of_a_verification_of_the_validation_speakers(module, data, trainer, tmp_path):
+    logger = CSVLogger(tmp_path, name="", version="run")
+    radii = [0.0, 0.005, 0.02]
+    fitted = trainer(logger=logger, callbacks=[callback(num_utterances=100, eer_radii=radii)])
+    fitted.validate(module, datamodule=data, verbose=False)
+    folder = tmp_path / "run" / "certification"
+    (path,) = folder.glob("trials-epoch=0-step=*.jsonl")
+    trials = read_rows(path, CertifiedScore)
+    voices = {one.speaker for one in data.tested("val")}
+    assert {(row.utterance, row.claim) for row in trials} == {
+        (one.id, claim) for one in data.tested("val") for claim in voices
+    }
+    with torch.no_grad():
+        encoder = FilledBatches(module.encoder).eval()
+        recognizer = enroll(encoder, data.enrollment_dataloader("val"))
+    options = {"sigma": 0.01, "num_select": 8, "num_estimate": 32, "batch_size": 16, "encoder_id": trials[0].encoder}
+    certifier = ScoreCertifier(encoder, recognizer.prototypes, recognizer.speakers, **options)
+    expected = [
+        row
+        for item in data.items("val")
+        for row in certifier.verify(item["waveform"], radii, sorted(voices), item["utterance"], item["speaker"])
+    ]
+    assert plain(trials) == plain(expected)
+    own = [row for row in trials if row.verifier == "embedding"]
+    values = [float(fitted.callback_metrics[f"certified/eer@{radius:g}"]) for radius in radii]
+    for index, value in enumerate(values):
+        genuine, impostor = ([row.bound(index) for row in own if row.target == kind] for kind in (True, False))
+        assert value == pytest.approx(crossing_error_rate(genuine, impostor))
+    assert values == sorted(values)
+    with (folder / "certified_error_rates.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [(row["verifier"], float(row["radius"])) for row in table] == [
+        (verifier, radius) for verifier in ("embedding", "vote") for radius in radii
+    ]
+    assert [float(row["certified_eer"]) for row in table[:3]] == pytest.approx(values, abs=1e-5)
+
+
+def test_error_rates_need_two_validation_speakers(module, data, trainer, tmp_path):
+    alone = SpeakerDataModule(data.corpus, num_val_speakers=1, num_enroll=1, crop_seconds=0.5)
+    fitted = trainer(callbacks=[callback(eer_radii=[0.0])])
+    with pytest.raises(ValueError, match="eer_radii needs 2 or more validation speakers, got 1"):
+        fitted.validate(module, datamodule=alone, verbose=False)
+
+
 PUBLISHED = "published_mean (not a guarantee)"
 
 
@@ -132,6 +177,7 @@ def test_weight_averaging_must_come_after(module, data, trainer):
         ({"sigma": -1.0}, "sigma must be .*, got -1.0"),
         ({"alpha": 1.0}, "alpha must be .*, got 1.0"),
         ({"rules": ["median"]}, "median"),
+        ({"eer_radii": [0.1, 0.0]}, "eer_radii must be one or more finite numbers of at least 0, ascending, got .0.1,"),
     ],
 )
 def test_bad_options_are_named_before_training(options, message):
@@ -173,7 +219,7 @@ def read_wandb_history(folder):
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # wandb's own service process outlives the run
 def test_wandb_offline_run_holds_history_and_curve(module, data, trainer, tmp_path):
     logger = WandbLogger(project="voxcert", save_dir=tmp_path, offline=True)
-    certify = callback(rules=["published_mean", "distribution", "vote"])
+    certify = callback(rules=["published_mean", "distribution", "vote"], eer_radii=[0.0, 0.01])
     trainer(max_epochs=2, logger=logger, callbacks=[certify]).fit(module, datamodule=data)
     wandb.finish()
     history = list(read_wandb_history(tmp_path))
@@ -183,7 +229,7 @@ def test_wandb_offline_run_holds_history_and_curve(module, data, trainer, tmp_pa
     acr = [record["certified/acr"] for record in history if "certified/acr" in record]
     assert len(acr) == 2
     tables = {}
-    for name in ("certified/curve_table", "certified/rows"):
+    for name in ("certified/curve_table", "certified/rows", "certified/eer_curve_table", "certified/trials"):
         paths = [record[f"{name}/path"] for record in history if f"{name}/path" in record]
         assert len(paths) == 2  # one for each epoch
         tables[name] = json.loads(next(tmp_path.rglob(paths[-1].rpartition("/")[2])).read_text())
@@ -194,6 +240,9 @@ def test_wandb_offline_run_holds_history_and_curve(module, data, trainer, tmp_pa
     assert shares == sorted(shares, reverse=True)
     assert {"utterance", "radius", "rule"} <= set(tables["certified/rows"]["columns"])
     assert len(tables["certified/rows"]["data"]) == 3 * 3
+    assert {key for _, key, _ in tables["certified/eer_curve_table"]["data"]} == {"embedding", "vote"}
+    assert len(tables["certified/trials"]["data"]) == 3 * 2 * 2
+    assert {"certified/eer@0", "certified/eer@0.01"} <= names
     rule = tables["certified/rows"]["columns"].index("rule")
     assert {row[rule] for row in tables["certified/rows"]["data"]} == {PUBLISHED, "distribution", "vote"}
 
@@ -210,7 +259,8 @@ trainer:
   logger: {{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {{save_dir: {folder}, name: "", version: run}}}}
   callbacks:
     - class_path: voxcert.training.callbacks.CertificationCallback
-      init_args: {{sigma: 0.01, num_utterances: 5, num_select: 8, num_estimate: 32, batch_size: 16}}
+      init_args:
+        {{sigma: 0.01, num_utterances: 5, num_select: 8, num_estimate: 32, batch_size: 16, eer_radii: [0, 0.01]}}
 model:
   class_path: voxcert.training.encoder_module.EncoderModule
   init_args:
@@ -223,7 +273,7 @@ model:
 def test_one_process_and_two_give_the_same_rows(espeak, tmp_path):
     """Validation of the same seeded encoder: two processes share the utterances and certify each once."""
     write_manifest(espeak.utterances(), tmp_path / "manifest.csv")
-    rows = {}
+    rows, trials = {}, {}
     for devices in (1, 2):
         folder = tmp_path / str(devices)
         folder.mkdir()
@@ -234,5 +284,9 @@ def test_one_process_and_two_give_the_same_rows(espeak, tmp_path):
         done = subprocess.run([*command, *strategy], capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
         rows[devices] = read_rows(rows_file(folder / "run" / "certification", 0), Certificate)
+        (path,) = (folder / "run" / "certification").glob("trials-epoch=0-step=*.jsonl")
+        trials[devices] = read_rows(path, CertifiedScore)
     assert len(rows[1]) == 5 * 2
     assert plain(rows[1]) == plain(rows[2])
+    assert len(trials[1]) == 5 * 3 * 2, "every utterance claims to be each of three speakers, for two verifiers"
+    assert plain(trials[1]) == plain(trials[2])

@@ -13,8 +13,13 @@ from voxcert.cli.parser import Parser
 def identify(args: list[str], program: str = "voxcert identify") -> None:
     """Names the speakers of recordings, as the system that a certification run was about; JSON lines."""
     parser = _parser(program, "identify")
+    parser.add_argument(
+        "--threshold",
+        type=float | None,
+        help="Answer nobody where the winner's smoothed score, a cosine, is below; names somebody always when null.",
+    )
     config = parser.parse_args(args)
-    _answer(config, lambda recognizer, waveform: recognizer.identify(waveform))
+    _answer(config, lambda recognizer, waveform: recognizer.identify(waveform, config.threshold))
 
 
 def verify(args: list[str], program: str = "voxcert verify") -> None:
@@ -22,7 +27,10 @@ def verify(args: list[str], program: str = "voxcert verify") -> None:
     parser = _parser(program, "verify")
     parser.add_argument("--speaker", type=str, required=True, help="Who is claimed: an enrolled speaker.")
     parser.add_argument(
-        "--threshold", type=float, required=True, help="Smoothed scores from here on are accepted; a cosine."
+        "--threshold",
+        type=float,
+        required=True,
+        help="Smoothed scores from here on are accepted; a cosine unless the run has a cohort.",
     )
     config = parser.parse_args(args)
     _answer(config, lambda recognizer, waveform: recognizer.verify(waveform, config.speaker, config.threshold))
@@ -36,6 +44,7 @@ def _parser(program: str, command: str) -> Parser:
     parser.add_argument("--run", type=str, required=True, help="Output folder of `certify`: encoder, speakers, sigma.")
     parser.add_argument("--checkpoint", type=str | None, help="Where the run's encoder is now, if it has moved.")
     parser.add_argument("--classifier", type=str, default="vote", help="vote or embedding.")
+    parser.add_argument("--accelerator", type=str, default="auto", help="auto (where the run computed), cpu or cuda.")
     parser.add_argument("--seed", type=int | None, help="Of the noise, to repeat answers; fresh and secret when null.")
     return parser
 
@@ -48,7 +57,7 @@ def _answer(config: Any, ask: Callable[[Any, Any], Any]) -> None:
         from voxcert.data.audio import AudioError, load
         from voxcert.deployment import SmoothedRecognizer
 
-        chosen = {"checkpoint": config.checkpoint, "classifier": config.classifier, "seed": config.seed}
+        chosen = {name: config[name] for name in ("checkpoint", "classifier", "accelerator", "seed")}
         recognizer = SmoothedRecognizer.from_run(config.run, **chosen)
         for path in _paths(config.recordings):
             try:

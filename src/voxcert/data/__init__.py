@@ -11,6 +11,7 @@ from voxcert.data.files import PassedOver
 from voxcert.data.identity import Planned, check_labels, check_plan, plan_hash, planned, read_plan, write_plan
 from voxcert.data.kaldi import Kaldi
 from voxcert.data.lhotse import Lhotse
+from voxcert.data.listed import Listed, listed
 from voxcert.data.manifest import Manifest, write_manifest
 from voxcert.data.time_split import TimeSplit
 from voxcert.data.trials import Trial, read_trials, verification_trials
@@ -26,6 +27,7 @@ __all__ = [
     "Kaldi",
     "Lhotse",
     "LibriSpeech",
+    "Listed",
     "Manifest",
     "PassedOver",
     "Planned",
@@ -41,6 +43,7 @@ __all__ = [
     "crop",
     "cut",
     "enrollment_only",
+    "listed",
     "load",
     "plan_hash",
     "planned",

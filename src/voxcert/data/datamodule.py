@@ -1,7 +1,9 @@
 """The data module: from a corpus to training batches, enrolment batches and the items that are certified."""
 
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 
 import lightning as L
 import torch
@@ -190,6 +192,16 @@ class SpeakerDataModule(L.LightningDataModule):
         """
         return planned(self._evaluation(stage).enroll, self.tested(stage))
 
+    def testing(self, evaluation: Evaluation) -> Self:
+        """The same data with another test, all of it: `max_test_utterances` is about a draw, and has no effect.
+
+        Args:
+            evaluation: What enrols, each utterance with the name that it enrols as its speaker, and what is tested.
+        """
+        other = copy(self)
+        other.split, other.max_test_utterances, other._segments = replace(self.split, test=evaluation), None, {}
+        return other
+
     def val_dataloader(self) -> DataLoader | list:
         """Batches of the items of "val", the bad ones left out; an empty list without validation speakers."""
         return self._evaluation_loader("val") if self.split.val.test else []
@@ -206,7 +218,8 @@ class SpeakerDataModule(L.LightningDataModule):
         segments = [segment for one in evaluation.enroll for segment in self._cut(one)]
         if self.skip_bad:
             segments = readable(segments, self._num_samples, f"enrolment ({stage})")
-            lost = {one.speaker for one in evaluation.test} - {one.speaker for one in segments}
+            asked = {one.speaker for one in evaluation.test} & {one.speaker for one in evaluation.enroll}
+            lost = asked - {one.speaker for one in segments}
             if lost:
                 raise ValueError(f"tested speakers must have readable enrolment audio, {sorted(lost)} have none")
         return segments

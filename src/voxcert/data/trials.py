@@ -11,6 +11,7 @@ from voxcert.data.utterance import Utterance
 
 WORDS = {"target": True, "nontarget": False}
 ANSWERS = WORDS | {"1": True, "0": False}
+SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,16 @@ def read_trials(path: str | Path, utterances: Iterable[Utterance] | None = None)
             enrolled, with or without the ending of an audio file. Without them, names lose such an ending.
 
     Raises:
-        ValueError: A line has another form, or names what the corpus does not have; the message names the line.
+        ValueError: The list is empty, a line has another form, or names are not those of the corpus, or of more than
+            one recording there; the message names lines.
     """
     lines = [(number, line.split()) for number, line in enumerate(read_text(path).split("\n"), start=1)]
     lines = [(number, fields) for number, fields in lines if fields]
     label_last = bool(lines) and _is_label_last(lines[0][1])
+    if not lines:
+        raise ValueError(f"{path}: a list of trials must have a line or more, got none")
     known = None if utterances is None else _Known(utterances)
-    trials = []
+    trials, unknown = [], []
     for number, fields in lines:
         *names, label = fields if label_last else fields[1:] + fields[:1]
         if len(names) != 2 or label not in ANSWERS:
@@ -75,10 +79,18 @@ def read_trials(path: str | Path, utterances: Iterable[Utterance] | None = None)
             raise ValueError(f"{path}:{number}: a line must read '{form}', got {' '.join(fields)!r}")
         try:
             enrolled, utterance = _named(names[0], known, True), _named(names[1], known, False)
+            trials.append(Trial(enrolled, utterance, ANSWERS[label]))
         except ValueError as error:
-            raise ValueError(f"{path}:{number}: {error}") from error
-        trials.append(Trial(enrolled, utterance, ANSWERS[label]))
+            unknown.append(f"{path}:{number}: {error}")
+    if unknown:
+        raise ValueError(few(unknown, "; "))
     return trials
+
+
+def few(names: Sequence[str], separator: str = ", ") -> str:
+    """The first of many things, for a message, and how many more there are."""
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return separator.join(names[:SHOWN]) + rest
 
 
 class _Known:

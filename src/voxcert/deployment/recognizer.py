@@ -8,28 +8,25 @@ import itertools
 import secrets
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import torch
 from torch import Tensor
 
 from voxcert.data.audio import SAMPLE_RATE, crop
+from voxcert.deployment.run import system_of_run
 from voxcert.encoders.base import prototypes_of
-from voxcert.encoders.checkpoint import checkpoint_hash
-from voxcert.encoders.loading import encoder_hash, is_checkpoint, load_encoder
-from voxcert.evaluation.certification.folder import PROTOTYPES, read_prototypes
-from voxcert.evaluation.defence.encoder import DefendedEncoder, denoising, open_purifier, system_id
-from voxcert.evaluation.run.folder import read_config
-from voxcert.evaluation.run.processes import FilledBatches
+from voxcert.encoders.loading import load_encoder
+from voxcert.evaluation.certification.settings import Precision
+from voxcert.evaluation.run.processes import FilledBatches, float32_products
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.claims import Decision
+from voxcert.smoothing.normalization import Cohort, Normalization
 from voxcert.smoothing.prediction import CLASSIFIERS, Prediction
 from voxcert.smoothing.score_certifier import ScoreCertifier
 from voxcert.smoothing.validation import require
-
-RUN_SETTINGS = ("sigma", "alpha", "num_select", "num_estimate", "batch_size")
-"""Of a certification run, which its deployed system shares."""
 
 
 class SmoothedRecognizer:
@@ -52,6 +49,9 @@ class SmoothedRecognizer:
         classifier: `vote` or `embedding`.
         crop_seconds: Recordings are cut to their middle, or repeated, to this length, as for certificates; None takes
             them whole.
+        open_set: Strangers come too: `identify` then asks for a threshold, always.
+        cohort: Normalises the scores of `verify`, and its thresholds; None leaves cosines.
+        matmul_precision: Of float32 products: `highest`, `high` or `medium`, as `certify` has it.
         seed: Of the noise, for answers that can be repeated, in tests; secret noise when None.
 
     Raises:
@@ -84,10 +84,16 @@ class SmoothedRecognizer:
         batch_size: int = 32,
         classifier: str = "vote",
         crop_seconds: float | None = 3.0,
+        open_set: bool = False,
+        cohort: Cohort | None = None,
+        matmul_precision: Precision = "highest",
         seed: int | None = None,
     ):
         require("classifier", classifier, f"one of {CLASSIFIERS}", classifier in CLASSIFIERS)
+        precisions = get_args(Precision)
+        require("matmul_precision", matmul_precision, f"one of {precisions}", matmul_precision in precisions)
         self.sigma, self.classifier, self.crop_seconds = sigma, classifier, crop_seconds
+        self.open_set, self.cohort, self.matmul_precision = open_set, cohort, matmul_precision
         self._settings = {
             "sigma": sigma,
             "alpha": alpha,
@@ -109,45 +115,28 @@ class SmoothedRecognizer:
         *,
         checkpoint: str | Path | None = None,
         classifier: str = "vote",
+        accelerator: str = "auto",
         seed: int | None = None,
     ) -> Self:
         """The very system that a certification run was about: encoder, purifier, speakers, sigma, alpha, batch size.
 
-        It runs on the CPU; an encoder that was certified on an accelerator differs there in the last digits.
+        It computes on the run's kind of device and with its precision of products, has its cohort, and is an open set
+        of its enrolled speakers if the run was about one.
 
         Args:
             folder: Output folder of `certify`.
             checkpoint: Where its encoder is now, if it has moved.
             classifier: `vote` or `embedding`.
+            accelerator: `auto` computes where the run did; `cpu` or `cuda` somewhere else, where the encoder's last
+                digits differ from those that were certified.
             seed: See `SmoothedRecognizer`.
 
         Raises:
-            ValueError: If the folder holds no such run, its task was the open set, its noise did not enter at the
-                waveform, or the encoder is not the one that was certified.
+            ValueError: If the folder holds no such run, its noise did not enter at the waveform, the encoder is not the
+                one that was certified, or the accelerator is not there.
         """
-        config, enrolled = read_config(folder) or {}, read_prototypes(folder)
-        if not {"noise_at", "checkpoint_hash", *RUN_SETTINGS} <= config.keys() or enrolled is None:
-            raise ValueError(
-                f"folder must be the folder of a certification run, got {folder} without {PROTOTYPES} or settings"
-            )
-        if config["noise_at"] != "waveform":
-            raise ValueError(f"folder must be of a run with noise at the waveform, got {folder}: {config['noise_at']}")
-        if config.get("task") == "open_set":  # whose certificates are about some of these speakers, and about nobody
-            raise ValueError(f"folder must be of a run of identification or verification, got {folder}: open_set")
-        source = checkpoint or config.get("checkpoint")
-        if source is None:
-            raise ValueError(f"checkpoint must be given: the run in {folder} had an encoder of random weights")
-        purifier = config.get("purifier")
-        purifier = None if purifier is None else denoising(open_purifier(purifier), config["sigma"])
-        encoder = load_encoder(source)
-        own = checkpoint_hash(source) if is_checkpoint(source) else encoder_hash(encoder)
-        if (found := system_id(own, purifier)) != config["checkpoint_hash"]:
-            raise ValueError(f"checkpoint must be {config['checkpoint_hash']}, which {folder} is about, got {found}")
-        system = encoder if purifier is None else DefendedEncoder(purifier, encoder)
-        settings = {name: config[name] for name in RUN_SETTINGS}
-        crop_seconds = (config.get("data") or {}).get("crop_seconds")
-        more = {"classifier": classifier, "crop_seconds": crop_seconds, "seed": seed}
-        return cls(FilledBatches(system).eval(), *enrolled, **settings, **more)
+        encoder, prototypes, speakers, settings = system_of_run(folder, checkpoint, accelerator)
+        return cls(encoder, prototypes, speakers, **settings, classifier=classifier, seed=seed)
 
     @classmethod
     def from_checkpoint(
@@ -180,16 +169,22 @@ class SmoothedRecognizer:
         """Who can be named."""
         return self._certifier.speakers
 
-    def identify(self, waveform: Tensor) -> Prediction:
-        """Names the speaker of a recording, or nobody.
+    def identify(self, waveform: Tensor, threshold: float | None = None) -> Prediction:
+        """Names the speaker of a recording, or abstains; with a threshold it may also answer that it is nobody.
 
         Args:
             waveform: (time,), in [-1, 1], 16 kHz.
+            threshold: For an open set: nobody is named if the winner's smoothed score is below it, a cosine (also where
+                a cohort normalises the scores of `verify`); choose it on other speakers. None names somebody always.
 
         Raises:
-            ValueError: If it is not such a tensor.
+            ValueError: If an argument is out of range, or the threshold is missing in an open set.
         """
-        return self._certifier.predict(self._cut(waveform), self._call(), self.classifier)
+        if self.open_set and threshold is None:
+            raise ValueError("threshold must be a cosine in (-1, 1): strangers come to an open set, got None")
+        waveform = self._cut(waveform)
+        with float32_products(self.matmul_precision):
+            return self._certifier.predict(waveform, self._call(), self.classifier, threshold)
 
     def verify(self, waveform: Tensor, speaker: str, threshold: float) -> Decision:
         """Accepts or rejects a claim, or does neither.
@@ -197,16 +192,34 @@ class SmoothedRecognizer:
         Args:
             waveform: As for `identify`.
             speaker: Who is claimed.
-            threshold: Smoothed scores from here on are accepted; choose it on other speakers.
+            threshold: Smoothed scores from here on are accepted; choose it on other speakers. With a cohort it is about
+                normalised scores, and so is the `score` of the answer.
 
         Raises:
             ValueError: If an argument is out of range.
         """
-        return self._certifier.decide(self._cut(waveform), speaker, threshold, self._call(), self.classifier)
+        certifier = self._certifier  # one for this call, whoever is enrolled meanwhile
+        fixed = self._normalization(certifier, speaker)
+        cosine = fixed.cosine(threshold)
+        if self.cohort is not None and not -1.0 < cosine < 1.0:
+            low, high = fixed.normalized(-1.0), fixed.normalized(1.0)
+            raise ValueError(
+                f"threshold must be in ({low:.4g}, {high:.4g}) for {speaker!r}, scores normalised by a cohort, got "
+                f"{threshold:g}"
+            )
+        waveform = self._cut(waveform)
+        with float32_products(self.matmul_precision):
+            answer = certifier.decide(waveform, speaker, cosine, self._call(), self.classifier)
+        return replace(answer, threshold=threshold, score=fixed.normalized(answer.score))
 
     def certify(self, waveform: Tensor) -> Certificate:
-        """The radius within which the answer of `identify` cannot change; takes all samples. Arguments as there."""
-        (row,) = self._certifier.certify(self._cut(waveform), self._call())
+        """The radius within which the name that `identify` gives without a threshold cannot change; takes all samples.
+
+        Arguments as there.
+        """
+        waveform = self._cut(waveform)
+        with float32_products(self.matmul_precision):
+            (row,) = self._certifier.certify(waveform, self._call())
         return row
 
     def enroll(self, speaker: str, waveforms: Sequence[Tensor], *, enroll_noise: int = 2) -> None:
@@ -220,13 +233,21 @@ class SmoothedRecognizer:
         Raises:
             ValueError: If there is no waveform, or one is not such a tensor.
         """
-        new, _ = _enrolled(self._encoder, {speaker: waveforms}, self.crop_seconds, self.sigma, enroll_noise)
+        device = self._certifier.device
+        with float32_products(self.matmul_precision):
+            new, _ = _enrolled(self._encoder, {speaker: waveforms}, self.crop_seconds, self.sigma, enroll_noise, device)
         with self._enrolling:  # who is asked meanwhile answers for the speakers before
             before = self._certifier
             kept = [index for index, name in enumerate(before.speakers) if name != speaker]
             prototypes = torch.cat([before.prototypes[kept], new.to(before.prototypes)])
             speakers = [*(before.speakers[index] for index in kept), speaker]
             self._certifier = ScoreCertifier(self._encoder, prototypes, speakers, **self._settings)
+
+    def _normalization(self, certifier: ScoreCertifier, speaker: str) -> Normalization:
+        require("claim", speaker, "an enrolled speaker", speaker in certifier.speakers)
+        if self.cohort is None:
+            return Normalization()
+        return self.cohort.normalization(certifier.prototypes[certifier.speakers.index(speaker)], speaker)
 
     def _cut(self, waveform: Tensor) -> Tensor:
         return _cut(waveform, self.crop_seconds)
@@ -246,6 +267,7 @@ def _enrolled(
     crop_seconds: float | None,
     sigma: float,
     enroll_noise: int,
+    device: torch.device | str = "cpu",
 ) -> tuple[Tensor, list[str]]:
     empty = sorted(name for name, waveforms in enrollment.items() if not len(waveforms))
     if empty or not enrollment:
@@ -258,4 +280,4 @@ def _enrolled(
         for waveform in waveforms
     ]
     noise = {"sigma": sigma, "num_noise": enroll_noise} if enroll_noise else {}
-    return prototypes_of(encoder, batches, **noise)
+    return prototypes_of(encoder, batches, device=device, **noise)

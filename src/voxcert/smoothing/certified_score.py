@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from voxcert.rows import Row
+from voxcert.smoothing.normalization import Normalization
 
 NOTHING_KNOWN = (-1.0, 1.0)
 """Bounds that always hold, for a cosine."""
@@ -21,7 +22,8 @@ class CertifiedScore(Row):
     Attributes:
         utterance: id of the utterance.
         speaker: who speaks, "" if unknown.
-        claim: the enrolled speaker who is claimed, or in an open set the one who wins; "" if nothing was computed.
+        claim: the enrolled speaker who is claimed, or in an open set the one who wins; "" if nothing was computed. In
+            a list of trials it may be an enrolled recording.
         verifier: `embedding`, whose smoothed score is the mean cosine, or `vote`, with the median.
         open_set: whether this is about the naming of any enrolled speaker or nobody.
         enrolled: whether the true speaker is among those that could be named.
@@ -42,6 +44,9 @@ class CertifiedScore(Row):
         waveform_norm: l2 norm of the waveform or representation.
         num_samples: its length, all dimensions counted.
         grid: as in `Certificate`.
+        voice: who speaks in the claim, where that is a recording; else "".
+        norm_mean: of the scores of the claim and a cohort; see `normalized`.
+        norm_deviation: standard deviation of these scores. `score`, `lower` and `upper` are cosines all the same.
     """
 
     utterance: str
@@ -67,6 +72,9 @@ class CertifiedScore(Row):
     waveform_norm: float = 0.0
     num_samples: int = 0
     grid: float | None = None
+    voice: str = ""
+    norm_mean: float = 0.0
+    norm_deviation: float = 1.0
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -76,13 +84,30 @@ class CertifiedScore(Row):
     @property
     def target(self) -> bool:
         """Whether the right answer is to accept: the claim is true, or in an open set the speaker is enrolled."""
-        return self.enrolled if self.open_set else self.claim == self.speaker
+        return self.enrolled if self.open_set else self._right_voice
+
+    @property
+    def _right_voice(self) -> bool:
+        return (self.voice or self.claim) == self.speaker
 
     def bound(self, index: int) -> float:
         """The bound that this trial's error depends on, at a radius by its index: below it if a target, else above.
 
-        A target who is not named in an open set is never accepted as such.
+        It is normalised. A target who is not named in an open set is never accepted as such.
         """
         if not self.target:
-            return self.upper[index]
-        return self.lower[index] if self.claim == self.speaker else -1.0
+            return self.normalized(self.upper[index])
+        return self.normalized(self.lower[index] if self._right_voice else NOTHING_KNOWN[0])
+
+    def sampled(self) -> float:
+        """The normalised score as sampled: no guarantee. Where nothing is known, or the wrong speaker named, an error.
+
+        With a cosine of -1 a target is rejected at every threshold above, with 1 an impostor accepted at all below.
+        """
+        if self.failed is not None or (self.target and not self._right_voice):
+            return self.normalized(NOTHING_KNOWN[0] if self.target else NOTHING_KNOWN[1])
+        return self.normalized(self.score)
+
+    def normalized(self, score: float) -> float:
+        """A score of this claim as thresholds see it; rising and affine, so bounds on one are bounds on the other."""
+        return Normalization(self.norm_mean, self.norm_deviation).normalized(score)

@@ -13,9 +13,10 @@ import torch
 
 from voxcert.smoothing.certificate import ABSTAIN, Certificate, signal_to_perturbation_db
 from voxcert.smoothing.embedder import Embedder
+from voxcert.smoothing.open_set import answered
 from voxcert.smoothing.outcome import Outcome, alpha_left, judge, lower_radius
 from voxcert.smoothing.pilot import Pilot, select
-from voxcert.smoothing.prediction import CLASSIFIERS, UNUSABLE, EmbeddingTest, Prediction, VoteTest, tested
+from voxcert.smoothing.prediction import CLASSIFIERS, UNUSABLE, Prediction
 from voxcert.smoothing.sampler import ESTIMATE_START, GRID, NoisySampler
 from voxcert.smoothing.statistics import Statistics
 from voxcert.smoothing.stopping import settled
@@ -192,8 +193,14 @@ class Certifier:
         return rows, statistics
 
     @torch.inference_mode()
-    def predict(self, waveform: torch.Tensor, utterance: str = "", classifier: str = "embedding") -> Prediction:
-        """Answers as a deployed system does: the smoothed classifier's class, or None; see `Prediction`.
+    def predict(
+        self,
+        waveform: torch.Tensor,
+        utterance: str = "",
+        classifier: str = "embedding",
+        threshold: float | None = None,
+    ) -> Prediction:
+        """Answers as a deployed system does: the smoothed classifier's class, or an abstention; see `Prediction`.
 
         `num_select` samples pick a candidate; then up to `num_estimate` are drawn until it is safe. Who attacks must
         not know the noise: give a deployed system a secret seed, and every call an id of its own.
@@ -202,24 +209,28 @@ class Certifier:
             waveform: (time,), as for `certify`.
             utterance: id; the noise depends on it and on the seed alone.
             classifier: `embedding` or `vote`.
+            threshold: of an open set: nobody is named if the smoothed score of the winner is below; in (-1, 1).
 
         Raises:
-            ValueError: as `certify`, and for another classifier.
+            ValueError: as `certify`, and for another classifier or threshold.
         """
         require("classifier", classifier, f"one of {CLASSIFIERS}", classifier in CLASSIFIERS)
+        require("threshold", threshold, "None or in (-1, 1)", threshold is None or -1.0 < threshold < 1.0)
         sampler = self._sampler(waveform, utterance)
         alpha = self._alpha_left(sampler.waveform)
         pilot = self._select(sampler)
-        answer = {"utterance": utterance, "classifier": classifier, "sigma": self.sigma, "alpha": self.alpha}
-        answer["seed"] = self.seed
+        about = {"utterance": utterance, "classifier": classifier, "threshold": threshold}
+        about |= {"sigma": self.sigma, "alpha": self.alpha, "seed": self.seed}
         if pilot is None:
-            return Prediction(prediction=None, abstained=UNUSABLE, num_forwards=self.num_select, **answer)
-        candidate = pilot.voted if classifier == "vote" else pilot.predicted
-        test = {"vote": VoteTest, "embedding": EmbeddingTest}[classifier](self.prototypes, candidate)
+            return Prediction(prediction=None, abstained=UNUSABLE, num_forwards=self.num_select, **about)
         fresh = self._embedder.embed(sampler, ESTIMATE_START, ESTIMATE_START + self.num_estimate)
-        abstained, score, spent = tested(fresh, test, self.prototypes[candidate], alpha)
-        answer |= {"prediction": self.speakers[candidate] if abstained is None else None, "score": score}
-        return Prediction(abstained=abstained, num_forwards=self.num_select + spent, **answer)
+        candidate = pilot.voted if classifier == "vote" else pilot.predicted
+        answer = answered(fresh, self.prototypes, candidate, classifier, threshold, alpha)
+        spent = self.num_select + answer.pop("num_samples")
+        is_named = answer["abstained"] is None and not answer["nobody"]
+        return Prediction(
+            prediction=self.speakers[candidate] if is_named else None, num_forwards=spent, **answer, **about
+        )
 
     def failed(self, utterance: str, speaker: str, reason: str) -> list[Certificate]:
         """Rows, one per rule, for an utterance that cannot be certified at all, such as an unreadable file."""

@@ -4,6 +4,7 @@ The counterpart of `prediction` for one claim: samples are drawn until one of th
 (Waudby-Smith and Ramdas 2023).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -50,55 +51,83 @@ class Decision:
     seed: int
 
 
-class MedianTest:
-    """Does more than half of the noisy copies reach the threshold, or not?
+class ClaimTest(ABC):
+    """Do the scores of claims reach a threshold, or do they not? After any number of looks, claim by claim.
 
-    At most one of the two answers is wrong, so either test may spend all of alpha.
+    Of one claim at most one of the two answers is wrong, so either may spend all of alpha.
+    """
+
+    @abstractmethod
+    def add(self, scores: np.ndarray) -> None:
+        """Adds cosines, shape (batch, claims)."""
+
+    @abstractmethod
+    def reached(self, alpha: float) -> np.ndarray:
+        """Which scores are shown to reach the threshold, each at level alpha, (claims,)."""
+
+    @abstractmethod
+    def missed(self, alpha: float) -> np.ndarray:
+        """Which are shown to stay below it, each at level alpha, (claims,)."""
+
+    def answer(self, alpha: float) -> bool | None:
+        """Of a single claim: True or False as soon as it is safe at level alpha."""
+        return True if self.reached(alpha).all() else False if self.missed(alpha).all() else None
+
+
+class MedianTest(ClaimTest):
+    """Do more than half of the noisy copies reach the threshold?
 
     Args:
         threshold: cosine.
+        num_claims: scores that are tested at once.
     """
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: float, num_claims: int = 1) -> None:
         self._threshold = threshold
-        self._counts = np.zeros(2, dtype=np.int64)  # below, and from the threshold on
+        self._counts = np.zeros((num_claims, 2), dtype=np.int64)  # below, and from the threshold on
 
     def add(self, scores: np.ndarray) -> None:
-        """Adds cosines, shape (batch,)."""
-        reached = int((scores >= self._threshold).sum())
-        self._counts += [len(scores) - reached, reached]
+        """Adds cosines, shape (batch, claims)."""
+        reached = (scores >= self._threshold).sum(axis=0)
+        self._counts += np.stack([len(scores) - reached, reached], axis=1)
 
-    def answer(self, alpha: float) -> bool | None:
-        """True or False as soon as it is safe at level alpha, after any number of looks."""
-        twice = np.array([0.0, 2.0])
-        if log_wealth(twice, self._counts) >= goal(alpha):
-            return True
-        return False if log_wealth(twice, self._counts[::-1]) >= goal(alpha) else None
+    def reached(self, alpha: float) -> np.ndarray:
+        """Which medians are shown to reach the threshold."""
+        return log_wealth(np.array([0.0, 2.0]), self._counts) >= goal(alpha)
+
+    def missed(self, alpha: float) -> np.ndarray:
+        """Which are shown to stay below."""
+        return log_wealth(np.array([2.0, 0.0]), self._counts) >= goal(alpha)
 
 
-class MeanTest:
-    """Does the mean score reach the threshold, or not? A bet on `1 + s` from below and one on `1 - s` from above.
+class MeanTest(ClaimTest):
+    """Does the mean score reach the threshold? A bet on `1 + s` from below and one on `1 - s` from above.
 
     Args:
         threshold: cosine in (-1, 1).
+        num_claims: scores that are tested at once.
     """
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: float, num_claims: int = 1) -> None:
         few = BETS[::5]
         self._threshold, self._bets = threshold, np.array([*few, 1.0])
-        self._log_wealth = np.log([[(1.0 - ALL_IN) / len(few)] * len(few) + [ALL_IN]] * 2)
+        weights = np.log([(1.0 - ALL_IN) / len(few)] * len(few) + [ALL_IN])
+        self._log_wealth = np.tile(weights, (2, num_claims, 1))
 
     def add(self, scores: np.ndarray) -> None:
-        """Adds cosines, shape (batch,)."""
-        scores = scores.clip(-1.0, 1.0)
+        """Adds cosines, shape (batch, claims)."""
+        scores = scores.clip(-1.0, 1.0)[..., None]
         with np.errstate(divide="ignore"):
             for side, ratios in enumerate(((1 + scores) / (1 + self._threshold), (1 - scores) / (1 - self._threshold))):
-                self._log_wealth[side] += np.log(1 - self._bets[:, None] + self._bets[:, None] * ratios).sum(axis=1)
+                self._log_wealth[side] += np.log(1 - self._bets + self._bets * ratios).sum(axis=0)
 
-    def answer(self, alpha: float) -> bool | None:
-        """True or False as soon as it is safe at level alpha, after any number of looks."""
-        above, below = log_sum(self._log_wealth) >= goal(alpha)
-        return True if above else False if below else None
+    def reached(self, alpha: float) -> np.ndarray:
+        """Which means are shown to reach the threshold."""
+        return log_sum(self._log_wealth[0]) >= goal(alpha)
+
+    def missed(self, alpha: float) -> np.ndarray:
+        """Which are shown to stay below."""
+        return log_sum(self._log_wealth[1]) >= goal(alpha)
 
 
 TESTS = {"embedding": MeanTest, "vote": MedianTest}
@@ -125,7 +154,7 @@ def decided(
         scores = (batch @ prototype).numpy(force=True)
         if not np.isfinite(scores).all():
             return None, UNUSABLE, 0.0, spent
-        test.add(scores)
+        test.add(scores[:, None])
         total += float(scores.sum())
         if (answer := test.answer(alpha)) is not None:
             return answer, None, total / spent, spent

@@ -12,6 +12,7 @@ import torch
 
 from voxcert.smoothing.betting import ALL_IN, BETS, goal, log_wealth
 from voxcert.smoothing.rivals import Rivals
+from voxcert.smoothing.validation import require
 
 CLASSIFIERS = ("embedding", "vote")
 UNUSABLE = "non-finite or zero embeddings"
@@ -19,21 +20,26 @@ UNUSABLE = "non-finite or zero embeddings"
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer to one waveform.
+    """The answer to one waveform: a speaker; in an open set perhaps nobody; or an abstention, "I do not know".
 
     The promise: with probability at least 1 - alpha over the sampling noise, it is the answer of the smoothed
-    classifier, or None. So inside a certified radius it is the certified answer, or None.
+    classifier, or an abstention. So inside a certified radius it is the certified answer, or an abstention.
 
     Attributes:
         utterance: id of the utterance.
-        prediction: a speaker, or None for "I do not know".
-        abstained: None, or the reason.
+        prediction: a speaker; None where nobody is named, or nothing is known: the next two say which.
+        abstained: None where there is an answer, else why there is none.
         classifier: which smoothed classifier this is about, `embedding` or `vote`.
         sigma: standard deviation of the noise.
         alpha: probability of another answer than the smoothed classifier's, at most.
         num_forwards: samples spent, those that picked the candidate included.
         seed: seed of the noise.
         score: mean cosine with the candidate of the samples that tested it; no guarantee.
+        threshold: of an open set, which names nobody whose smoothed score is below; None where it is a closed set.
+        nobody: whether the answer is that no enrolled speaker speaks. It is an answer: an abstention is not one.
+
+    Raises:
+        ValueError: if it is not exactly one of the three: a speaker, nobody, an abstention.
     """
 
     utterance: str
@@ -45,6 +51,12 @@ class Prediction:
     num_forwards: int
     seed: int
     score: float = 0.0
+    threshold: float | None = None
+    nobody: bool = False
+
+    def __post_init__(self) -> None:
+        given = (self.prediction is not None) + self.nobody + (self.abstained is not None)
+        require("prediction", self, "a speaker, nobody or an abstention, one of the three", given == 1)
 
 
 class VoteTest:

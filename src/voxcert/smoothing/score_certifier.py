@@ -211,9 +211,14 @@ def _row(
     return CertifiedScore(claim=claim, verifier=verifier, score=float(score), **bounds, **about)
 
 
-def _check(radii: Sequence[float], verifiers: Sequence[str]) -> None:
+def check_radii(radii: Sequence[float], name: str = "radii") -> None:
+    """Raises ValueError unless these are one or more l2 norms, ascending."""
     values = np.asarray(radii, dtype=np.float64)
     ascending = len(values) > 0 and values[0] >= 0 and np.isfinite(values).all() and (np.diff(values) > 0).all()
-    require("radii", list(radii), "one or more finite numbers of at least 0, ascending", bool(ascending))
+    require(name, list(radii), "one or more finite numbers of at least 0, ascending", bool(ascending))
+
+
+def _check(radii: Sequence[float], verifiers: Sequence[str]) -> None:
+    check_radii(radii)
     known = len(verifiers) > 0 and set(verifiers) <= VERIFIERS.keys()
     require("verifiers", list(verifiers), f"one or more of {list(VERIFIERS)}", known)

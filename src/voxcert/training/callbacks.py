@@ -5,6 +5,7 @@ that curves of different epochs differ by the weights alone.
 """
 
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from voxcert.evaluation.certification.settings import CertificationSettings, Noi
 from voxcert.evaluation.certification.system import enroll_speakers, find_batch_size
 from voxcert.evaluation.certification.tables import is_guarantee, rule_name
 from voxcert.evaluation.run.processes import FilledBatches
+from voxcert.evaluation.verification.job import certify_trials
 from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.smoothing.curves import (
     abstention_rate,
     average_certified_radius,
@@ -30,7 +33,9 @@ from voxcert.smoothing.curves import (
     smoothed_accuracy,
     wilson_interval,
 )
+from voxcert.smoothing.score_certifier import ScoreCertifier, check_radii
 from voxcert.training.distributed import gather_dict, run_folder
+from voxcert.training.error_rates import certified_eers, log_eers, validation_claims, write_eers
 
 
 class CertificationCallback(L.Callback):
@@ -40,6 +45,7 @@ class CertificationCallback(L.Callback):
     so that `ModelCheckpoint(monitor="certified/acr")` works, the same under `certified/RULE/...` for every rule, and
     `certified/forwards_per_second`. Writes the rows, a CSV of the curves and a PNG to the run's folder `certification`;
     with Weights & Biases the curves and the rows go there too. Utterances are split over all processes without repeats.
+    With `eer_radii` it also logs `certified/eer@RADIUS`, writes the trials and `certified_error_rates.csv`.
 
     Args:
         sigma: Standard deviation of the smoothing noise, in units of what it is added to (waveform amplitude).
@@ -53,13 +59,16 @@ class CertificationCallback(L.Callback):
         rules: Certification rules; the first sound one is what `certified/acr` means. Published ones are logged as
             `certified/RULE (not a guarantee)/...`.
         radii: Where certified accuracy is logged as numbers; multiples 0, 0.5, 1, 2 of sigma if not given.
+        eer_radii: Where the certified equal error rate of verification is logged, ascending: the same utterances claim
+            to be each of the validation speakers, at the price of a second pass over noisy copies. By the verifier
+            `vote` if the first sound rule is that, else by `embedding`. None leaves it out.
         enroll_noise: Noise draws at sigma per enrolment segment; 0 enrols on clean speech.
         batch_size: Samples per forward, or `auto`.
         seed: Seed of the choice of utterances and of the noise.
 
     Raises:
-        ValueError: If a count is below 1, no rule is a guarantee, or if weight averaging comes before this callback (it
-            would have put the averaged weights away again when this callback certifies).
+        ValueError: If a count is below 1, radii are out of range, no rule is a guarantee, or if weight averaging comes
+            before this callback (it would have put the averaged weights away again when this callback certifies).
     """
 
     def __init__(
@@ -73,6 +82,7 @@ class CertificationCallback(L.Callback):
         num_estimate: int = 200,
         rules: list[str] | None = None,
         radii: list[float] | None = None,
+        eer_radii: list[float] | None = None,
         enroll_noise: int = 0,
         batch_size: int | str = "auto",
         seed: int = 0,
@@ -96,6 +106,9 @@ class CertificationCallback(L.Callback):
         if not any(map(is_guarantee, self.settings.rules)):
             raise ValueError(f"rules must hold one that is a guarantee, got {self.settings.rules}")
         self.num_utterances, self.every_n_epochs = num_utterances, every_n_epochs
+        if eer_radii is not None:
+            check_radii(eer_radii, "eer_radii")
+        self.eer_radii = eer_radii
         self._num_validations = 0
         self._values: dict[str, float] = {}
 
@@ -114,10 +127,10 @@ class CertificationCallback(L.Callback):
         if trainer.sanity_checking:
             return
         if self._num_validations % self.every_n_epochs == 0:
-            rows = self._certify(trainer, pl_module)
-            self._values = self._summary(rows)
+            rows, trials = self._certify(trainer, pl_module)
+            self._values = self._summary(rows) | self._error_rates(trials)
             if trainer.is_global_zero:
-                self._write(rows, trainer, run_folder(trainer) / "certification")
+                self._write(rows, trials, trainer, run_folder(trainer) / "certification")
         self._num_validations += 1
         pl_module.log_dict(self._values, sync_dist=True)  # the same in all processes, and Lightning likes to hear it
 
@@ -129,7 +142,9 @@ class CertificationCallback(L.Callback):
         """Goes on counting where the checkpoint stopped."""
         self._num_validations, self._values = state_dict["num_validations"], state_dict["values"]
 
-    def _certify(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Certificate]:
+    def _certify(
+        self, trainer: L.Trainer, pl_module: L.LightningModule
+    ) -> tuple[list[Certificate], list[CertifiedScore]]:
         """Certifies this process's share and returns the rows of all processes, in the order of the utterances."""
         settings, device = self.settings, pl_module.device
         encoder, data = at_representation(pl_module.encoder.eval(), trainer.datamodule, settings.noise_at, device)
@@ -143,11 +158,24 @@ class CertificationCallback(L.Callback):
         order = torch.randperm(len(items), generator=torch.Generator().manual_seed(settings.seed)).tolist()
         chosen = sorted(order[: self.num_utterances])
         mine = chosen[trainer.global_rank :: trainer.world_size]
-        rows: dict[int, list[Certificate]] = {}
+        verifier = None
+        if self.eer_radii is not None:
+            verifier = build_certifier(recognizer, settings, encoder_id, ScoreCertifier)
+            claims = validation_claims(data, recognizer.speakers)
+        rows: dict[int, tuple[list[Certificate], list[CertifiedScore]]] = {}
         for index in tqdm(mine, desc="Certifying", leave=False, disable=not trainer.is_global_zero):
-            rows[index], _ = certify_item(certifier, items[index])
+            item = items[index]
+            own, _ = certify_item(certifier, item)
+            rows[index] = own, certify_trials(verifier, item, claims, self.eer_radii) if verifier else []
         gathered = gather_dict(rows)
-        return [row for index in sorted(gathered) for row in gathered[index]]
+        certificates, trials = zip(*(gathered[index] for index in sorted(gathered)), strict=True)
+        return list(chain(*certificates)), list(chain(*trials))
+
+    def _error_rates(self, trials: list[CertifiedScore]) -> dict[str, float]:
+        if self.eer_radii is None:
+            return {}
+        rates = certified_eers(trials)["vote" if self._first_sound_rule == "vote" else "embedding"]
+        return {f"certified/eer@{radius:g}": rate for radius, rate in zip(self.eer_radii, rates, strict=True)}
 
     def _summary(self, rows: list[Certificate]) -> dict[str, float]:
         """The values to log: those of every rule under its name, those of the first one also without."""
@@ -168,7 +196,7 @@ class CertificationCallback(L.Callback):
                 values["certified/forwards_per_second"] = sum(row.num_forwards for row in own) / max(seconds, 1e-9)
         return values
 
-    def _write(self, rows: list[Certificate], trainer: L.Trainer, folder: Path) -> None:
+    def _write(self, rows: list[Certificate], trials: list[CertifiedScore], trainer: L.Trainer, folder: Path) -> None:
         """Writes rows, curves and figure of this epoch; the curves of all epochs share one CSV."""
         folder.mkdir(parents=True, exist_ok=True)
         epoch, step = trainer.current_epoch, trainer.global_step
@@ -183,9 +211,13 @@ class CertificationCallback(L.Callback):
             for rule in self.settings.rules:
                 for radius, ca, low, high in self._curve(rows, rule):
                     file.write(f"{epoch},{step},{rule_name(rule)},{radius:.6g},{ca:.6g},{low:.6g},{high:.6g}\n")
+        if trials:
+            write_eers(trials, folder, epoch, step)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 self._log_wandb(rows, logger)
+                if trials:
+                    log_eers(trials, logger)
 
     def _curve(self, rows: list[Certificate], rule: str, num_points: int = 50) -> list[tuple[float, ...]]:
         """Certified accuracy with its Wilson interval from radius 0 to the largest radius of any rule."""

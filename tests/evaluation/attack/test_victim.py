@@ -76,10 +76,12 @@ def test_a_smoothed_verifier_answers_as_the_deployed_one(recognizer, waveform, d
     threshold = (own + other) / 2
     smoothed = victim(recognizer, threshold, scenario="sv", sigma=0.01, decision=decision, num_eval=200)
     answers = smoothed.decide(waveform, trials)
-    assert answers[0] == Decision("a")
-    assert answers[2] == Decision(None)
+    assert answers[0] == Decision("a", score=own), "with the score over all draws, however few the answer took"
+    assert answers[2] == Decision(None, score=other)
     at_its_score = victim(recognizer, own, scenario="sv", sigma=0.01, decision=decision, num_eval=60)
-    assert at_its_score.decide(waveform[:1], trials[:1]) == [Decision(None, abstained=True)]
+    (unsure,) = at_its_score.decide(waveform[:1], trials[:1])
+    assert (unsure.name, unsure.abstained) == (None, True)
+    assert unsure.score == pytest.approx(own, abs=0.05)
 
 
 def test_by_vote_the_score_of_a_claim_is_the_median(recognizer, waveform):

@@ -131,6 +131,10 @@ def test_refuses_data_without_both_kinds_of_trials(toy, settings, changes, messa
         ({"threshold": -1.0}, "threshold must be a cosine in .-1, 1., for the tasks verification and open_set, got -1"),
         ({"radii": [0.1, 0.0]}, "radii must be ascending, for the tasks verification and open_set, got .0.1, 0.0."),
         ({"threshold": 2.0}, "threshold must be a cosine in .-1, 1., for the tasks verification and open_set, got 2"),
+        ({"threshold": float("nan"), "cohort": 3}, "threshold must be a finite number beside a cohort, got nan"),
+        ({"task": "open_set", "enrolled": 2, "cohort": 3}, "cohort must be null but for the task verification, got 3"),
+        ({"cohort": 1}, "cohort must be a part of the data or at least 2 speakers, got 1"),
+        ({"trials": "x", "num_impostors": 2}, "trials must be null but for the task verification without num_impost"),
         ({"num_looks": 2}, "num_looks, keep_statistics and num_shards are for the task identification"),
     ],
 )

@@ -79,6 +79,49 @@ def test_in_an_open_set_who_is_taken_for_another_is_an_error_at_every_threshold(
     assert [(rate["frr"], rate["far"]) for rate in summary["rates"]] == [(0.5, 0.0)] * 2
 
 
+def normalised(rows, maps):
+    return [replace(row, norm_mean=maps[row.claim][0], norm_deviation=maps[row.claim][1]) for row in rows]
+
+
+def test_one_map_for_all_claims_changes_no_rate_that_needs_no_threshold():
+    plain = summarize_trials(ROWS)["embedding"]
+    same = summarize_trials(normalised(ROWS, {"a": (0.0, 1.0), "b": (0.0, 1.0)}))["embedding"]
+    assert same == plain
+    moved = summarize_trials(normalised(ROWS, {"a": (0.1, 0.2), "b": (0.1, 0.2)}))["embedding"]
+    assert moved["threshold"] == pytest.approx((plain["threshold"] - 0.1) / 0.2)
+    for before, after in zip(plain["rates"], moved["rates"], strict=True):
+        assert {name: after[name] for name in ("eer", "frr", "far", "min_dcf")} == {
+            name: before[name] for name in ("eer", "frr", "far", "min_dcf")
+        }
+
+
+def test_maps_of_their_own_part_what_one_threshold_cannot():
+    rows = [
+        trial("a", "a", [0.7] * 2, [0.7] * 2),
+        trial("b", "a", [0.5] * 2, [0.5] * 2),  # everybody sounds like a
+        trial("b", "b", [0.4] * 2, [0.4] * 2),
+        trial("a", "b", [0.1] * 2, [0.1] * 2),
+    ]
+    assert summarize_trials(rows)["embedding"]["rates"][0]["eer"] == 0.5
+    maps = {"a": (0.5, 0.1), "b": (0.1, 0.1)}
+    assert [row.bound(0) for row in normalised(rows, maps)] == pytest.approx([2, 0, 3, 0])
+    assert summarize_trials(normalised(rows, maps))["embedding"]["rates"][0]["eer"] == 0.0
+
+
+def test_what_failed_is_an_error_under_any_map():
+    lost = replace(ROWS[0], failed="unreadable", lower=[-1.0] * 2, upper=[1.0] * 2)
+    rows = normalised([lost, *ROWS[1:]], {"a": (0.2, 0.1), "b": (0.3, 0.2)})
+    entry = summarize_trials(rows)["embedding"]
+    assert entry["smoothed_eer"] == 0.5
+    assert entry["rates"][0]["frr"] == 0.5
+
+
+def test_a_claim_that_is_a_recording_is_genuine_if_the_same_voice_speaks_there():
+    mine, other = trial("a", "a9", [0.7] * 2, [0.8] * 2, voice="a"), trial("a", "b9", [0.7] * 2, [0.8] * 2, voice="b")
+    assert (mine.target, other.target) == (True, False)
+    assert (mine.bound(0), other.bound(0)) == (0.7, 0.8)
+
+
 def test_table_and_sentence():
     summary = summarize_trials(ROWS, 0.35)
     lines = trials_table(summary).splitlines()

@@ -178,6 +178,7 @@ class Attacker:
             adversarial=adversarial.name,
             abstained_before=clean.abstained,
             abstained=adversarial.abstained,
+            score=adversarial.score,
             success_before=failed is None and self._succeeded(trial, clean),
             success=failed is None and self._succeeded(trial, adversarial),
             **measured,

@@ -38,6 +38,8 @@ class AttackRow(Row):
         adversarial: Decision after it; about the written file where one was kept.
         abstained_before: Whether the system did not answer before the attack; the decision is then None.
         abstained: Whether it did not answer after it: no success, except for who wants to lock a speaker out.
+        score: In verification, of the claim after the attack: its cosine, or smoothed the mean or median cosine over
+            all `num_eval` draws; None elsewhere.
         success_before: Whether the clean utterance already did what the attack wants.
         success: Whether the adversarial one does.
         snr_db: Power of the utterance over that of the perturbation; None if either is 0.
@@ -68,6 +70,7 @@ class AttackRow(Row):
     adversarial: str | None = None
     abstained_before: bool = False
     abstained: bool = False
+    score: float | None = None
     success_before: bool = False
     success: bool = False
     snr_db: float | None = None

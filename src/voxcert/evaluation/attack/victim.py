@@ -31,10 +31,12 @@ class Decision:
     Attributes:
         name: A speaker; None for nobody, or where the system abstains.
         abstained: Whether the system says that it does not know.
+        score: Of the claim in verification, over all `num_eval` draws where it is smoothed; None elsewhere.
     """
 
     name: str | None
     abstained: bool = False
+    score: float | None = None
 
 
 class Victim:
@@ -59,10 +61,17 @@ class Victim:
             trials: One per row; in verification the claim is to be the target, or else the speaker. The noise depends
                 on the seed and on their utterances alone.
         """
-        if self.settings.sigma is not None and self.settings.scenario != "osi":
-            return [self._answer(row, trial) for row, trial in zip(waveform, trials, strict=True)]
+        is_deployed = self.settings.sigma is not None and self.settings.scenario != "osi"
+        answers = [self._answer(row, trial) for row, trial in zip(waveform, trials, strict=True)] if is_deployed else []
+        if is_deployed and self.settings.scenario == "csi":
+            return answers
         scores = self.scores(waveform, [trial.utterance for trial in trials])
-        return [Decision(name) for name in self.decide_by_scores(scores, trials)]
+        decisions = answers or [Decision(name) for name in self.decide_by_scores(scores, trials)]
+        if self.settings.scenario != "sv":
+            return decisions
+        claims = [self.recognizer.speakers.index(trial.target or trial.speaker) for trial in trials]
+        own = [float(row[claim]) for row, claim in zip(scores, claims, strict=True)]
+        return [replace(decision, score=score) for decision, score in zip(decisions, own, strict=True)]
 
     def _answer(self, waveform: Tensor, trial: Trial) -> Decision:
         """What the deployed classifier or verifier answers."""

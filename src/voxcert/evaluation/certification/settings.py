@@ -25,11 +25,19 @@ class CertificationSettings:
         task: `identification` names one of the enrolled speakers, `verification` accepts or rejects a claim, `open_set`
             names an enrolled speaker or nobody. The last two report error rates that no attack can raise, for two
             verifiers: mean score and median score of the noisy copies.
+        trials: For verification: file with a list of trials, `1|0 ENROLMENT TEST` as for VoxCeleb or `ENROLMENT TEST
+            target|nontarget` as in Kaldi, about the tested speakers. A recording on the enrolment side enrols alone.
+            When null, each test utterance claims to be each tested speaker.
         num_impostors: For verification: other speakers whose place each test utterance claims, drawn by the seed; all
             when null.
+        cohort: For verification: normalise scores by those of this cohort, a part of the data or so many speakers drawn
+            by the seed, from those who are enrolled but neither tested nor claimed. Thresholds are then about
+            normalised scores.
+        cohort_nearest: Speakers of the cohort, those nearest to the claim, whose scores count; all when null.
         enrolled: For the open set: names of the speakers who can be named, or how many of those with test utterances;
             the others are strangers.
-        threshold: For verification and the open set: scores from here on are accepted. Choose it on other speakers;
+        threshold: For verification and the open set: scores from here on are accepted, cosines unless there is a
+            cohort. Choose it on other speakers;
             when null, error rates are shown where those of these very speakers are equal without an attack.
         noise_at: Where noise enters: `waveform`, `magnitude` (spectrogram) or `features` of the encoder. Radii are then
             about that representation; only those at the waveform say what an attacker may add to a recording.
@@ -68,7 +76,10 @@ class CertificationSettings:
     output_dir: str
     sigma: float
     task: Task = "identification"
+    trials: str | None = None
     num_impostors: int | None = None
+    cohort: int | str | None = None
+    cohort_nearest: int | None = None
     enrolled: int | list[str] | None = None
     threshold: float | None = None
     noise_at: NoisePoint = "waveform"
@@ -100,10 +111,12 @@ class CertificationSettings:
             raise ValueError(f"enrolled must be given for the task open_set and for no other, got {self.enrolled}")
         if self.num_impostors is not None and (self.task != "verification" or self.num_impostors < 1):
             raise ValueError(f"num_impostors must be at least 1, for the task verification, got {self.num_impostors}")
-        if self.threshold is not None and (self.task == "identification" or not -1 < self.threshold < 1):
+        if self.trials is not None and (self.task != "verification" or self.num_impostors is not None):
             raise ValueError(
-                f"threshold must be a cosine in (-1, 1), for the tasks verification and open_set, got {self.threshold}"
+                f"trials must be null but for the task verification without num_impostors, got {self.trials!r} "
+                f"with task {self.task} and num_impostors {self.num_impostors}"
             )
+        self._check_cohort()
         if self.task != "identification" and (self.num_looks > 1 or self.keep_statistics or self.num_shards > 1):
             raise ValueError(f"num_looks, keep_statistics and num_shards are for the task identification, got {self}")
         if self.noise_at not in get_args(NoisePoint):
@@ -128,6 +141,24 @@ class CertificationSettings:
         falling = any(first >= second for first, second in pairwise(self.report_radii))
         if self.task != "identification" and falling:
             raise ValueError(f"radii must be ascending, for the tasks verification and open_set, got {self.radii}")
+
+    def _check_cohort(self) -> None:
+        if self.cohort is not None and self.task != "verification":
+            raise ValueError(f"cohort must be null but for the task verification, got {self.cohort!r}")
+        if isinstance(self.cohort, int) and self.cohort < 2:
+            raise ValueError(f"cohort must be a part of the data or at least 2 speakers, got {self.cohort}")
+        if self.cohort_nearest is not None and (self.cohort is None or self.cohort_nearest < 2):
+            raise ValueError(
+                f"cohort_nearest must be at least 2, beside a cohort, got {self.cohort_nearest} with {self.cohort}"
+            )
+        if self.threshold is None:
+            return
+        if self.task == "identification" or (self.cohort is None and not -1 < self.threshold < 1):
+            raise ValueError(
+                f"threshold must be a cosine in (-1, 1), for the tasks verification and open_set, got {self.threshold}"
+            )
+        if not math.isfinite(self.threshold):
+            raise ValueError(f"threshold must be a finite number beside a cohort, got {self.threshold}")
 
     @property
     def samples(self) -> tuple[int, int]:

@@ -26,6 +26,7 @@ MAY_DIFFER = {
     "num_nodes",
     "output_dir",
     "plot",
+    "trials",  # compared by its hash
 }
 
 
@@ -64,7 +65,7 @@ def check_settings(folder: str | Path, config: dict[str, Any]) -> None:
     differences = [
         f"{name} is {old.get(name, missing)!r} there, got {new.get(name, missing)!r}"
         for name in sorted(old.keys() | new.keys())
-        if old.get(name, missing) != new.get(name, missing)
+        if old.get(name) != new.get(name)  # null is what a setting was before it was there
     ]
     if differences:
         raise ValueError(f"output_dir {folder} holds a run with other settings: {'; '.join(differences)}")

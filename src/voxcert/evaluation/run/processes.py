@@ -50,20 +50,39 @@ def at_hand(accelerator: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+_products, _in_use, _own = threading.Condition(), [], threading.local()
+
+
 @contextmanager
 def float32_products(precision: str) -> Iterator[None]:
     """Matrix products and convolutions of float32 numbers as torch's "highest", "high" (TF32) or "medium", for a while.
 
-    Torch's own default is neither: on CUDA it multiplies matrices in full and convolves in TF32.
+    Torch's own default is neither: on CUDA it multiplies matrices in full and convolves in TF32. It is a setting of the
+    process: threads that ask for the same share it, and one that asks for another waits until they are done.
+
+    Raises:
+        ValueError: If this very thread asked for another one already, which it would wait for for ever.
     """
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision(precision)
-    torch.backends.cudnn.allow_tf32 = precision != "highest"
+    before_here = getattr(_own, "precision", None)
+    if before_here not in (None, precision):
+        raise ValueError(f"matmul_precision must be {before_here}, which is in use around this call, got {precision}")
+    with _products:
+        _products.wait_for(lambda: not _in_use or _in_use[0][0] == precision)
+        before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        _in_use.append((precision, _in_use[0][1] if _in_use else before))
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = precision != "highest"
+    _own.precision = precision
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
+        _own.precision = before_here
+        with _products:
+            _, before = _in_use.pop()
+            if not _in_use:
+                torch.set_float32_matmul_precision(before[0])
+                torch.backends.cudnn.allow_tf32 = before[1]
+                _products.notify_all()
 
 
 def launch(accelerator: str, devices: int | str, num_nodes: int) -> Fabric:

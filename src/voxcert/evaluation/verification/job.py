@@ -1,25 +1,31 @@
 """The verification job: enrol speakers, bound the scores of all trials on any number of devices, write rows and rates.
 
-A trial is a test utterance with a claim; in an open set it is a test utterance. One pass over noisy copies of an
-utterance serves all its claims.
+A trial is a test utterance with a claim, from the data or from a list; in an open set it is a test utterance. One pass
+over noisy copies of an utterance serves all its claims.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from voxcert.data.trials import verification_trials
+from voxcert.data.identity import read_plan
+from voxcert.data.listed import listed
+from voxcert.data.same_audio import content_hash
+from voxcert.data.trials import Trial, verification_trials
 from voxcert.data.utterance import Utterance
+from voxcert.encoders.base import Recognizer
 from voxcert.evaluation.certification.folder import read_run
 from voxcert.evaluation.certification.job import build_certifier
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.certification.system import enrolled
-from voxcert.evaluation.run.folder import read_config, write_summary
+from voxcert.evaluation.run.folder import PLAN, read_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
 from voxcert.evaluation.run.processes import device_name
-from voxcert.evaluation.run.speakers import enrolled_only
+from voxcert.evaluation.run.speakers import enrolled_only, few
+from voxcert.evaluation.verification.cohort import choose_cohort, write_cohort
 from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.tables import summarize_trials
 from voxcert.smoothing.certified_score import CertifiedScore
@@ -41,7 +47,7 @@ def verify_speakers(
 
     Args:
         encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode.
-        data: Enrolment batches and test items.
+        data: Enrolment batches and test items; with `settings.trials` a `SpeakerDataModule`.
         settings: How to certify; its task is `verification` or `open_set`.
         provenance: Hash of the encoder, and what made it and the data.
 
@@ -49,21 +55,34 @@ def verify_speakers(
         The summary that is in summary.json too; None in all processes but the first.
 
     Raises:
-        ValueError: If the folder holds a run with other settings (the message names them), there are no trials of one
-            kind, or enrolment fails.
+        ValueError: If the folder holds a run with other settings (the message names them), the list of trials is not
+            one about these data (`listed`), there are no trials of one kind, the cohort is too small, or enrolment
+            fails.
     """
+    trials, voices = None, {}
+    if settings.trials is not None:
+        found = listed(data, settings.trials)
+        data, trials, voices = found.data, found.trials, found.voices
+        digest = {"trials_hash": content_hash(settings.trials)}
+        provenance = replace(provenance, origin=provenance.origin | digest)
     tested = data.tested("test")
     with enrolled(encoder, data, settings, provenance) as system:
         settings, items, fabric = system.settings, system.items, system.fabric
         names = sorted({one.speaker for one in tested})
         recognizer = enrolled_only(system.recognizer, names, settings.enrolled, settings.seed)
-        _check_both_kinds(names, recognizer.speakers, settings)
-        claims = _claims([name for name in names if name in recognizer.speakers], tested, settings)
+        if trials is None:
+            _check_both_kinds(names, recognizer.speakers, settings)
+            trials = _trials([name for name in names if name in recognizer.speakers], tested, settings)
+        about = _about_claims(recognizer, trials, voices, names, settings)
+        claims = _claims(trials, tested)
         plan = [Task((i, own), _keys(one, own)) for i, (one, own) in enumerate(zip(tested, claims, strict=True))]
         certifier = build_certifier(recognizer, settings, provenance.encoder_id, ScoreCertifier)
         rows = do_tasks(
             plan,
-            lambda about: certify_trials(certifier, items[about[0]], about[1], settings.report_radii),
+            lambda task: [
+                replace(row, **about.get(row.claim, {}))
+                for row in certify_trials(certifier, items[task[0]], task[1], settings.report_radii)
+            ],
             CertifiedScore,
             settings.output_dir,
             fabric,
@@ -124,16 +143,42 @@ def read_trials_of_run(folder: str | Path) -> list[CertifiedScore]:
     return read_run(folder, CertifiedScore, "verification")
 
 
-def _claims(
-    names: Sequence[str], tested: Sequence[Utterance], settings: CertificationSettings
-) -> list[tuple[str, ...]]:
-    """The claims of every test utterance to be one of these speakers; none in an open set."""
+def _trials(names: Sequence[str], tested: Sequence[Utterance], settings: CertificationSettings) -> list[Trial]:
+    """Every test utterance claims to be each of these speakers; nobody claims in an open set."""
     if settings.task == "open_set":
-        return [()] * len(tested)
-    claims: dict[str, list[str]] = {}
-    for trial in verification_trials(names, tested, num_nontarget=settings.num_impostors, seed=settings.seed):
-        claims.setdefault(trial.utterance, []).append(trial.enrolled)
+        return []
+    return verification_trials(names, tested, num_nontarget=settings.num_impostors, seed=settings.seed)
+
+
+def _claims(trials: Iterable[Trial], tested: Sequence[Utterance]) -> list[tuple[str, ...]]:
+    """The claims of every test utterance; none in an open set."""
+    claims: dict[str, list[str]] = {one.id: [] for one in tested}
+    for trial in trials:
+        claims[trial.utterance].append(trial.enrolled)
     return [tuple(claims[one.id]) for one in tested]
+
+
+def _about_claims(
+    recognizer: Recognizer,
+    trials: Sequence[Trial],
+    voices: dict[str, str],
+    tested: Sequence[str],
+    settings: CertificationSettings,
+) -> dict[str, dict[str, Any]]:
+    """What rows say of a claim by itself: who speaks there, and the map of its scores."""
+    claimed = sorted({trial.enrolled for trial in trials})
+    missing = [name for name in claimed if name not in recognizer.speakers]
+    if missing:
+        raise ValueError(f"trials must claim who can be enrolled, got {few(missing)} without readable audio")
+    about: dict[str, dict[str, Any]] = {name: {"voice": voices.get(name, "")} for name in claimed}
+    plan = read_plan(Path(settings.output_dir) / PLAN)
+    cohort = choose_cohort(recognizer, plan, {*tested, *claimed, *voices.values()}, settings)
+    if cohort is not None:
+        write_cohort(settings.output_dir, cohort)
+        for name in claimed:
+            fixed = cohort.normalization(recognizer.prototypes[recognizer.speakers.index(name)], name)
+            about[name] |= {"norm_mean": fixed.mean, "norm_deviation": fixed.deviation}
+    return about
 
 
 def _keys(utterance: Utterance, claims: Sequence[str]) -> tuple[tuple[str, str, str], ...]:

@@ -37,17 +37,8 @@ def bounds_at(rows: Sequence[CertifiedScore], index: int | None) -> tuple[np.nda
         rows: Of one verifier.
         index: Of the radius; None for the scores as sampled, without an attack and without a proof.
     """
-    genuine = np.array([row.target for row in rows])
-    if index is not None:
-        return np.array([row.bound(index) for row in rows]), genuine
-    return np.array([_sampled(row) for row in rows]), genuine
-
-
-def _sampled(row: CertifiedScore) -> float:
-    """The sampled score; where nothing is known, or an enrolled speaker is taken for another, it is an error."""
-    if row.failed is not None:
-        return -1.0 if row.target else 1.0
-    return -1.0 if row.target and row.claim != row.speaker else row.score
+    values = [row.sampled() if index is None else row.bound(index) for row in rows]
+    return np.array(values), np.array([row.target for row in rows])
 
 
 def summarize_trials(rows: Sequence[CertifiedScore], threshold: float | None = None) -> dict[str, dict[str, Any]]:
@@ -55,8 +46,8 @@ def summarize_trials(rows: Sequence[CertifiedScore], threshold: float | None = N
 
     Args:
         rows: Of any number of verifiers.
-        threshold: Where false rejections and acceptances are taken; where those of the sampled scores are equal when
-            None.
+        threshold: Where false rejections and acceptances are taken, of normalised scores if they are normalised; where
+            those of the sampled scores are equal when None.
 
     Returns:
         For each verifier: `num_genuine`, `num_impostor`, `num_speakers`, `smoothed_eer` (of the scores as sampled: no
