@@ -26,6 +26,7 @@ RANK = {
     "evaluation.verification": 5,
     "evaluation.defence": 6,
     "evaluation.cards": 7,
+    "evaluation.report": 7,
     "deployment": 7,
     "training": 8,
     "cli": 9,
