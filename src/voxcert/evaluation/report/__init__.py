@@ -1,4 +1,4 @@
-"""One page of any runs: what was proved, what attacks reached, how to repeat it; opens from a file without a network."""
+"""One page about any runs: what was proved, what attacks reached, how to repeat it; it needs no network."""
 
 from voxcert.evaluation.report.page import render_report, write_report
 

@@ -71,6 +71,7 @@ class Verdict:
         broken: Not covered, and turned by an attack on this very classifier within the budget.
         open: The rest: neither proved nor broken.
         total: All of them.
+        attacks: What attacks did to the smoothed classifier and to the bare encoder, in words.
     """
 
     budget: Budget
@@ -79,6 +80,7 @@ class Verdict:
     broken: int
     open: int
     total: int
+    attacks: str
 
 
 def budgets_of(attacks: Iterable[Run]) -> list[Budget]:
@@ -120,21 +122,25 @@ def verdicts(run: Run, attacks: Sequence[Run]) -> list[Verdict]:
     rule, rows = first_sound(run)
     if rows[0].noise_at != "waveform" or not is_guarantee(rule):
         return []
-    attacked = on_classifier(run, rule, attacks)
+    attacked, bare = on_classifier(run, rule, attacks), on_bare_encoder(run, attacks)
     all_of_them, wrong = {row.utterance for row in rows}, {row.utterance for row in rows if not row.correct}
     found = []
     for budget in budgets_of(attacks):
         proved = covered(rows, budget)
         broken = (turned(attacked, budget) & all_of_them) - proved - wrong
         rest = all_of_them - proved - wrong - broken
-        found.append(Verdict(budget, len(proved), len(wrong - proved), len(broken), len(rest), len(rows)))
+        said = f"smoothed {_tried(attacked, budget)}; bare encoder {_tried(bare, budget)}"
+        found.append(Verdict(budget, len(proved), len(wrong - proved), len(broken), len(rest), len(rows), said))
     return found
 
 
 def budgets_table(run: Run, attacks: Sequence[Run], index: int) -> Table:
     """Of every budget: for how many utterances each sound rule covers it, and how many an attack turned within it."""
     rules = {rule: rows for rule, rows in by_rule(run.rows).items() if is_guarantee(rule)}
-    columns = {f"covered ({rule})": [_share(len(covered(rows, one)), len(rows)) for one in budgets_of(attacks)] for rule, rows in rules.items()}
+    columns = {
+        f"covered ({rule})": [_share(len(covered(rows, one)), len(rows)) for one in budgets_of(attacks)]
+        for rule, rows in rules.items()
+    }
     decisions = dict.fromkeys("vote" if rule == "vote" else "embedding" for rule in rules)
     for decision in decisions:
         rule = next(rule for rule in rules if (rule == "vote") == (decision == "vote"))
@@ -145,26 +151,33 @@ def budgets_table(run: Run, attacks: Sequence[Run], index: int) -> Table:
         lines.append([budget.name, *(cells[place] for cells in columns.values()), budget.source])
     note = (
         "Covered: named rightly, and proved to stay so under every perturbation of the budget. Broken: named rightly "
-        "without an attack and wrongly under a perturbation within the budget, of those that one was tried on; an attack "
-        "that fails proves nothing. An "
-        "l-infinity budget e counts as the l2 norm e sqrt(T) that it can reach over T samples."
+        "without an attack and wrongly under a perturbation within the budget, of those that one was tried on; an "
+        "attack that fails proves nothing. An l-infinity budget e counts as the l2 norm e sqrt(T) that it can reach "
+        "over T samples."
     )
-    return Table(f"budgets-{index}", f"Published budgets: {run.name}", lines, note)
+    return Table(f"budgets-{index}", f"Budgets by rule and attack: {run.name}", lines, note)
 
 
 def rates_table(run: Run, verifiers: dict[str, Any], index: int) -> Table:
-    """Of every published budget: the error rates that no attack within it can raise, at the next radius that was bounded."""
+    """Of every published budget: the error rates that no attack within it can raise, at the next bounded radius."""
     lines = [["budget", "verifier", "bounded at radius", "certified EER %", "FRR %", "FAR %", "source"]]
+    beyond = []
     for budget in PUBLISHED:
         needed = max(map(budget.radius, run.rows))
         for verifier, entry in verifiers.items():
             rate = next((one for one in entry["rates"] if one["radius"] >= needed), None)
-            cells = ["beyond all radii of this run", "-", "-", "-"]
-            if rate is not None:
-                shares = (percent_with_interval(rate[name], rate[f"{name}_low"], rate[f"{name}_high"]) for name in ("eer", "frr", "far"))
-                cells = [f"{rate['radius']:g}", *shares]
-            lines.append([budget.name, verifier, *cells, budget.source])
+            if rate is None:
+                beyond.append(budget.name)
+                continue
+            shares = (
+                percent_with_interval(rate[name], rate[f"{name}_low"], rate[f"{name}_high"])
+                for name in ("eer", "frr", "far")
+            )
+            lines.append([budget.name, verifier, f"{rate['radius']:g}", *shares, budget.source])
     note = "A certified rate at a radius holds for every attack of a budget that stays within it."
+    if beyond:
+        note += f" Beyond all radii of this run, the largest of which is {run.rows[0].radii[-1]:g}: "
+        note += f"{', '.join(dict.fromkeys(beyond))}."
     return Table(f"rates-{index}", f"Published budgets: {run.name}", lines, note)
 
 
@@ -173,11 +186,12 @@ def _is_system(run: Run, attack: Run) -> bool:
 
 
 def _broken(rows: Sequence[AttackRow], attacks: Sequence[Run]) -> list[str]:
-    cells = []
-    for budget in budgets_of(attacks):
-        tried = {row.utterance for row in rows if row.failed is None and budget.allows(row)}
-        cells.append(_share(len(turned(rows, budget)), len(tried)) if tried else "not attacked")
-    return cells
+    return [_tried(rows, budget).removesuffix(" broken") for budget in budgets_of(attacks)]
+
+
+def _tried(rows: Sequence[AttackRow], budget: Budget) -> str:
+    tried = {row.utterance for row in rows if row.failed is None and budget.allows(row)}
+    return f"{_share(len(turned(rows, budget)), len(tried))} broken" if tried else "not attacked"
 
 
 def _share(count: int, total: int) -> str:

@@ -37,7 +37,17 @@ def hearing_table(rows: Sequence[dict[str, Any]]) -> Table:
     for row in rows:
         groups.setdefault(tuple(str(row[name]) for name in ("sigma", "rule") if name in row), []).append(row)
     names = [name for name in ("sigma", "rule") if name in rows[0]]
-    lines = [[*names, "utterances", "with a margin", "covered down to 0 dB", "smallest g, dB", "median g, dB", "largest g, dB"]]
+    lines = [
+        [
+            *names,
+            "utterances",
+            "with a margin",
+            "covered down to 0 dB",
+            "smallest g, dB",
+            "median g, dB",
+            "largest g, dB",
+        ]
+    ]
     for key, own in groups.items():
         margins = sorted(row["margin_db"] for row in own if row["margin_db"] is not None)
         shown = [f"{value:.1f}" for value in (margins[0], median(margins), margins[-1])] if margins else ["-"] * 3

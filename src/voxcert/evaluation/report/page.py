@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from voxcert.data.audio import AudioError
 from voxcert.evaluation.attack.robust_accuracy import broken_certificates
+from voxcert.evaluation.certification.comparison import system_name
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee, statement
 from voxcert.evaluation.report import budgets, figures, tables
 from voxcert.evaluation.report.hearing import hearing_table, read_hearing
@@ -21,6 +22,7 @@ from voxcert.evaluation.report.runs import Folder, Run, open_runs
 from voxcert.evaluation.report.sound import Example, examples
 from voxcert.evaluation.verification.tables import summarize_trials, trials_statement
 from voxcert.rows import replace_file
+from voxcert.smoothing.certified_score import CertifiedScore
 
 TEMPLATES = Environment(
     loader=PackageLoader("voxcert.evaluation.report"),
@@ -76,12 +78,12 @@ def render_report(runs: Sequence[Run], *, title: str | None = None, hearing: Seq
         hearing: Rows with `utterance` and `margin_db`.
     """
     certified = [run for run in runs if run.task == "identification"]
-    trials = [run for run in runs if run.task in ("verification", "open_set")]
+    trials = [run for run in runs if run.task in ("verification", "open_set") and has_both_kinds(run.rows)]
     attacks = [run for run in runs if run.task == "attack"]
     summaries = [summarize_trials(run.rows, run.config.get("threshold")) for run in trials]
     heard, unheard = _examples(certified, attacks)
     return TEMPLATES.get_template("page.html").render(
-        title=title or ", ".join(dict.fromkeys(run.name for run in certified or trials or attacks)),
+        title=title or ", ".join(dict.fromkeys(system_name(run.config) for run in runs)),
         runs=runs,
         written=datetime.now().astimezone(),
         version=version("voxcert"),
@@ -90,8 +92,16 @@ def render_report(runs: Sequence[Run], *, title: str | None = None, hearing: Seq
         broken=_broken(certified, attacks),
         alphas=sorted({row.alpha for run in certified + trials for row in run.rows}),
         verdicts=[(run, tables.first_sound(run)[0], budgets.verdicts(run, attacks)) for run in certified],
-        budgets=[budgets.budgets_table(run, attacks, n) for n, run in enumerate(certified) if run.rows[0].noise_at == "waveform"],
-        rates=[budgets.rates_table(run, own, n) for n, (run, own) in enumerate(zip(trials, summaries, strict=True)) if run.rows[0].noise_at == "waveform"],
+        budgets=[
+            budgets.budgets_table(run, attacks, n)
+            for n, run in enumerate(certified)
+            if run.rows[0].noise_at == "waveform"
+        ],
+        rates=[
+            budgets.rates_table(run, own, n)
+            for n, (run, own) in enumerate(zip(trials, summaries, strict=True))
+            if run.rows[0].noise_at == "waveform"
+        ],
         certified=[tables.certified_table(run, n) for n, run in enumerate(certified)],
         trials=[tables.trials_table(run, own, n) for n, (run, own) in enumerate(zip(trials, summaries, strict=True))],
         attacks=tables.attacks_table(attacks) if attacks else None,
@@ -112,10 +122,11 @@ def _figures(certified: list[Run], trials: list[Run], attacks: list[Run], summar
     by_noise: dict[str, list[Run]] = {}
     for run in certified:
         by_noise.setdefault(run.rows[0].noise_at, []).append(run)
-    if attacks:
+    named = [run for run in attacks if run.rows[0].scenario == "csi"]
+    if named:
         by_noise.setdefault("waveform", [])
     for noise_at, own in by_noise.items():
-        found[f"accuracy-{noise_at}"] = figures.accuracy_figure(own, attacks)
+        found[f"accuracy-{noise_at}"] = figures.accuracy_figure(own, named)
     if trials:
         found["rates"] = figures.error_rates_figure(trials, summaries)
         found["det"] = figures.det_figure(trials)
@@ -124,15 +135,20 @@ def _figures(certified: list[Run], trials: list[Run], attacks: list[Run], summar
     return found
 
 
+def has_both_kinds(rows: Sequence[CertifiedScore]) -> bool:
+    """Whether there are genuine and impostor trials, which error rates need; an unfinished run may lack one kind."""
+    return len({row.target for row in rows}) == 2
+
+
 def _proved(run: Run) -> Finding:
     planned = None if run.done is None else run.num_utterances + 1
     text = statement(run.rows, planned)
-    return Finding(run.name, text, text.startswith("Proved"))
+    return Finding(run.name, text, not text.startswith("Nothing"))
 
 
 def _bounded(run: Run, summary: dict[str, Any]) -> Finding:
     text = trials_statement(summary, run.rows, run.config.get("threshold") is not None)
-    return Finding(run.name, text, text.startswith("Proved"))
+    return Finding(run.name, text, not text.startswith("Nothing"))
 
 
 def _broken(certified: Sequence[Run], attacks: Sequence[Run]) -> list[Finding]:
@@ -141,12 +157,13 @@ def _broken(certified: Sequence[Run], attacks: Sequence[Run]) -> list[Finding]:
     for run in certified:
         for rule, rows in by_rule(run.rows).items():
             attacked = budgets.on_classifier(run, rule, attacks) if is_guarantee(rule) else []
-            if attacked:
-                broken, both = broken_certificates(attacked, rows), {row.utterance for row in attacked}
-                both &= {row.utterance for row in rows if row.correct and row.abstained is None}
+            radii = {row.utterance: row.radius for row in rows if row.correct and row.abstained is None}
+            tried = {row.utterance for row in attacked if row.failed is None and row.l2 < radii.get(row.utterance, 0)}
+            if tried:
+                broken = broken_certificates(attacked, rows)
                 names = f": {', '.join(one.utterance for one in broken)}" if broken else ""
-                text = f"Attacks inside the certified radii turned {len(broken)} of {len(both)} answers (rule {rule}){names}."
-                found.append(Finding(run.name, text, not broken))
+                text = f"attacks inside the certified radius of {len(tried)} utterances turned {len(broken)} answers"
+                found.append(Finding(run.name, f"{text} (rule {rule}){names}.", not broken))
     return found
 
 

@@ -25,6 +25,7 @@ from voxcert.evaluation.report.budgets import on_bare_encoder
 from voxcert.evaluation.report.runs import Run
 from voxcert.evaluation.report.tables import first_sound
 from voxcert.evaluation.run.job import seed_of
+from voxcert.evaluation.show.tables import rounded_down
 from voxcert.smoothing.certificate import Certificate, signal_to_perturbation_db
 
 NUM_EXAMPLES = 3
@@ -102,30 +103,42 @@ def attacks_on(run: Run, attacks: Sequence[Run], utterance: str) -> list[tuple[R
 
 def _example(row: Certificate, rule: str, waveform: Tensor, attacks: list[tuple[Run, Any]]) -> Example:
     generator = torch.Generator().manual_seed(seed_of("report", row.seed, row.utterance))
-    noise = row.sigma * torch.randn(waveform.shape, generator=generator)
-    made: list[tuple[str, str, Tensor]] = [("Original", "What the system heard, nothing added.", waveform)]
-    made.append(("With the smoothing noise", f"One noisy copy at sigma {row.sigma:g}, of the {row.num_forwards} that the certificate is made of.", waveform + noise))
+    noisy = waveform + row.sigma * torch.randn(waveform.shape, generator=generator)
+    made = [
+        ("Original", "What the system heard, nothing added.", waveform),
+        (
+            "Smoothing noise",
+            f"A noisy copy at sigma {row.sigma:g}; {row.num_forwards} such are the certificate.",
+            noisy,
+        ),
+    ]
+    direction, whose, found = torch.randn(waveform.shape, generator=generator), "White noise, scaled", []
     if attacks:
-        folder, attacked = attacks[0][0].folder, attacks[0][1]
-        samples, _ = soundfile.read(folder / attacked.file, dtype="float32")
-        adversarial = torch.from_numpy(samples)
+        run, attacked = attacks[0]
+        adversarial = torch.from_numpy(soundfile.read(run.folder / attacked.file, dtype="float32")[0])
         direction, whose = adversarial - waveform, f"That of the attack {attacked.attack}, scaled"
-    else:
-        direction, whose = torch.randn(waveform.shape, generator=generator), "White noise, scaled"
-    at_radius = waveform + direction * (row.radius / norms(direction[None], "l2").item())
-    made.append(("With a perturbation at the radius", f"{whose} to an l2 norm of {row.radius:.4g}: whatever is added below that norm, the answer is proved.", at_radius))
-    if attacks:
         answer = "nobody" if attacked.adversarial is None else attacked.adversarial
-        made.append(("Adversarial, and successful", f"{attacked.attack} on the bare encoder, which then answers {answer}. Empirical; the smoothed system was not asked here.", adversarial))
+        about = f"{attacked.attack} succeeded on the bare encoder, which then answers {answer} (empirical)."
+        found = [("Adversarial example", about, adversarial)]
+    at_radius = waveform + direction * (row.radius / norms(direction[None], "l2").item())
+    about = f"{whose} to an l2 norm of {rounded_down(row.radius, 4)}. Whatever is added below it, the answer is proved."
+    made += [("Perturbation at the radius", about, at_radius), *found]
     loudest = float(decibels(waveform).max())
-    sounds = [Sound(title, about + _loudness(waveform, sound), flac(sound), spectrogram(sound, loudest)) for title, about, sound in made]
-    about = f"Certified radius {row.radius:.4g} (rule {rule}, sigma {row.sigma:g})."
+    sounds = [
+        Sound(title, f"{about} {_loudness(waveform, sound)}".strip(), flac(sound), spectrogram(sound, loudest))
+        for title, about, sound in made
+    ]
+    about = f"Certified radius {rounded_down(row.radius, 4)} (rule {rule}, sigma {row.sigma:g})."
     return Example(row.utterance, row.speaker, about, sounds)
 
 
 def _loudness(waveform: Tensor, sound: Tensor) -> str:
     snr_db = signal_to_perturbation_db(norms(waveform[None], "l2").item(), norms((sound - waveform)[None], "l2").item())
-    return "" if snr_db is None else f" The speech is {snr_db:.1f} dB louder than what was added."
+    if snr_db is None:
+        return ""
+    if snr_db < 0:
+        return f"What was added is {-snr_db:.1f} dB louder than the speech."
+    return f"The speech is {snr_db:.1f} dB louder than what was added."
 
 
 def flac(waveform: Tensor) -> str:
@@ -136,7 +149,7 @@ def flac(waveform: Tensor) -> str:
 
 
 def spectrogram(waveform: Tensor, loudest: float) -> str:
-    """The spectrogram of a waveform (time,) as a data URI, dark where it is `RANGE_DB` below the loudest of the speech."""
+    """The spectrogram of a waveform (time,) as a data URI, black where it is `RANGE_DB` below the loudest."""
     level = ((decibels(waveform) - loudest) / RANGE_DB + 1).clamp(0, 1).flip(0)[::2, ::2]
     pixels = Image.fromarray((colormaps["magma"](level.numpy())[..., :3] * 255).astype("uint8")).quantize(COLOURS)
     file = io.BytesIO()

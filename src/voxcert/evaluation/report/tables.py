@@ -40,7 +40,9 @@ class Table:
 def certified_table(run: Run, index: int) -> Table:
     """Certified accuracy of an identification run, a line for each rule."""
     radii = run.config.get("radii") or default_radii(run.sigma)
-    return Table(f"certified-{index}", f"Certified accuracy: {run.name}", table_lines(summarize(run.rows, radii)), TABLE_NOTE)
+    return Table(
+        f"certified-{index}", f"Certified accuracy: {run.name}", table_lines(summarize(run.rows, radii)), TABLE_NOTE
+    )
 
 
 def trials_table(run: Run, verifiers: dict[str, Any], index: int) -> Table:
@@ -57,7 +59,9 @@ def attacks_table(runs: Sequence[Run]) -> Table:
 def speakers_table(run: Run, index: int) -> Table:
     """Certified radii by speaker, by the run's first sound rule."""
     rule, rows = first_sound(run)
-    lines = [["speaker", "utterances", "named rightly", "certified", "smallest radius", "median radius", "largest radius"]]
+    lines = [
+        ["speaker", "utterances", "named rightly", "certified", "smallest radius", "median radius", "largest radius"]
+    ]
     for speaker in sorted({row.speaker for row in rows}):
         own = [row for row in rows if row.speaker == speaker]
         radii = sorted(row.radius if row.correct and row.abstained is None else 0.0 for row in own)
@@ -65,7 +69,9 @@ def speakers_table(run: Run, index: int) -> Table:
         counts = len(own), sum(row.correct for row in own), sum(radius > 0 for radius in radii)
         lines.append([speaker, *map(str, counts), *map(rounded_down, shown)])
     note = "Wrong and abstained utterances count with radius 0; of an even number of radii the median is the lower one."
-    return Table(f"speakers-{index}", f"Radii by speaker, rule {rule}: {run.name}", lines, f"{note} Radii are rounded down.")
+    return Table(
+        f"speakers-{index}", f"Radii by speaker, rule {rule}: {run.name}", lines, f"{note} Radii are rounded down."
+    )
 
 
 def abstentions_table(run: Run, index: int) -> Table:

@@ -57,21 +57,22 @@
   }
 
   // Axes ---------------------------------------------------------------------
-  function loudness(norm, domain, log) {
+  function loudness(norm, domain, log, narrow) {
     if (!norm) return [];
     const place = log ? d3.scaleLog(domain, [0, 1]) : d3.scaleLinear(domain, [0, 1]);
     const ticks = [];
+    const step = log && domain[1] / domain[0] > 100 ? 10 : 2, gap = narrow ? 0.14 : 0.07;
     let last = Infinity;
-    for (let level = 0; level < 160; level += log ? 10 : 2) {
+    for (let level = 0; level < 160; level += step) {
       const radius = norm * 10 ** (-level / 20), at = place(radius);
-      if (radius <= domain[1] && radius > domain[0] && at > 0.04 && last - at > 0.09) {
+      if (radius <= domain[1] && radius > domain[0] && at > 0.04 && last - at > gap) {
         ticks.push([radius, level]);
         last = at;
       }
     }
     const level = new Map(ticks);
     return [Plot.axisX(ticks.map(([radius]) => radius), {
-      anchor: "top", tickFormat: (radius) => level.get(radius), label: "speech louder than the perturbation by, dB", labelAnchor: "right", color: "var(--muted)",
+      anchor: "top", tickFormat: (radius) => level.get(radius), label: narrow ? "SNR, dB" : "speech louder than the perturbation by, dB", labelAnchor: "right", labelArrow: "none", color: "var(--muted)",
     })];
   }
 
@@ -87,6 +88,21 @@
     place.replaceChildren(svg);
   }
 
+  const bottom = (text, more = {}) => Plot.axisX({ anchor: "bottom", label: text, labelAnchor: "center", labelArrow: "none", ticks: 6, tickFormat: "~g", ...more });
+  function decades([low, high], narrow) { // 1, 2, 5 of every decade, or fewer
+    const ticks = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1).flatMap((power) => (narrow ? [1, 3] : [1, 2, 5]).map((digit) => Number(`${digit}e${power}`)));
+    return ticks.filter((tick) => tick >= low && tick <= high);
+  }
+  function labelled(budgets, domain, log, width) { // those whose labels would overlap share one
+    const place = log ? d3.scaleLog(domain, [0, width]) : d3.scaleLinear(domain, [0, width]);
+    const labels = [];
+    for (const one of budgets) {
+      const last = labels[labels.length - 1];
+      if (last && place(one.radius) - place(last.radius) < 15) last.label += `, ${one.label}`;
+      else labels.push({ ...one });
+    }
+    return labels;
+  }
   const grid = { stroke: "var(--line)", strokeOpacity: 1 };
   const tip = (points, x, y) => Plot.tip(points, Plot.pointer({ x, y, title: "title", maxRadius: 40, fontSize: 12, stroke: "var(--muted)", fill: "var(--ground)" }));
 
@@ -121,19 +137,20 @@
       const domain = log ? [Math.max(0.7 * (d3.min(ends) || 0.1), top / 10 ** DECADES), top] : [0, top];
       const budgets = figure.budgets.filter((one) => one.radius > domain[0] && one.radius < domain[1]);
       const curves = d3.groups(points, (point) => point.curve);
+      const size = frame(place, 440), ticks = decades(domain, size.width < 520);
       show(place, {
-        ...frame(place, 440),
-        x: { type: log ? "log" : "linear", domain, label: `l2 norm of the perturbation (${figure.unit})`, labelAnchor: "center", labelArrow: "none", tickFormat: "~g", ticks: log ? undefined : 6 },
+        ...size,
+        x: { type: log ? "log" : "linear", domain, label: null },
         y: { domain: [0, 1], label: "share of utterances", labelArrow: "none", ticks: 5, tickFormat: "%" },
         marks: [
-          Plot.gridX(log ? { ...grid, tickSpacing: 90 } : grid), Plot.gridY(grid),
+          log ? Plot.gridX(ticks, grid) : Plot.gridX(grid), Plot.gridY(grid),
           Plot.ruleX(budgets, { x: "radius", stroke: "var(--muted)", strokeDasharray: "1 3" }),
-          Plot.text(budgets, { x: "radius", y: 0, text: "label", rotate: -90, textAnchor: "start", dx: -6, dy: -6, fill: "var(--muted)", fontSize: 11 }),
+          Plot.text(labelled(budgets, domain, log, size.width - 62), { x: "radius", y: 0, text: "label", rotate: -90, textAnchor: "start", dx: -6, dy: -6, fill: "var(--muted)", fontSize: 11 }),
           ...curves.filter(([, own]) => own[0].band).map(([, own]) => Plot.areaY(own, { x: "x", y1: "low", y2: "high", curve: "step-after", fill: own[0].colour, fillOpacity: 0.13, clip: true })),
           ...curves.map(([, own]) => Plot.lineY(own, { x: "x", y: "y", curve: "step-after", stroke: own[0].colour, strokeDasharray: own[0].dash, strokeWidth: 2.25, clip: true })),
           Plot.dot(points.filter((point) => point.marked), { x: "x", y: "y", fill: "colour", r: 3.5, clip: true }),
-          ...loudness(figure.norm, domain, log),
-          Plot.axisX({ anchor: "bottom", ...(log ? { ticks: 6, tickFormat: "~g" } : {}) }),
+          ...loudness(figure.norm, domain, log, size.width < 520),
+          bottom(`l2 norm of the perturbation (${figure.unit})`, log ? { ticks } : {}),
           tip(points, "x", "y"),
         ],
         color: { type: "identity" },
@@ -154,9 +171,10 @@
         ...rate, colour, title: `${curve.verifier}, ${curve.system}\ncertified EER ${percent(rate.eer)} [${rate.eer_low === null ? "-" : percent(rate.eer_low)}, ${rate.eer_high === null ? "-" : percent(rate.eer_high)}]\nup to l2 norm ${rate.radius}`,
       })));
       const domain = [0, 1.05 * (d3.max(points, (point) => point.radius) || 1)];
+      const size = frame(place, 380);
       show(place, {
-        ...frame(place, 380),
-        x: { domain, label: "l2 norm of the perturbation", labelAnchor: "center", labelArrow: "none", ticks: 6 },
+        ...size,
+        x: { domain, label: null },
         y: { domain: [0, Math.min(1, 1.1 * (d3.max(points, (point) => point.eer_high ?? point.eer) || 1))], label: "certified equal error rate", labelArrow: "none", ticks: 5, tickFormat: "%" },
         color: { type: "identity" },
         marks: [
@@ -164,8 +182,8 @@
           ...own.map(({ curve, colour }) => Plot.areaY(curve.rates.filter((rate) => rate.eer_low !== null), { x: "radius", y1: "eer_low", y2: "eer_high", fill: colour, fillOpacity: 0.13 })),
           ...own.map(({ curve, colour, dash }) => Plot.lineY(curve.rates, { x: "radius", y: "eer", stroke: colour, strokeWidth: 2.25, strokeDasharray: dash })),
           Plot.dot(points, { x: "radius", y: "eer", fill: "colour", r: 3.5 }),
-          ...loudness(figure.norm, domain, false),
-          Plot.axisX({ anchor: "bottom", ticks: 6 }),
+          ...loudness(figure.norm, domain, false, size.width < 520),
+          bottom("l2 norm of the perturbation"),
           tip(points, "radius", "eer"),
         ],
       });
@@ -206,16 +224,20 @@
       const own = figure.dots.filter((dot) => dot.system === system && dot.label === rule);
       const speakers = d3.groupSort(own, (dots) => -d3.median(dots, (dot) => dot.radius), (dot) => dot.speaker);
       const longest = Math.min(150, 16 + 7 * (d3.max(speakers, (name) => String(name).length) || 0));
-      const points = own.map((dot) => ({ ...dot, title: `${dot.utterance}\n${dot.radius ? `certified radius ${floored(dot.radius)}` : dot.state}` }));
+      const points = d3.groups(own, (dot) => `${dot.speaker} ${dot.radius}`).map(([, same]) => ({
+        ...same[0], r: 3.5 * Math.sqrt(same.length),
+        title: `${same.map((dot) => dot.utterance).join("\n")}\n${same[0].radius ? `certified radius ${floored(same[0].radius)}` : unique(same.map((dot) => dot.state)).join("\n")}`,
+      }));
       show(place, {
         ...frame(place, 1e4), height: 90 + 18 * speakers.length, marginLeft: longest,
-        x: { domain: [0, 1.05 * (d3.max(own, (dot) => dot.radius) || 1)], label: "certified radius (l2 norm)", labelAnchor: "center", labelArrow: "none", ticks: 6 },
+        x: { domain: [0, 1.05 * (d3.max(own, (dot) => dot.radius) || 1)], label: null },
+        r: { type: "identity" },
         y: { type: "point", domain: speakers, label: null, tickFormat: (name) => (String(name).length > 19 ? `${String(name).slice(0, 18)}…` : name) },
         marks: [
           Plot.gridX(grid), Plot.ruleY(speakers, { stroke: "var(--line)" }),
-          Plot.dot(points.filter((dot) => dot.radius > 0), { x: "radius", y: "speaker", fill: "var(--c0)", fillOpacity: 0.75, r: 4 }),
-          Plot.dot(points.filter((dot) => !dot.radius), { x: "radius", y: "speaker", symbol: "times", stroke: "var(--broken)", strokeWidth: 1.75, r: 4.5 }),
-          Plot.axisX({ anchor: "bottom", ticks: 6 }), Plot.axisX({ anchor: "top", ticks: 6, label: null, color: "var(--muted)" }),
+          Plot.dot(points.filter((dot) => dot.radius > 0), { x: "radius", y: "speaker", fill: "var(--c0)", fillOpacity: 0.75, r: "r" }),
+          Plot.dot(points.filter((dot) => !dot.radius), { x: "radius", y: "speaker", symbol: "times", stroke: "var(--broken)", strokeWidth: 1.75, r: "r" }),
+          bottom("certified radius (l2 norm)"), Plot.axisX({ anchor: "top", ticks: 6, tickFormat: "~g", label: null, color: "var(--muted)" }),
           tip(points, "radius", "speaker"),
         ],
       });
