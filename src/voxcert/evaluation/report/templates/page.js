@@ -70,8 +70,9 @@
         last = at;
       }
     }
+    if (!ticks.length) return [];
     return [Plot.axisX(ticks.map(([radius]) => radius), {
-      anchor: "top", tickFormat: (_, n) => ticks[n][1], label: narrow ? "SNR, dB" : "speech louder than the perturbation by, dB", labelAnchor: "right", labelArrow: "none", color: "var(--muted)",
+      anchor: "top", text: ticks.map(([, level]) => String(level)), label: narrow ? "SNR, dB" : "speech louder than the perturbation by, dB", labelAnchor: "right", labelArrow: "none", color: "var(--muted)",
     })];
   }
 
