@@ -43,7 +43,7 @@ def make_runs(folder, checkpoint, voices):
         "attacked": attacks
         | {"radii": [0.005, 0.1], "sigma": SIGMA, "decision": "vote", "num_noise": 2, "num_eval": 16}
         | {"certified": str(folder / "certified")},
-        "bare": attacks | {"radii": [0.05, 0.5], "keep": "flac"},
+        "bare": attacks | {"radii": [0.05, 0.5], "keep": "flac", "certified": str(folder / "certified")},
     }
     for name, settings in runs.items():
         path = folder / f"{name}.yaml"

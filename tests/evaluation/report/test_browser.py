@@ -14,7 +14,7 @@ from voxcert.evaluation.report.pdf import find_browser, write_pdf
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (make setup installs it)")
 expect = sync_api.expect
 pytestmark = pytest.mark.slow
-WIDTHS = (390, 768, 1440)
+WINDOWS = [(390, "light"), (390, "dark"), (768, "light"), (1440, "dark")]
 COPIED = """
 window.copied = [];
 if (navigator.clipboard) navigator.clipboard.writeText = async (text) => { window.copied.push(text); };
@@ -140,8 +140,7 @@ def test_the_keyboard_reaches_the_content(opened):
     assert page.evaluate("document.activeElement.id") == "main"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "scheme"), WINDOWS)
 def test_nothing_sticks_out_and_everybody_can_use_it(opened, width, scheme):
     axe = pytest.importorskip("axe_playwright_python.base", reason="needs axe-core (make setup installs it)")
     open_page, _ = opened

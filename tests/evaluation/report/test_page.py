@@ -1,15 +1,19 @@
 """Every number of a page is that of the rows, which these tests read without the code that made the page."""
 
+import hashlib
 import json
 import math
+import re
 import shutil
 from collections import Counter
+from pathlib import Path
 from statistics import median_low
 
 import numpy as np
 import pytest
 from reported import Page, lines_of
 
+from voxcert.evaluation import report
 from voxcert.evaluation.report import write_report
 from voxcert.evaluation.report.budgets import PUBLISHED
 
@@ -231,3 +235,10 @@ def test_hearing_margins_are_shown_where_there_are_some(runs, tmp_path):
 def test_what_is_no_run_is_an_error(folders, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         write_report(folders, tmp_path / "report.html")
+
+
+def test_the_libraries_are_those_that_were_published():
+    vendor = Path(report.__file__).parent / "vendor"
+    noted = re.findall(r"^([0-9a-f]{64})  (\S+)$", (vendor / "LICENSES.txt").read_text(), flags=re.MULTILINE)
+    scripts = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in vendor.glob("*.js")}
+    assert scripts == {name: digest for digest, name in noted}
