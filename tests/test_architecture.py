@@ -23,6 +23,7 @@ RANK = {
     "evaluation.inversion": 4,
     "evaluation.purification": 4,
     "evaluation.attack": 5,
+    "evaluation.hearing": 5,
     "evaluation.verification": 5,
     "evaluation.defence": 6,
     "evaluation.cards": 7,

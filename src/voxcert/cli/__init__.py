@@ -62,6 +62,10 @@ COMMANDS = {
         "recertify",
         "Certifies a finished run again from what it kept: at another alpha, or from shards, without an encoder.",
     ),
+    "hearing": Command(
+        "hearing",
+        "Says what a run's radii sound like: how far below the threshold of hearing all perturbations are covered.",
+    ),
     "identify": Command(
         "recognize", "Names the speakers of recordings, as the system that a certification run was about; JSON lines."
     ),
