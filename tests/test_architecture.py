@@ -24,6 +24,7 @@ RANK = {
     "evaluation.purification": 4,
     "evaluation.attack": 5,
     "evaluation.hearing": 5,
+    "evaluation.planning": 5,
     "evaluation.verification": 5,
     "evaluation.defence": 6,
     "evaluation.cards": 7,

@@ -28,6 +28,9 @@ COMMANDS = {
         "certify",
         "Certifies an encoder: enrols speakers, proves what no attack can change, writes rows, table and plot.",
     ),
+    "plan": Command(
+        "plan", "Plans a certification: a pilot says how sigma, samples, radius and minutes trade for an encoder, here."
+    ),
     "attack": Command(
         "attack",
         "Attacks an encoder: enrols speakers, runs any attack on every test utterance, writes rows, table and plot.",

@@ -3,6 +3,7 @@
 Needs no encoder. The margins are rows of their own in the run's folder.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def measure_hearing(folder: str | Path, data: SpeakerData) -> list[HearingRow]:
         names = dict.fromkeys(row.utterance for row in certificates)
         for name in tqdm([name for name in names if name not in known], "hearing", unit="utterance", leave=None):
             known[name] = norm_bound(items[places[name]])
-        rows = [_row(certificate, known[certificate.utterance]) for certificate in certificates]
+        rows = [hearing_row(certificate, known[certificate.utterance]) for certificate in certificates]
         replace_rows(folder / HEARING, rows)
     return rows
 
@@ -66,13 +67,21 @@ def read_hearing(folder: str | Path) -> Sequence[HearingRow]:
     return read_rows(Path(folder) / HEARING, HearingRow)
 
 
-def _row(certificate: Certificate, bound: float | None) -> HearingRow:
+def hearing_row(certificate: Certificate, bound: float | None) -> HearingRow:
+    """The margin of a certificate.
+
+    Args:
+        certificate: With noise at the waveform.
+        bound: `Audibility.norm_bound` of its utterance; None if that could not be read.
+    """
+    radius = certificate.radius if certificate.correct else 0.0
     return HearingRow(
         utterance=certificate.utterance,
         speaker=certificate.speaker,
         rule=certificate.rule,
         sigma=certificate.sigma,
-        radius=certificate.radius if certificate.correct else 0.0,
+        radius=radius,
         norm_bound=bound,
+        margin_db=20 * math.log10(bound / radius) if bound is not None and radius > 0 else None,
         encoder=certificate.encoder,
     )

@@ -4,7 +4,6 @@ The step that the study of O'Reilly of certified audio classifiers leaves open: 
 masking threshold.
 """
 
-import math
 from dataclasses import dataclass
 
 from voxcert.rows import Row
@@ -22,6 +21,9 @@ class HearingRow(Row):
         radius: Certified l2 radius; 0 unless the utterance is certified for its speaker.
         norm_bound: No perturbation that stays below the masking threshold everywhere has a larger l2 norm
             (`voxcert.attacks.Audibility.norm_bound`); None where the audio could not be read.
+        margin_db: g: the radius covers every perturbation that stays more than g dB below the masking threshold
+            everywhere, for its l2 norm is below ``norm_bound * 10^(-g/20)``, which is the radius. At or below 0, all
+            that is hidden is covered. None where there is no radius.
         encoder: Hash of the encoder.
     """
 
@@ -31,20 +33,10 @@ class HearingRow(Row):
     sigma: float
     radius: float
     norm_bound: float | None
+    margin_db: float | None
     encoder: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
         """Utterance and rule."""
         return self.utterance, self.rule
-
-    @property
-    def margin_db(self) -> float | None:
-        """g: the radius covers every perturbation that stays more than g dB below the masking threshold everywhere.
-
-        Such a perturbation has an l2 norm below ``norm_bound * 10^(-g/20)``, which is the radius. None where there is
-        no radius. At or below 0, all that is hidden is covered.
-        """
-        if self.norm_bound is None or self.radius <= 0:
-            return None
-        return 20 * math.log10(self.norm_bound / self.radius)
