@@ -28,6 +28,7 @@ RANK = {
     "evaluation.verification": 5,
     "evaluation.defence": 6,
     "evaluation.cards": 7,
+    "evaluation.audit": 8,
     "deployment": 7,
     "training": 8,
     "cli": 9,

@@ -23,6 +23,9 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "audit": Command(
+        "audit", "Audits an encoder: checks data, plans, attacks, certifies, listens, and writes one page about it all."
+    ),
     "train": Command("train", "Runs `train.py`: `fit`, `validate` or `test` with configs and flags."),
     "certify": Command(
         "certify",

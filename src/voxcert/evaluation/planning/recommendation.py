@@ -111,9 +111,7 @@ def _worthwhile(found: Sequence[dict[str, Any]], settings: PlanSettings) -> list
     """Sigmas that are the best at something, by any rule, with most samples; of equals the smallest."""
     last = [entry for entry in found if entry["num_estimate"] == settings.samples[-1]]
     goals = [[entry["acr"] for entry in last]]
-    goals += [
-        [entry["certified_accuracy"][place]["value"] for entry in last] for place in range(len(settings.budgets))
-    ]
+    goals += [[entry["certified_accuracy"][place]["value"] for entry in last] for place in range(len(settings.budgets))]
     best = {last[values.index(max(values))]["sigma"] for values in goals if max(values) > 0}
     return [sigma for sigma in settings.sigmas if sigma in best]
 
