@@ -28,8 +28,9 @@ RANK = {
     "evaluation.verification": 5,
     "evaluation.defence": 6,
     "evaluation.cards": 7,
-    "evaluation.audit": 8,
+    "evaluation.report": 7,
     "deployment": 7,
+    "evaluation.audit": 8,
     "training": 8,
     "cli": 9,
 }

@@ -80,7 +80,7 @@ COMMANDS = {
     ),
     "report": Command(
         "report",
-        "Shows the tables of runs and draws their plots again, from their rows alone; certificates beside attacks.",
+        "Shows runs, from their rows alone: a page that opens from a file, tables, plots; certificates beside attacks.",
     ),
 }
 
