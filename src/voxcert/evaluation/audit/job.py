@@ -27,6 +27,7 @@ from voxcert.rows import replace_file
 
 BAR = "{desc}: {percentage:3.0f}%|{bar:24}| {elapsed}, {remaining} left"
 DATA, PLAN, PAGE, FINISHED = "data.txt", "plan", "report.html", ".finished"
+"""Of the audit's folder; the last holds a file for each stage that is done."""
 
 
 def audit_encoder(
@@ -84,19 +85,19 @@ def _check_data(system: System, bar: tqdm) -> None:
 
 def _plan(system: System, bar: tqdm) -> dict[str, Any]:
     """The plan that the folder has, or else one that is made now."""
-    folder = system.folder / PLAN
-    if not (folder / FINISHED).is_file():
+    folder, marker = system.folder / PLAN, system.folder / FINISHED / PLAN
+    if not marker.is_file():
         bar.set_description_str("audit: planning (then it is known how long the rest takes)")
         settings = system.settings.plan(str(folder))
         made = system.made(folder, "plan")
         plan_certification(system.encoder, system.data, settings, made, lambda sigmas, n: forwards(system, sigmas, n))
-        replace_file(folder / FINISHED, "")
+        replace_file(marker, "")
     return read_summary(folder)
 
 
 def _run(todo: Sequence[Stage], folder: Path, num_utterances: int) -> list[Stage]:
     """Runs what is not finished, under one bar; returns the stages that had something to do."""
-    markers = {stage.name: folder / stage.name / FINISHED for stage in todo}
+    markers = {stage.name: folder / FINISHED / stage.name for stage in todo}
     left = [stage for stage in todo if not markers[stage.name].is_file()]
     total, open_cost = (num_utterances * sum(stage.forwards for stage in some) for some in (todo, left))
     with tqdm(total=total, initial=total - open_cost, smoothing=0, bar_format=BAR) as bar:

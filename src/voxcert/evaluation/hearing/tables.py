@@ -42,13 +42,18 @@ def summarize_hearing(rows: Sequence[HearingRow]) -> dict[str, dict[str, Any]]:
 
 def hearing_table(rules: dict[str, dict[str, Any]]) -> str:
     """Renders what `summarize_hearing` returns as a Markdown table."""
+    return render_table(hearing_lines(rules))
+
+
+def hearing_lines(rules: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """Heading and rows of the table of what `summarize_hearing` returns."""
     heading = ["rule", "sigma", "certified", "smallest g", *(f"g of {share:.0%}" for share in SHARES)]
     lines = [heading]
     for rule, entry in rules.items():
         certified = f"{entry['num_certified']} of {entry['num_utterances']}"
         told = [rounded_up(margin) for margin in (entry["smallest"], *entry["margins"])]
         lines.append([rule_name(rule), f"{entry['sigma']:g}", certified, *told])
-    return render_table(lines)
+    return lines
 
 
 HEARING_NOTE = (
