@@ -54,6 +54,9 @@ def audit_encoder(
     system = System(encoder, data, settings, provenance)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
+    speakers = {one.speaker for one in data.tested("test")}
+    if len(speakers) < 2:
+        raise ValueError(f"data must have 2 or more tested speakers, for verification, got {len(speakers)}")
     with locked(system.folder):
         check_settings(system.folder, config)
         write_config(system.folder, config)
