@@ -23,10 +23,16 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "audit": Command(
+        "audit", "Audits an encoder: checks data, plans, attacks, certifies, listens, and writes one page about it all."
+    ),
     "train": Command("train", "Runs `train.py`: `fit`, `validate` or `test` with configs and flags."),
     "certify": Command(
         "certify",
         "Certifies an encoder: enrols speakers, proves what no attack can change, writes rows, table and plot.",
+    ),
+    "plan": Command(
+        "plan", "Plans a certification: a pilot says how sigma, samples, radius and minutes trade for an encoder, here."
     ),
     "attack": Command(
         "attack",
@@ -61,6 +67,10 @@ COMMANDS = {
     "recertify": Command(
         "recertify",
         "Certifies a finished run again from what it kept: at another alpha, or from shards, without an encoder.",
+    ),
+    "hearing": Command(
+        "hearing",
+        "Says what a run's radii sound like: how far below the threshold of hearing all perturbations are covered.",
     ),
     "identify": Command(
         "recognize", "Names the speakers of recordings, as the system that a certification run was about; JSON lines."

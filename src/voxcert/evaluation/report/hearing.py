@@ -1,60 +1,25 @@
-"""How far a certificate is from what can be heard: rows that an audit wrote beside its runs, if it did."""
+"""How far below the threshold of hearing certificates cover everything, where `voxcert hearing` measured it."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
-from typing import Any
 
+from voxcert.evaluation.hearing.job import read_hearing
+from voxcert.evaluation.hearing.row import HearingRow
+from voxcert.evaluation.hearing.tables import HEARING_NOTE, hearing_lines, summarize_hearing
 from voxcert.evaluation.report.tables import Table
 
-HEARING = "hearing.jsonl"
-"""Rows with `utterance` and `margin_db`, in the folder of the page or beside its runs."""
+
+def measured_margins(folders: Sequence[Path]) -> list[Sequence[HearingRow]]:
+    """The margins of each run that has some."""
+    return [rows for folder in dict.fromkeys(folders) if (rows := read_hearing(folder))]
 
 
-def read_hearing(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Rows of the first of the folders that has some; none where there are none.
+def margins_table(runs: Sequence[Sequence[HearingRow]]) -> Table:
+    """The margins of runs, a line for each rule of each.
 
-    Raises:
-        ValueError: If a line holds no such row.
+    Args:
+        runs: At least one.
     """
-    path = next((folder / HEARING for folder in folders if (folder / HEARING).is_file()), None)
-    if path is None:
-        return []
-    rows = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            rows.append(row | {"margin_db": None if row["margin_db"] is None else float(row["margin_db"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {number}: no hearing margin ({error})") from error
-    return rows
-
-
-def hearing_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """The margins of all utterances, a line for each sigma and rule that they are told apart by."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(str(row[name]) for name in ("sigma", "rule") if name in row), []).append(row)
-    names = [name for name in ("sigma", "rule") if name in rows[0]]
-    lines = [
-        [
-            *names,
-            "utterances",
-            "with a margin",
-            "covered down to 0 dB",
-            "smallest g, dB",
-            "median g, dB",
-            "largest g, dB",
-        ]
-    ]
-    for key, own in groups.items():
-        margins = sorted(row["margin_db"] for row in own if row["margin_db"] is not None)
-        shown = [f"{value:.1f}" for value in (margins[0], median(margins), margins[-1])] if margins else ["-"] * 3
-        audible = sum(margin <= 0 for margin in margins)
-        lines.append([*key, str(len(own)), str(len(margins)), str(audible), *shown])
-    note = (
-        "Margin g: every perturbation that stays g dB under the masking threshold of the utterance everywhere is "
-        "covered by its certificate. Only g <= 0 would mean that everything inaudible is covered."
-    )
-    return Table("hearing", "Certified hearing margin", lines, note)
+    heading, *_ = hearing_lines({})
+    lines = [line for rows in runs for line in hearing_lines(summarize_hearing(rows))[1:]]
+    return Table("hearing", "Certified hearing margin", [heading, *lines], HEARING_NOTE)

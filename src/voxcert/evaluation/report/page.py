@@ -16,8 +16,9 @@ from voxcert.data.audio import AudioError
 from voxcert.evaluation.attack.robust_accuracy import broken_certificates
 from voxcert.evaluation.certification.comparison import system_name
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee, statement
+from voxcert.evaluation.hearing.row import HearingRow
 from voxcert.evaluation.report import budgets, figures, tables
-from voxcert.evaluation.report.hearing import hearing_table, read_hearing
+from voxcert.evaluation.report.hearing import margins_table, measured_margins
 from voxcert.evaluation.report.runs import Folder, Run, open_runs
 from voxcert.evaluation.report.sound import Example, examples
 from voxcert.evaluation.verification.tables import summarize_trials, trials_statement
@@ -64,18 +65,20 @@ def write_report(folders: Sequence[Folder], output: Folder, *, title: str | None
         ValueError: If there is no run, or a folder holds no rows of such a run.
     """
     runs, output = open_runs(folders), Path(output)
-    beside = [output.parent, *(folder for run in runs for folder in (run.folder, run.folder.parent))]
-    replace_file(output, render_report(runs, title=title, hearing=read_hearing(beside)))
+    margins = measured_margins([run.folder for run in runs])
+    replace_file(output, render_report(runs, title=title, hearing=margins))
     return output
 
 
-def render_report(runs: Sequence[Run], *, title: str | None = None, hearing: Sequence[dict[str, Any]] = ()) -> str:
+def render_report(
+    runs: Sequence[Run], *, title: str | None = None, hearing: Sequence[Sequence[HearingRow]] = ()
+) -> str:
     """The page about runs as text.
 
     Args:
         runs: At least one.
         title: Of the page; the systems by default.
-        hearing: Rows with `utterance` and `margin_db`.
+        hearing: Margins of runs.
     """
     certified = [run for run in runs if run.task == "identification"]
     trials = [run for run in runs if run.task in ("verification", "open_set") and has_both_kinds(run.rows)]
@@ -108,7 +111,7 @@ def render_report(runs: Sequence[Run], *, title: str | None = None, hearing: Seq
         speakers=[tables.speakers_table(run, n) for n, run in enumerate(certified)],
         abstentions=[tables.abstentions_table(run, n) for n, run in enumerate(certified)],
         settings=[tables.settings_table(run, n) for n, run in enumerate(runs)],
-        hearing=hearing_table(hearing) if hearing else None,
+        hearing=margins_table(hearing) if hearing else None,
         examples=heard,
         unheard=unheard,
         figures=_figures(certified, trials, attacks, summaries),
