@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from linear import speech_like
+from scipy.signal import lfilter
 
 from voxcert.attacks import Audibility
 from voxcert.attacks.psychoacoustics import MaskingThreshold
@@ -76,3 +77,67 @@ def test_the_loss_is_differentiable():
     # In units of the loss itself: its powers are of order 1e9.
     scale = audibility.loss(perturbation).sum()
     assert torch.autograd.gradcheck(lambda moved: audibility.loss(moved) / scale, perturbation.requires_grad_())
+
+
+class As(MaskingThreshold):
+    """A model by which exactly the powers of one perturbation stay unheard."""
+
+    def __init__(self, clean, perturbation):
+        super().__init__()
+        surrounded = [torch.nn.functional.pad(one, (512, 512)) for one in (clean, perturbation)]
+        _, peak = self.double().level(surrounded[0])
+        self.limit = 10 * (10 ** ((96 - peak) / 10) * self.power(surrounded[1])).log10()
+
+    def combine(self, level, maskers):
+        """(batch, frames, bins) in dB."""
+        return self.limit
+
+
+def test_the_norm_bound_is_parsevals_theorem():
+    """Where the threshold is the perturbation's own power, the bound is its norm, as far as windows overlap evenly."""
+    clean, perturbation = speech_like(1, TIME).double(), speech_like(1, TIME, seed=2).double()
+    model = As(clean, perturbation)
+    bound, norm = Audibility(clean, model).norm_bound().item(), perturbation.norm().item()
+    window = np.hanning(513)[:512] ** 2
+    overlap = np.pad(window, (0, 128)).reshape(4, 160).sum(axis=0)
+    assert norm <= bound <= norm * (overlap.max() / overlap.min()) ** 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("windows", [(512, 160), (64, 16), (64, 24)])
+def test_no_hidden_perturbation_is_louder_than_the_norm_bound(windows):
+    audibility = Audibility(speech_like(1, 2000).double(), MaskingThreshold(*windows))
+    bound = audibility.norm_bound().item()
+    rng = np.random.default_rng(0)
+    for colour in (0.0, 0.9, 0.99):  # from white noise to what is loud where speech is
+        noise = lfilter([1], [1, -colour], rng.standard_normal(2000))
+        assert hidden(torch.from_numpy(noise)[None], audibility).norm() < bound
+
+
+def hidden(perturbation, audibility):
+    """The perturbation, so loud that it just touches the threshold."""
+    worst = (audibility._power(perturbation) / audibility._threshold).amax().sqrt()
+    touching = perturbation / worst
+    assert audibility.bins(0.9999 * touching) == 0
+    return touching
+
+
+def test_the_loudest_hidden_perturbation_comes_near_the_norm_bound():
+    audibility = Audibility(speech_like(1, 2000).double())
+    change = torch.randn(1, 2000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    adam = torch.optim.Adam([change], lr=0.05)
+    loudest = 0.0
+    for step in range(600):
+        ratio = (audibility._power(change) / audibility._threshold).log().flatten()
+        sharpness = 2 + 40 * step / 600
+        loss = torch.logsumexp(sharpness * ratio, dim=0) / sharpness - change.square().sum().log()
+        (change.grad,) = torch.autograd.grad(loss, change)
+        adam.step()
+        loudest = max(loudest, hidden(change.detach(), audibility).norm().item())
+    assert 0.8 < loudest / audibility.norm_bound().item() <= 1
+
+
+def test_the_norm_bound_follows_the_loudness_of_the_speech():
+    """The loudest sound is played at 96 dB whatever it is, so a quieter recording hides just as much less."""
+    clean = speech_like(2, TIME).double()
+    both = Audibility(torch.cat([clean, clean / 10])).norm_bound()
+    torch.testing.assert_close(both[:2] / 10, both[2:], rtol=1e-9, atol=0)

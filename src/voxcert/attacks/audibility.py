@@ -46,6 +46,27 @@ class Audibility:
         """Share of times and frequencies at which a perturbation is above the threshold, (batch,) in [0, 1]."""
         return (self._power(perturbation) > self._threshold).to(perturbation).mean(dim=(1, 2))
 
+    def norm_bound(self) -> Tensor:
+        """Upper bound on the l2 norm of a perturbation that stays below the threshold everywhere, (batch,).
+
+        Everywhere means in every bin of every frame, those frames included that reach into the silence around the
+        waveform. A bin below 20 Hz, for which there is no threshold, must stay below that of the lowest bin that is
+        heard. A perturbation that stays g dB below is at most `norm_bound() * 10 ** (-g / 20)`.
+
+        Proof. Let w be the window and X_m the FFT, over N points, of w times frame m of the perturbation d. The powers
+        of `MaskingThreshold.power` are ``P_m[k] = |X_m[k]|^2 / (N sum_n w[n]^2)``, for the squares of a Hann window add
+        up to 3N/8. Parseval's theorem, with the bins between 0 and 8 kHz counted twice, is
+        ``sum_k c_k P_m[k] sum_n w[n]^2 = sum_n w[n]^2 d[m H + n]^2``. The right-hand sides of all frames add up to
+        ``sum_t W[t] d[t]^2`` with ``W[t] = sum_m w[t - m H]^2``, which depends on t modulo the hop H alone, since with
+        silence around it every sample lies in all the frames that it can lie in. With the smallest W, therefore,
+        ``|d|^2 <= sum_m sum_k c_k P_m[k] * sum_n w[n]^2 / min_t W[t]``, and each power is at most its threshold.
+        """
+        squares, hop = self._model.window.double().square(), self._model.hop_samples
+        coverage = F.pad(squares, (0, -len(squares) % hop)).view(-1, hop).sum(dim=0).min()
+        limit = torch.cat([self._threshold[..., :1]] * (~self._heard).sum() + [self._threshold], dim=-1).double()
+        limit[..., 1 : (len(squares) + 1) // 2] *= 2  # the bins that stand for two of the FFT
+        return (limit.sum(dim=(1, 2)) / self._scale[:, 0, 0] * squares.sum() / coverage).sqrt()
+
     def _power(self, perturbation: Tensor) -> Tensor:
         """Powers on the scale of the threshold, audible frequencies alone: (batch, frames, bins)."""
         return self._scale * self._model.power(self._surrounded(perturbation))[..., self._heard]

@@ -23,10 +23,16 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "audit": Command(
+        "audit", "Audits an encoder: checks data, plans, attacks, certifies, listens, and writes one page about it all."
+    ),
     "train": Command("train", "Runs `train.py`: `fit`, `validate` or `test` with configs and flags."),
     "certify": Command(
         "certify",
         "Certifies an encoder: enrols speakers, proves what no attack can change, writes rows, table and plot.",
+    ),
+    "plan": Command(
+        "plan", "Plans a certification: a pilot says how sigma, samples, radius and minutes trade for an encoder, here."
     ),
     "attack": Command(
         "attack",
@@ -62,6 +68,10 @@ COMMANDS = {
         "recertify",
         "Certifies a finished run again from what it kept: at another alpha, or from shards, without an encoder.",
     ),
+    "hearing": Command(
+        "hearing",
+        "Says what a run's radii sound like: how far below the threshold of hearing all perturbations are covered.",
+    ),
     "identify": Command(
         "recognize", "Names the speakers of recordings, as the system that a certification run was about; JSON lines."
     ),
@@ -70,7 +80,7 @@ COMMANDS = {
     ),
     "report": Command(
         "report",
-        "Shows the tables of runs and draws their plots again, from their rows alone; certificates beside attacks.",
+        "Shows runs, from their rows alone: a page that opens from a file, tables, plots; certificates beside attacks.",
     ),
 }
 

@@ -1,20 +1,36 @@
 """`voxcert report`."""
 
+from pathlib import Path
+
 from jsonargparse import ArgumentParser
 
 from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
 
+PAGE = "report.html"
+
 
 def report(args: list[str], program: str = "voxcert report") -> None:
-    """Shows the tables of runs and draws their plots again, from their rows alone; certificates beside attacks."""
+    """Shows runs, from their rows alone: a page that opens from a file, tables, plots; certificates beside attacks."""
     parser = ArgumentParser(prog=program, description=COMMANDS["report"].purpose)
     parser.add_argument(
         "runs", type=str, nargs="+", help="Output folders of `certify`, `voxcert attack` and `voxcert defend`."
     )
-    parser.add_argument("--radii", type=list[float] | None, help="Radii of the table; those of the run when null.")
+    parser.add_argument("--radii", type=list[float] | None, help="Radii of the tables; those of the run when null.")
+    parser.add_argument(
+        "--output", type=str | None, help=f"The page about them; {PAGE} in the folder of the first run when null."
+    )
+    parser.add_argument("--title", type=str | None, help="Of the page; the certified systems when null.")
+    parser.add_argument("--pdf", type=bool, default=False, help="Print the page to a PDF beside it; needs Chromium.")
+    parser.add_argument(
+        "--wandb",
+        type=str | None,
+        help="Send page and plots to this project of Weights & Biases; WANDB_MODE=offline keeps them here.",
+    )
     config = parser.parse_args(args)
     with messages_for_errors():
-        from voxcert.cli.tables import show_runs  # here: --help and mistakes answer without torch
+        from voxcert.cli.tables import show_page, show_runs  # here: --help and mistakes answer without torch
 
-        show_runs(config.runs, config.radii)
+        pictures = show_runs(config.runs, config.radii)
+        output = Path(config.output or Path(config.runs[0]) / PAGE)
+        show_page(config.runs, output, config.title, config.pdf, config.wandb, pictures)

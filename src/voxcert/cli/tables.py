@@ -16,6 +16,8 @@ from voxcert.evaluation.certification.tables import (
     unfinished,
 )
 from voxcert.evaluation.defence.job import describe_comparison, is_comparison
+from voxcert.evaluation.report import write_report
+from voxcert.evaluation.report.pdf import write_pdf
 from voxcert.evaluation.run.folder import read_config
 from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.job import PLOT as TRIALS_PLOT
@@ -25,13 +27,17 @@ from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
 
 
-def show_runs(runs: list[str], radii: list[float] | None) -> None:
+def show_runs(runs: list[str], radii: list[float] | None) -> list[Path]:
     """Shows the tables of runs and draws their plots again.
 
     Args:
         runs: Output folders of `certify`, `voxcert attack` and `voxcert defend`.
         radii: Of the tables of certificates; those of the run when None.
+
+    Returns:
+        The plots that were drawn.
     """
+    pictures: list[Path] = []
     compared = [run for run in runs if is_comparison(run)]
     attacked = [run for run in runs if is_attack_run(run)]
     verified = [run for run in runs if is_verification(run)]
@@ -42,17 +48,52 @@ def show_runs(runs: list[str], radii: list[float] | None) -> None:
         trials = read_trials_of_run(run)
         verifiers = summarize_trials(trials, (read_config(run) or {}).get("threshold"))
         plot_error_rates(trials, verifiers, Path(run) / TRIALS_PLOT)
+        pictures.append(Path(run) / TRIALS_PLOT)
         show_trials(run, verifiers, trials)
     for run in certified:
         rows = read_run(run)
         plot_certified_accuracy(rows, Path(run) / PLOT, planned_utterances(run))
+        pictures.append(Path(run) / PLOT)
         own = (read_config(run) or {}).get("radii") or default_radii(rows[0].sigma)
         show(run, summarize(rows, radii or own), rows)
     if len(certified) > 1:
         plot_comparison(certified, path := Path(certified[0]) / COMPARISON_PLOT)
         print(f"\n{path}")
+        pictures.append(path)
     if attacked:
-        print(f"\n{describe_attacks(attacked, certified)}\n\n{redraw(attacked, certified)}")
+        pictures.append(redraw(attacked, certified))
+        print(f"\n{describe_attacks(attacked, certified)}\n\n{pictures[-1]}")
+    return pictures
+
+
+def show_page(
+    runs: list[str], output: Path, title: str | None, pdf: bool, project: str | None, pictures: list[Path]
+) -> None:
+    """Writes the page about runs, and says where it is; comparisons of defences have their tables instead.
+
+    Args:
+        runs: As for `show_runs`.
+        output: The page.
+        title: Of the page.
+        pdf: Whether to print it too.
+        project: Of Weights & Biases, where page and plots are to go; None for nowhere.
+        pictures: The plots.
+
+    Raises:
+        ValueError: If a PDF or a project is asked for where all runs are comparisons of defences.
+    """
+    shown = [run for run in runs if not is_comparison(run)]
+    if not shown:
+        if pdf or project:
+            raise ValueError(f"runs must hold a certification or an attack, which a page is about, got {runs}")
+        return
+    print(f"\n{write_report(shown, output, title=title)}")
+    if pdf:
+        print(write_pdf(output, output.with_suffix(".pdf")))
+    if project is not None:
+        from voxcert.evaluation.report.tracking import track_report  # here: wandb takes a second
+
+        track_report(project, output, pictures)
 
 
 def show(folder: str, rules: dict[str, Any], rows: list[Certificate]) -> None:

@@ -22,8 +22,13 @@ from voxcert.evaluation.certification.represented import at_representation
 from voxcert.evaluation.certification.settings import CertificationSettings, NoisePoint
 from voxcert.evaluation.certification.system import enroll_speakers, find_batch_size
 from voxcert.evaluation.certification.tables import is_guarantee, rule_name
+from voxcert.evaluation.report import render_report
+from voxcert.evaluation.report.runs import Run
+from voxcert.evaluation.report.tracking import log_report
 from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.evaluation.verification.job import certify_trials
+from voxcert.rows import replace_file
+
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.smoothing.curves import (
@@ -44,8 +49,9 @@ class CertificationCallback(L.Callback):
     Logs `certified/acr`, `certified/abstention`, `certified/accuracy`, `certified/ca@RADIUS` of the first sound rule,
     so that `ModelCheckpoint(monitor="certified/acr")` works, the same under `certified/RULE/...` for every rule, and
     `certified/forwards_per_second`. Writes the rows, a CSV of the curves and a PNG to the run's folder `certification`;
-    with Weights & Biases the curves and the rows go there too. Utterances are split over all processes without repeats.
-    With `eer_radii` it also logs `certified/eer@RADIUS`, writes the trials and `certified_error_rates.csv`.
+    with Weights & Biases the curves, the rows and a page about them (also as an artifact) go there too. Utterances are
+    split over all processes without repeats. With `eer_radii` it also logs `certified/eer@RADIUS`, writes the trials
+    and `certified_error_rates.csv`.
 
     Args:
         sigma: Standard deviation of the smoothing noise, in units of what it is added to (waveform amplitude).
@@ -218,6 +224,7 @@ class CertificationCallback(L.Callback):
                 self._log_wandb(rows, logger)
                 if trials:
                     log_eers(trials, logger)
+                self._log_page(rows, logger, folder, name)
 
     def _curve(self, rows: list[Certificate], rule: str, num_points: int = 50) -> list[tuple[float, ...]]:
         """Certified accuracy with its Wilson interval from radius 0 to the largest radius of any rule."""
@@ -241,3 +248,10 @@ class CertificationCallback(L.Callback):
         columns = list(records[0])
         table = wandb.Table(columns=columns, data=[[record[name] for name in columns] for record in records])
         logger.experiment.log({"certified/curve": series, "certified/rows": table})
+
+    def _log_page(self, rows: list[Certificate], logger: WandbLogger, folder: Path, name: str) -> None:
+        """The page about this epoch, in the place of that of the last one, with its figure."""
+        run = Run(None, "identification", rows, asdict(self.settings), {}, None, name)
+        page = folder / "report.html"
+        replace_file(page, render_report([run], title=f"Certified while training: {name}"))
+        log_report(logger.experiment, page, {"certified_accuracy": folder / f"{name}.png"})

@@ -39,7 +39,7 @@ def plot_runs(attacks: Sequence[Folder], certified: Sequence[Folder], path: Fold
         ValueError: If a certified encoder is not the one that was attacked, or noise did not enter at the waveform.
             Other speakers or utterances are a warning.
     """
-    attacked = [_rows(folder) for folder in attacks]
+    attacked = [read_attacks(folder) for folder in attacks]
     proved = [read_run(folder) for folder in certified]
     for folder, certificates in zip(certified, proved, strict=True):
         for other, rows in zip(attacks, attacked, strict=True):
@@ -83,19 +83,25 @@ def describe_attacks(attacks: Sequence[Folder], certified: Sequence[Folder]) -> 
         attacks: Folders of attack runs.
         certified: Folders of certification runs.
     """
-    runs = {folder: _rows(folder) for folder in attacks}
+    runs = {folder: read_attacks(folder) for folder in attacks}
     lines = [attack_table(runs.values()), ATTACK_NOTE]
     for (folder, rows), run in ((pair, run) for pair in runs.items() for run in certified):
         for rule, own in by_rule(read_run(run)).items():
-            decision = "vote" if rule == "vote" else "mean"
-            if is_guarantee(rule) and (own[0].sigma, decision) == (rows[0].sigma, rows[0].decision):
+            if is_guarantee(rule) and is_about(own[0], rows[0]):
                 broken, both = broken_certificates(rows, own), _utterances(own) & _utterances(rows)
                 names = f": {', '.join(one.utterance for one in broken)}" if broken else ""
                 lines.append(f"{folder} broke {len(broken)} of {len(both)} certificates of {run} ({rule}){names}.")
     return "\n\n".join(lines)
 
 
-def _rows(folder: Folder) -> list[AttackRow]:
+def is_about(certificate: Certificate, row: AttackRow) -> bool:
+    """Whether an attack was on the classifier that a certificate is about: its noise, and its way to decide."""
+    decision = "vote" if certificate.rule == "vote" else "mean"
+    return (certificate.sigma, decision) == (row.sigma, row.decision)
+
+
+def read_attacks(folder: Folder) -> list[AttackRow]:
+    """Rows of an attack run, finished or not; ValueError if there are none."""
     rows = read_rows(Path(folder) / ROWS, AttackRow)
     if not rows:
         raise ValueError(f"runs must be folders with rows, got the attack run {folder} without any")

@@ -32,6 +32,8 @@ from voxcert.smoothing.curves import wilson_interval
 
 ATTACK_COLORS = [BLACK, ORANGE, SKY, GREY, YELLOW]
 """Those that no certification rule has."""
+SMALLEST = 1e-9
+"""Where a curve begins on a logarithmic axis."""
 DECADES = 2.5
 """Most of the axis; below is what nobody hears or proves."""
 
@@ -86,11 +88,24 @@ def robust_figure(
 
 def _draw(axes: Axes, norms: Sequence[float], marks: Sequence[float] = (), **style: str) -> list[float]:
     """Draws the share of utterances whose norm is above x, up to the last known; returns where it steps."""
-    norms = np.sort(norms)
-    x = np.unique([1e-9, *norms[np.isfinite(norms) & (norms > 0)], *marks])
-    counts = len(norms) - np.searchsorted(norms, x, side="right")
-    bands = np.array([wilson_interval(int(count), len(norms)) for count in counts])
-    draw_share(axes, x, counts / len(norms), bands, **style)
-    shares = (len(norms) - np.searchsorted(norms, marks, side="right")) / len(norms)
-    axes.plot(marks, shares, "o", color=style["color"], markersize=4)
+    x, shares, bands = robust_share(norms, marks)
+    x[0] = SMALLEST
+    draw_share(axes, x, shares, bands, **style)
+    axes.plot(marks, shares[np.searchsorted(x, marks)], "o", color=style["color"], markersize=4)
     return x[1:].tolist()
+
+
+def robust_share(norms: Sequence[float], marks: Sequence[float] = ()) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The share of utterances whose norm is above x, wherever it changes.
+
+    Args:
+        norms: Certified radii, or the norms that broke utterances; 0 for one that is wrong, infinite for one unbroken.
+        marks: Values of x to include.
+
+    Returns:
+        x (n,), ascending from 0; the shares (n,); their 95 % Wilson intervals (n, 2).
+    """
+    norms = np.sort(norms)
+    x = np.unique([0.0, *norms[np.isfinite(norms) & (norms > 0)], *marks])
+    counts = len(norms) - np.searchsorted(norms, x, side="right")
+    return x, counts / len(norms), np.array([wilson_interval(int(count), len(norms)) for count in counts])

@@ -48,12 +48,12 @@ def perturbation_figure(waveform: Tensor, adversarial: Tensor, mask: Tensor | No
     delta = adversarial - waveform
     columns = [("original", waveform), ("adversarial", adversarial), ("perturbation", delta)]
     columns += [] if mask is None else [("mask", mask)]
-    loudest = max(float(_decibels(waveform).max()), float(_decibels(adversarial).max()))
+    loudest = max(float(decibels(waveform).max()), float(decibels(adversarial).max()))
     figure = canvas(3.4 * len(columns), 5)
     axes = figure.subplots(2, len(columns), sharex=True)
     for (name, signal), (top, bottom) in zip(columns, axes.T, strict=True):
         _draw_waveform(top, name, signal, columns)
-        image = _draw_spectrogram(bottom, signal, float(_decibels(signal).max()) if name == "mask" else loudest)
+        image = _draw_spectrogram(bottom, signal, float(decibels(signal).max()) if name == "mask" else loudest)
     axes[0, 0].set_ylabel("amplitude")
     axes[1, 0].set_ylabel("kHz")
     figure.colorbar(image, ax=axes[1, :].tolist(), label="dB", fraction=0.03, pad=0.01)
@@ -73,7 +73,7 @@ def _draw_waveform(axes: Axes, name: str, signal: Tensor, columns: Sequence[tupl
 
 def _draw_spectrogram(axes: Axes, signal: Tensor, loudest: float) -> AxesImage:
     """Draws magnitudes in dB below the loudest of the speech; a mask is no sound and is held against its own."""
-    level = _decibels(signal).cpu().numpy()
+    level = decibels(signal).cpu().numpy()
     extent = (0, len(signal) / SAMPLE_RATE, 0, SAMPLE_RATE / 2000)
     image = axes.imshow(
         level - loudest, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-RANGE_DB, vmax=0
@@ -82,7 +82,7 @@ def _draw_spectrogram(axes: Axes, signal: Tensor, loudest: float) -> AxesImage:
     return image
 
 
-def _decibels(signal: Tensor) -> Tensor:
+def decibels(signal: Tensor) -> Tensor:
     """Magnitudes (frequencies, frames) in dB."""
     window = torch.hann_window(WINDOW, device=signal.device)
     spectrum = torch.stft(signal.float(), WINDOW, HOP, window=window, return_complex=True)

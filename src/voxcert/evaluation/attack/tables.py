@@ -80,12 +80,16 @@ def attack_table(runs: Iterable[Sequence[AttackRow]]) -> str:
     Args:
         runs: Rows of each run.
     """
+    return render_table(attack_lines(runs))
+
+
+def attack_lines(runs: Iterable[Sequence[AttackRow]]) -> list[list[str]]:
+    """The heading and the cells of that table, a line for each run and budget."""
     lines = [
         ["attack", "budget", "scenario", "encoder", "system", "utterances", "before %", "success %", "of the rest %"]
         + ["abstains %", "SNR dB", "SNR dB, successes", "s"]
     ]
-    lines += [_line(group) for rows in runs for group in by_budget(rows).values()]
-    return render_table(lines)
+    return lines + [_line(group) for rows in runs for group in by_budget(rows).values()]
 
 
 def smoothing_name(row: AttackRow) -> str:

@@ -92,6 +92,11 @@ def markdown_table(rules: dict[str, dict[str, Any]]) -> str:
     Args:
         rules: What `summarize` returns.
     """
+    return render_table(table_lines(rules))
+
+
+def table_lines(rules: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """The heading and the cells of that table, a line for each rule."""
     radii = [point["radius"] for point in next(iter(rules.values()))["certified_accuracy"]]
     lines = [
         ["rule", "smoothed accuracy", "abstained", *(f"CA at {radius:.3g}" for radius in radii), "ACR", "ACR, plug-in"]
@@ -108,7 +113,7 @@ def markdown_table(rules: dict[str, dict[str, Any]]) -> str:
                 f"{'> ' if entry['num_capped'] else ''}{rounded_down(entry['acr_plug_in'])}",
             ]
         )
-    return render_table(lines)
+    return lines
 
 
 TABLE_NOTE = (

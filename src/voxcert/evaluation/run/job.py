@@ -20,6 +20,7 @@ from voxcert.data.identity import Planned, check_plan, read_plan, write_plan
 from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, check_settings
 from voxcert.evaluation.run.lock import locked
 from voxcert.evaluation.run.processes import float32_products, launch, stop_requests, while_parent_lives
+from voxcert.evaluation.run.progress import tell
 from voxcert.rows import Row, RowWriter, read_rows, replace_rows
 
 About = TypeVar("About")
@@ -155,15 +156,17 @@ def do_tasks(
         initial=len(share) - len(open_tasks),
         total=len(share),
         unit=unit,
+        leave=None,  # not below the bar of several jobs
         disable=not fabric.is_global_zero,
     )
     with RowWriter(rows_path(folder, fabric.global_rank)) as writer, stop_requests() as stopped:
-        for task in while_parent_lives(progress, fabric):
+        for done, task in enumerate(while_parent_lives(progress, fabric), start=len(share) - len(open_tasks) + 1):
             if note is not None:
                 progress.set_postfix_str(note(task.about, rows))
             new = do(task.about)
             writer.write(new)
             rows += new
+            tell(done, len(share))
             if stopped():
                 progress.close()
                 if fabric.is_global_zero:

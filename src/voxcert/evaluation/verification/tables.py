@@ -100,6 +100,11 @@ def trials_table(verifiers: dict[str, dict[str, Any]]) -> str:
     Args:
         verifiers: What `summarize_trials` returns.
     """
+    return render_table(trials_lines(verifiers))
+
+
+def trials_lines(verifiers: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """The heading and the cells of that table, a line for each verifier and radius."""
     lines = [["verifier", "radius", "certified EER %", "FRR %", "FAR %", "minDCF"]]
     for verifier, entry in verifiers.items():
         lines.append([verifier, "no attack, as sampled", percent(entry["smoothed_eer"]), "", "", ""])
@@ -109,7 +114,7 @@ def trials_table(verifiers: dict[str, dict[str, Any]]) -> str:
                 for name in ("eer", "frr", "far")
             )
             lines.append([verifier, f"{rate['radius']:g}", *shown, f"{rate['min_dcf']:.3f}"])
-    return render_table(lines)
+    return lines
 
 
 TRIALS_NOTE = (

@@ -1,0 +1,177 @@
+"""The planning job: a few noisy copies of a few utterances at every sigma, and what they foretell.
+
+Nothing here is certified. The pilot's noise is not that of the certificates, so a sigma that is chosen by it costs no
+error probability.
+"""
+
+from dataclasses import asdict, replace
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+
+from voxcert.data.enrollment import balanced_subset
+from voxcert.evaluation.certification.job import build_certifier
+from voxcert.evaluation.certification.settings import CertificationSettings
+from voxcert.evaluation.certification.system import enroll_speakers, find_batch_size
+from voxcert.evaluation.planning.recommendation import Work, estimates, recommend
+from voxcert.evaluation.planning.row import PilotRow
+from voxcert.evaluation.planning.settings import PlanSettings
+from voxcert.evaluation.run.folder import comparable, read_config, write_config, write_summary
+from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
+from voxcert.evaluation.run.processes import FilledBatches, at_hand, device_name
+from voxcert.smoothing.certifier import Certifier
+from voxcert.smoothing.expected import expected_radius
+
+RULES = ("vote", "distribution")
+"""One for each smoothed classifier: the stronger one where there are several."""
+
+
+def plan_certification(
+    encoder: nn.Module,
+    data: SpeakerData,
+    settings: PlanSettings,
+    provenance: Provenance = UNKNOWN,
+    work: Work | None = None,
+) -> dict[str, Any]:
+    """Runs a pilot on validation utterances, where the data have any, or else on some of the test utterances.
+
+    Utterances that `settings.output_dir` has already are skipped, so a pilot that was killed is continued by the same
+    call.
+
+    Args:
+        encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode.
+        data: Enrolment batches and items.
+        settings: What to try, and how long the certification may take.
+        provenance: Hash of the encoder, and what made it and the data.
+        work: What is to be done about every utterance; None certifies it at every sigma that is recommended.
+
+    Returns:
+        The plan that is in summary.json too: what was measured, `estimates` and `recommended`.
+
+    Raises:
+        ValueError: If the folder holds a pilot with other settings or data (the message names them), enrolment fails,
+            or no utterance of the pilot can be heard.
+    """
+    stage = pilot_stage(data)
+    config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
+    config |= {"accelerator": at_hand(settings.accelerator)}
+    precision = {"matmul_precision": settings.matmul_precision}
+    with started(settings.output_dir, config, data.plan(stage), settings.accelerator, **precision) as fabric:
+        encoder = FilledBatches(encoder.to(fabric.device)).eval()
+        tested, items = data.tested(stage), data.items(stage)
+        settings = replace(settings, batch_size=_batch_size(encoder, items, settings, fabric.device))
+        write_config(settings.output_dir, config | {"batch_size": settings.batch_size})
+        chosen = {one.id for one in balanced_subset(tested, settings.num_utterances, seed=settings.seed)}
+        places = [index for index, one in enumerate(tested) if one.id in chosen]
+        certifiers: dict[float, Certifier] = {}
+
+        def do(about: tuple[float, int]) -> list[PilotRow]:
+            sigma, index = about
+            if sigma not in certifiers:
+                certifiers.clear()
+                certifiers[sigma] = _certifier(encoder, data, stage, settings, sigma, fabric.device)
+            return _pilot(certifiers[sigma], items[index], settings)
+
+        tasks = [
+            Task((sigma, index), tuple((tested[index].id, sigma, rule) for rule in RULES))
+            for sigma in settings.sigmas
+            for index in places
+        ]
+        rows = do_tasks(
+            tasks,
+            do,
+            PilotRow,
+            settings.output_dir,
+            fabric,
+            verb="piloting",
+            unit="utterance",
+            note=lambda about, rows: f"sigma {about[0]:g}",
+        )
+    heard = [row for row in rows if row.failed is None]
+    if not heard:
+        raise ValueError(f"utterances of the pilot must be audible, got {len(rows)} failures: {rows[0].failed}")
+    measured = {
+        "stage": stage,
+        "num_pilot_utterances": len({row.utterance for row in heard}),
+        "num_utterances": len(data.tested("test")),
+        "seconds_per_forward": median(row.seconds / row.num_forwards for row in heard),
+        "device": device_name(fabric.device),
+        "batch_size": settings.batch_size,
+    }
+    found = estimates(heard, settings, measured)
+    plan = {
+        "command": provenance.command,
+        "settings": comparable(config),
+        "checkpoint_hash": provenance.encoder_id,
+        **measured,
+        "estimates": found,
+        "recommended": recommend(found, settings, measured, work),
+    }
+    write_summary(settings.output_dir, plan)
+    return plan
+
+
+def pilot_stage(data: SpeakerData) -> str:
+    """Validation, where the data have speakers for it: then nobody is tested whom the plan has heard."""
+    try:
+        data.tested("val")
+    except ValueError:
+        return "test"
+    return "val"
+
+
+def _batch_size(encoder: nn.Module, items: Any, settings: PlanSettings, device: torch.device) -> int:
+    """The one that the folder was made with, or else the fastest for the first utterance that can be heard."""
+    if settings.batch_size != "auto":
+        return settings.batch_size
+    found = read_config(settings.output_dir)
+    own = _certification(settings, settings.sigmas[0])
+    return find_batch_size(encoder, items, own, device) if found is None else found["batch_size"]
+
+
+def _certification(settings: PlanSettings, sigma: float) -> CertificationSettings:
+    return CertificationSettings(
+        output_dir=settings.output_dir,
+        sigma=sigma,
+        alpha=settings.alpha,
+        num_select=settings.num_select,
+        num_estimate=settings.num_pilot,
+        rules=list(RULES),
+        enroll_noise=settings.enroll_noise,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+    )
+
+
+def _certifier(
+    encoder: nn.Module, data: SpeakerData, stage: str, settings: PlanSettings, sigma: float, device: torch.device
+) -> Certifier:
+    own = _certification(settings, sigma)
+    recognizer = enroll_speakers(encoder, data.enrollment_dataloader(stage), own, device)
+    return build_certifier(recognizer, own, encoder_id="")
+
+
+def _pilot(certifier: Certifier, item: dict[str, Any], settings: PlanSettings) -> list[PilotRow]:
+    about = {"utterance": item["utterance"], "speaker": item["speaker"], "sigma": certifier.sigma}
+    row = partial(PilotRow, **about, samples=list(settings.samples))
+    nothing = [0.0] * len(settings.samples)
+    if "error" in item:
+        unheard = {"correct": False, "radii": nothing, "num_forwards": 0, "seconds": 0.0, "failed": item["error"]}
+        return [row(rule=rule, **unheard) for rule in RULES]
+    # Noise depends on the id, so this is not the noise that the utterance itself is certified with.
+    certificates, statistics = certifier.examine(item["waveform"], f"pilot/{item['utterance']}", item["speaker"])
+    return [
+        row(
+            rule=one.rule,
+            correct=one.correct,
+            radii=[expected_radius(one.rule, statistics, n, settings.alpha) for n in settings.samples]
+            if one.correct and statistics is not None
+            else nothing,
+            num_forwards=one.num_forwards,
+            seconds=one.seconds,
+        )
+        for one in certificates
+    ]

@@ -1,0 +1,70 @@
+"""A plan as a small table and as a recommendation in words."""
+
+from typing import Any
+
+from voxcert.evaluation.show.tables import render_table
+
+
+def plan_table(plan: dict[str, Any]) -> str:
+    """Renders the estimates of a plan as a Markdown table: for every sigma and rule, with the recommended samples.
+
+    Args:
+        plan: As `plan_certification` returns it.
+    """
+    n = plan["recommended"]["num_estimate"]
+    budgets = [point["radius"] for point in plan["estimates"][0]["certified_accuracy"]]
+    lines = [
+        ["sigma", "rule", "named rightly", "mean radius", *(f"CA at {budget:g}" for budget in budgets)]
+        + ["samples needed", "minutes", "minutes if so many"]
+    ]
+    for entry in plan["estimates"]:
+        if entry["num_estimate"] != n:
+            continue
+        same = [e for e in plan["estimates"] if (e["sigma"], e["rule"]) == (entry["sigma"], entry["rule"])]
+        enough = next(e for e in same if e["enough"])
+        lines.append(
+            [f"{entry['sigma']:g}", entry["rule"], f"{entry['accuracy']:.2f}", f"{entry['acr']:.3g}"]
+            + [f"{point['value']:.2f}" for point in entry["certified_accuracy"]]
+            + [f"{enough['num_estimate']}", _minutes(entry), _minutes(enough)]
+        )
+    return render_table(lines)
+
+
+def plan_note(plan: dict[str, Any]) -> str:
+    """Says what the table's numbers are: estimates, of how little they come, and for which device."""
+    of = {
+        "val": "validation utterances, none of which is tested",
+        "test": "test utterances, for the data have no validation speakers",
+    }[plan["stage"]]
+    return (
+        f"Estimates, not a guarantee: from {plan['settings']['num_pilot']} noisy copies of each of "
+        f"{plan['num_pilot_utterances']} {of}, for certificates with {plan['recommended']['num_estimate']} samples. CA "
+        "at r: expected share of utterances with the right speaker and a radius above r (l2). Samples needed: more "
+        f"would hardly give larger radii. Minutes: to certify all {plan['num_utterances']} utterances at one sigma on "
+        f"this device ({plan['device']}, {1000 * plan['seconds_per_forward']:.3g} ms a forward)."
+    )
+
+
+def plan_statement(plan: dict[str, Any]) -> str:
+    """The recommendation in words."""
+    best = plan["recommended"]
+    budget = plan["settings"]["minutes"]
+    if best["hopeless"]:
+        return (
+            "Nothing is expected to be certified at any of these sigmas: train the encoder under noise, or try smaller "
+            "sigmas."
+        )
+    sigmas = ", ".join(f"{sigma:g}" for sigma in best["sigmas"])
+    which = "sigmas" if len(best["sigmas"]) > 1 else "sigma"
+    few = best["num_utterances"] < plan["num_utterances"]
+    about = f"{best['num_utterances']} of {plan['num_utterances']}" if few else f"all {plan['num_utterances']}"
+    said = (
+        f"In {budget:g} minutes: {which} {sigmas} with {best['num_estimate']} samples for {about} utterances, which "
+        f"should take {best['minutes']:.2g} minutes."
+    )
+    return said if best["fits"] else f"{said} Less than that would say next to nothing: give it more time."
+
+
+def _minutes(entry: dict[str, Any]) -> str:
+    minutes = entry["minutes"]
+    return f"{minutes:.0f}" if minutes >= 10 else f"{minutes:.2g}"

@@ -1,0 +1,118 @@
+"""What the interactive figures of a page draw, as plain values: every point is computed here, the page only draws."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from voxcert.evaluation.attack.figures import robust_share
+from voxcert.evaluation.attack.robust_accuracy import breaking_norms
+from voxcert.evaluation.certification.tables import by_rule, is_guarantee, rule_name
+from voxcert.evaluation.metrics.detection import error_rates
+from voxcert.evaluation.report.budgets import PUBLISHED
+from voxcert.evaluation.report.runs import Run
+from voxcert.evaluation.verification.figures import TICKS
+from voxcert.evaluation.verification.tables import bounds_at, by_verifier
+
+Figure = dict[str, Any]
+
+
+def accuracy_figure(runs: Sequence[Run], attacks: Sequence[Run]) -> Figure:
+    """Certified accuracy of runs and rules, and empirical robust accuracy under attacks, over the l2 norm.
+
+    Args:
+        runs: Identification runs whose noise enters at one place, at least one; or none, beside attacks.
+        attacks: Attack runs; shown beside runs whose noise is at the waveform.
+    """
+    about_waveforms = all(run.rows[0].noise_at == "waveform" for run in runs)
+    curves = [
+        {"system": run.name, "rule": rule, "label": rule_name(rule), "guarantee": is_guarantee(rule)}
+        | {"points": _points([_radius(row) for row in rows])}
+        for run in runs
+        for rule, rows in by_rule(run.rows).items()
+    ]
+    for run in attacks if about_waveforms else ():
+        marks = sorted({row.radius for row in run.rows if row.radius is not None and row.within is None})
+        curves.append(
+            {"system": run.name, "rule": "", "label": "empirical, under attack", "guarantee": False, "marks": marks}
+            | {"points": _points(list(breaking_norms(run.rows).values()), marks)}
+        )
+    norms = [row.waveform_norm for run in runs for row in run.rows if row.waveform_norm > 0]
+    budgets = {}
+    if about_waveforms and runs:
+        for one in PUBLISHED:
+            budgets[max(one.radius(row) for run in runs for row in run.rows)] = one.name
+    noise_at = runs[0].rows[0].noise_at if runs else "waveform"
+    return {
+        "kind": "accuracy",
+        "curves": curves,
+        "unit": "waveform in [-1, 1]" if about_waveforms else f"of the {noise_at}",
+        "norm": median(norms) if norms else None,
+        "budgets": [{"radius": radius, "label": label} for radius, label in sorted(budgets.items())],
+    }
+
+
+def radii_figure(runs: Sequence[Run]) -> Figure:
+    """The certified radius of every utterance, by speaker."""
+    dots = [
+        {"system": run.name, "rule": rule, "label": rule_name(rule), "speaker": row.speaker, "utterance": row.utterance}
+        | {"radius": _radius(row), "state": _state(row)}
+        for run in runs
+        for rule, rows in by_rule(run.rows).items()
+        if is_guarantee(rule)
+        for row in rows
+    ]
+    return {"kind": "radii", "dots": dots}
+
+
+def error_rates_figure(runs: Sequence[Run], summaries: Sequence[dict[str, Any]]) -> Figure:
+    """Certified equal error rates over the radius, of every verifier."""
+    curves = [
+        {"system": run.name, "verifier": verifier, "rates": entry["rates"]}
+        for run, summary in zip(runs, summaries, strict=True)
+        for verifier, entry in summary.items()
+    ]
+    norms = [row.waveform_norm for run in runs for row in run.rows if row.waveform_norm > 0]
+    return {"kind": "rates", "curves": curves, "norm": median(norms) if norms else None}
+
+
+def det_figure(runs: Sequence[Run]) -> Figure:
+    """Certified DET curves (Martin et al. 1997), one for each verifier and radius, on axes of normal deviates."""
+    curves = [
+        {"system": run.name, "verifier": verifier, "radius": radius, "points": _det(rows, index)}
+        for run in runs
+        for verifier, rows in by_verifier(run.rows).items()
+        for index, radius in enumerate(rows[0].radii)
+    ]
+    ticks = [{"at": float(ndtri(tick)), "label": f"{100 * tick:g}"} for tick in TICKS]
+    return {"kind": "det", "curves": curves, "ticks": ticks}
+
+
+def _points(norms: Sequence[float], marks: Sequence[float] = ()) -> list[list[float]]:
+    """Norm, share of utterances above it, and its interval, wherever the share changes."""
+    x, shares, bands = robust_share(norms, marks)
+    return np.column_stack([x, shares, bands]).tolist()
+
+
+def _radius(row: Any) -> float:
+    return row.radius if row.correct and row.abstained is None else 0.0
+
+
+def _state(row: Any) -> str:
+    """What a dot says beside its radius."""
+    if row.abstained is not None:
+        return f"not certified: {row.abstained}"
+    return "certified" if row.correct else f"certified for another speaker, {row.prediction}"
+
+
+def _det(rows: Sequence[Any], index: int) -> list[list[float]]:
+    """Corners of the staircase of false acceptances and rejections, as normal deviates within the ticks."""
+    bounds, genuine = bounds_at(rows, index)
+    _, rejected, accepted = error_rates(bounds[genuine], bounds[~genuine])
+    changes = np.stack([rates[1:] != rates[:-1] for rates in (rejected, accepted)])
+    turns = (changes[:, 1:] != changes[:, :-1]).any(axis=0) | changes[:, 1:].all(axis=0)
+    corner = np.concatenate([[True], turns, [True]])
+    low, high = TICKS[0] / 2, 1 - TICKS[0] / 2
+    return np.column_stack([ndtri(rates[corner].clip(low, high)) for rates in (accepted, rejected)]).tolist()

@@ -1,0 +1,121 @@
+"""The runs that a page is about: certifications of any task, and attacks, finished or not."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from voxcert.encoders.privacy import without_places
+from voxcert.evaluation.attack.comparison import is_attack_run, read_attacks
+from voxcert.evaluation.attack.row import AttackRow
+from voxcert.evaluation.attack.tables import smoothing_name
+from voxcert.evaluation.certification.comparison import system_name
+from voxcert.evaluation.certification.folder import planned_utterances, read_prototypes, read_run
+from voxcert.evaluation.certification.tables import unfinished
+from voxcert.evaluation.run.folder import SUMMARY, comparable, read_config, read_summary
+from voxcert.evaluation.verification.job import is_verification, read_trials_of_run
+from voxcert.rows import Row
+
+Folder = str | Path
+Task = Literal["identification", "verification", "open_set", "attack"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as a page shows it.
+
+    Attributes:
+        folder: Where it is; None of rows that were never in one.
+        task: What it was.
+        rows: Certificates, certified scores or attacked utterances, at least one.
+        config: Its settings, nested as in YAML.
+        summary: What summary.json says; empty of an unfinished run.
+        done: How far it has come, such as "30 of 120 utterances"; None of a finished one.
+        name: Its system, and what tells it from the other runs of the page.
+    """
+
+    folder: Path | None
+    task: Task
+    rows: Sequence[Row]
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    done: str | None
+    name: str
+
+    @property
+    def encoder(self) -> str:
+        """Hash of the encoder."""
+        return self.rows[0].encoder
+
+    @property
+    def sigma(self) -> float | None:
+        """Of the smoothing noise; None where an attack was on the bare encoder."""
+        return self.rows[0].sigma
+
+    @property
+    def num_utterances(self) -> int:
+        """How many utterances its rows are about."""
+        return len({row.utterance for row in self.rows})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that its rows depend on, under flat names, without places of this machine."""
+        return without_places(comparable(self.config))
+
+    @property
+    def command(self) -> str:
+        """The command that repeats it; "" where none was noted."""
+        return without_places(self.summary.get("command", ""))
+
+
+def open_runs(folders: Sequence[Folder]) -> list[Run]:
+    """Reads runs, with a name for each.
+
+    Args:
+        folders: Of `certify.py` (any task) and `voxcert attack`.
+
+    Raises:
+        ValueError: If there is none, or one holds no rows of such a run.
+    """
+    if not folders:
+        raise ValueError("folders must name at least one run, got none")
+    return named([_open(Path(folder)) for folder in dict.fromkeys(map(Path, folders))])
+
+
+def named(runs: Sequence[Run]) -> list[Run]:
+    """The runs with the last part of their folder in the name where two would have the same."""
+    count = Counter(run.name for run in runs)
+    return [run if count[run.name] == 1 else replace(run, name=f"{run.name} ({_label(run)})") for run in runs]
+
+
+def same_speakers(one: Run, other: Run) -> bool:
+    """Whether two runs enrolled the same vectors, so that they are about the same system if the encoder is the same."""
+    ours, theirs = (None if run.folder is None else read_prototypes(run.folder) for run in (one, other))
+    return ours is not None and theirs is not None and ours[1] == theirs[1] and torch.equal(ours[0], theirs[0])
+
+
+def _open(folder: Path) -> Run:
+    config = read_config(folder) or {}
+    summary = read_summary(folder) if (folder / SUMMARY).is_file() else {}
+    if is_attack_run(folder):
+        rows: Sequence[Row] = read_attacks(folder)
+        done = None if summary else f"{len({row.utterance for row in rows})} utterances so far"
+        return Run(folder, "attack", rows, config, summary, done, _attack_name(config, rows[0]))
+    trials = is_verification(folder)
+    rows = read_trials_of_run(folder) if trials else read_run(folder)
+    task = config.get("task", "identification")
+    done = unfinished(rows, planned_utterances(folder))
+    about = "" if task == "identification" else f", {task.replace('_', ' ')}"
+    return Run(folder, task, rows, config, summary, done, f"{system_name(config)}, sigma {rows[0].sigma:g}{about}")
+
+
+def _attack_name(config: dict[str, Any], row: AttackRow) -> str:
+    within = "" if row.within is None else ", inside its certificates"
+    return f"{row.attack} on {system_name(config)}, {smoothing_name(row)}{within}"
+
+
+def _label(run: Run) -> str:
+    return "in memory" if run.folder is None else run.folder.resolve().name

@@ -1,0 +1,52 @@
+"""What more samples would certify if they fell as a pilot's did: an estimate to plan by, not a guarantee.
+
+The rules are those of certificates (Cohen et al. 2019 and docs/guarantee.md); only the counts are made up.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from voxcert.smoothing.outcome import lower_radius
+from voxcert.smoothing.statistics import Statistics
+
+
+def expected_radius(rule: str, statistics: Statistics, num_samples: int, alpha: float) -> float:
+    """The radius that a rule would give for so many samples whose counts are those of a pilot, scaled; at least 0.
+
+    Args:
+        rule: name out of `rules.RULES`.
+        statistics: of a pilot.
+        num_samples: n, that are planned.
+        alpha: error probability of the planned certificate.
+    """
+    radius = lower_radius(rule, scaled(statistics, num_samples), alpha)
+    return radius if 0.0 < radius < math.inf else 0.0
+
+
+def scaled(statistics: Statistics, num_samples: int) -> Statistics:
+    """A pilot's statistics as if it had drawn `num_samples` samples, counts rounded down.
+
+    Half a sample of the pilot is taken to have failed everything, votes and thresholds alike: a few samples that all
+    agree do not show that thousands would, and plug-in estimates are capped in the same way (`plug_in`).
+
+    Args:
+        statistics: of the pilot.
+        num_samples: of the result, at least 1.
+    """
+    factor = num_samples * (1.0 - 0.5 / statistics.num_samples) / statistics.num_samples
+    voted = statistics.pilot.voted
+    votes = np.floor(statistics.vote_counts * factor).astype(np.int64)
+    votes[0 if voted else 1] += num_samples - votes.sum()
+    above = np.floor(statistics.exceedances * factor).astype(np.int64)
+    edges = np.full((len(above), 1), num_samples), above, np.zeros((len(above), 1), dtype=np.int64)
+    return replace(
+        statistics,
+        num_planned=num_samples,
+        num_looks=1,
+        ranges=((0, num_samples),),
+        vote_counts=votes,
+        counts=-np.diff(np.concatenate(edges, axis=1), axis=1),
+        xi_sum=np.floor(statistics.xi_sum * (num_samples / statistics.num_samples)).astype(np.int64),
+    )

@@ -1,0 +1,180 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from voxcert.evaluation.certification import CertificationSettings, certify_speakers
+from voxcert.evaluation.planning import PlanSettings, plan_certification
+from voxcert.evaluation.planning.job import pilot_stage
+from voxcert.evaluation.planning.recommendation import estimates, recommend
+from voxcert.evaluation.planning.row import PilotRow
+from voxcert.evaluation.planning.tables import plan_note, plan_statement, plan_table
+from voxcert.rows import read_rows
+from voxcert.smoothing.sampler import NoisySampler
+
+
+def settings(folder, **changes):
+    values = {"sigmas": [0.02, 0.05], "samples": [32, 128, 512], "num_utterances": 5, "num_pilot": 64}
+    values |= {"num_select": 8, "batch_size": 8, "accelerator": "cpu", "budgets": [0.01, 0.05]}
+    return PlanSettings(str(folder), **values | changes)
+
+
+def test_estimates_are_near_what_certificates_then_say(toy, tmp_path):
+    encoder, data = toy
+    plan = plan_certification(encoder, data, settings(tmp_path / "plan", num_pilot=256, num_utterances=13))
+    for sigma in (0.02, 0.05):
+        own = {"sigma": sigma, "num_select": 8, "num_estimate": 512, "batch_size": 8, "rules": ["vote", "distribution"]}
+        own |= {"enroll_noise": 2, "accelerator": "cpu"}
+        summary = certify_speakers(encoder, data, CertificationSettings(str(tmp_path / f"{sigma}"), **own))
+        for rule in ("vote", "distribution"):
+            entry = next(
+                e for e in plan["estimates"] if (e["sigma"], e["rule"], e["num_estimate"]) == (sigma, rule, 512)
+            )
+            certified = summary["rules"][rule]["acr"] * 13 / 12  # the pilot leaves out the one that cannot be read
+            assert entry["acr"] == pytest.approx(certified, rel=0.25)
+
+
+def test_a_killed_pilot_goes_on_and_gives_the_same_estimates(toy, tmp_path):
+    encoder, data = toy
+    whole = plan_certification(encoder, data, settings(tmp_path))
+    rows = (tmp_path / "rows.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "rows.jsonl").write_text("".join(rows[:7]) + rows[7][:20])
+    again = plan_certification(encoder, data, settings(tmp_path))
+    timed = ("seconds_per_forward", "estimates", "recommended")
+    assert {n: v for n, v in again.items() if n not in timed} == {n: v for n, v in whole.items() if n not in timed}
+    for one, other in zip(again["estimates"], whole["estimates"], strict=True):
+        assert one | {"minutes": 0} == other | {"minutes": 0}
+    assert json.loads((tmp_path / "summary.json").read_text()) == again
+    with pytest.raises(ValueError, match="other settings: num_pilot is 64 there, got 32"):
+        plan_certification(encoder, data, settings(tmp_path, num_pilot=32))
+
+
+def test_the_pilot_hears_validation_speakers_where_there_are_some(toy, tmp_path):
+    encoder, data = toy
+    assert pilot_stage(data) == "val"  # the toy has the same speakers in both stages
+    data.tested, tested = lambda stage: tested(stage) if stage == "test" else no_speakers(), data.tested
+    assert pilot_stage(data) == "test"
+    plan = plan_certification(encoder, data, settings(tmp_path))
+    assert "test utterances, for the data have no validation speakers" in plan_note(plan)
+
+
+def no_speakers():
+    raise ValueError("stage 'val' has no speakers")
+
+
+def test_the_pilots_noise_is_not_that_of_the_certificates(toy, tmp_path, monkeypatch):
+    """Otherwise a sigma that was chosen by it would cost error probability."""
+    encoder, data = toy
+    drawn = []
+
+    class Remembering(NoisySampler):
+        def __init__(self, waveform, sigma, seed, utterance, *others):
+            super().__init__(waveform, sigma, seed, utterance, *others)
+            drawn.append((seed, utterance))  # what the noise depends on
+
+    monkeypatch.setattr("voxcert.smoothing.certifier.NoisySampler", Remembering)
+    plan_certification(encoder, data, settings(tmp_path / "plan"))
+    pilot = set(drawn)
+    drawn.clear()
+    own = {"sigma": 0.05, "num_select": 8, "num_estimate": 64, "batch_size": 8, "accelerator": "cpu"}
+    certify_speakers(encoder, data, CertificationSettings(str(tmp_path / "run"), **own))
+    assert len(pilot) == 5
+    assert len(set(drawn)) == 12
+    assert not pilot & set(drawn)
+
+
+def row(sigma, radii, rule="vote", utterance="u0"):
+    return PilotRow(utterance, "a", sigma, rule, True, [100, 1000, 10_000], radii, 100, 1.0)
+
+
+def decided(rows, minutes, utterances=100, **work):
+    """The recommendation from made-up pilots; a forward takes 0.01 s, and samples are all that is paid for."""
+    own = settings("x", sigmas=sorted({one.sigma for one in rows}), samples=[100, 1000, 10_000], minutes=minutes)
+    own = replace(own, num_select=1)
+    measured = {"num_utterances": utterances, "seconds_per_forward": 0.01}
+    return recommend(estimates(rows, own, measured), own, measured, **work)
+
+
+def test_takes_as_many_samples_as_fit():
+    rows = [row(0.1, [0.1, 0.2, 0.3])]
+    assert decided(rows, 20)["num_estimate"] == 1000  # 100 utterances of 1001 forwards: 16.7 minutes
+    assert decided(rows, 20)["minutes"] == pytest.approx(100 * 1001 * 0.01 / 60)
+    assert decided(rows, 16)["num_estimate"] == 100
+    assert decided(rows, 1000)["num_estimate"] == 10_000
+
+
+def test_takes_no_more_samples_than_are_of_use():
+    assert decided([row(0.1, [0.1, 0.29, 0.3])], 1000)["num_estimate"] == 1000
+
+
+def test_certifies_fewer_utterances_where_time_is_short():
+    found = decided([row(0.1, [0.1, 0.2, 0.3])], minutes=1)
+    assert (found["num_estimate"], found["num_utterances"], found["fits"]) == (100, 59, True)
+    found = decided([row(0.1, [0.1, 0.2, 0.3])], minutes=0.01)
+    assert (found["num_utterances"], found["fits"]) == (4, False)
+
+
+def test_keeps_the_sigmas_that_are_best_at_something():
+    small, middle, large = row(0.1, [0.02] * 3), row(0.2, [0.02] * 3), row(0.3, [0.0] * 3)
+    assert decided([small, middle, large], 1000)["sigmas"] == [0.1], "of equals the smallest"
+    more = [row(0.2, [0.2] * 3), row(0.2, [0.0] * 3, utterance="u1"), small, row(0.1, [0.02] * 3, utterance="u1")]
+    assert decided(more, 1000)["sigmas"] == [0.1, 0.2], "one certifies more at 0.01, the other at 0.05"
+
+
+def test_says_where_nothing_is_to_be_expected():
+    found = decided([row(0.1, [0.0] * 3), row(0.2, [0.0] * 3)], 1000)
+    assert found["hopeless"]
+    assert (found["sigmas"], found["num_estimate"]) == ([0.1], 100)
+
+
+def test_other_work_takes_its_share_of_the_time():
+    rows = [row(0.1, [0.1, 0.2, 0.3])]
+    assert decided(rows, 20, work=lambda sigmas, n: 10 * sigmas * n)["num_estimate"] == 100
+
+
+def test_table_and_words(toy, tmp_path):
+    encoder, data = toy
+    plan = plan_certification(encoder, data, settings(tmp_path, minutes=1000))
+    table, n = plan_table(plan), plan["recommended"]["num_estimate"]
+    assert len(table.splitlines()) == 2 + 4  # two sigmas, two rules
+    first = next(e for e in plan["estimates"] if e["num_estimate"] == n)
+    assert f"| {first['acr']:.3g}" in table
+    assert "Estimates, not a guarantee" in plan_note(plan)
+    assert f"with {n} samples for all 13 utterances" in plan_statement(plan)
+    plan["recommended"] |= {"num_utterances": 5, "fits": False}
+    assert "for 5 of 13 utterances" in plan_statement(plan)
+    assert plan_statement(plan).endswith("give it more time.")
+    plan["recommended"] |= {"hopeless": True}
+    assert "Nothing is expected" in plan_statement(plan)
+
+
+def test_rows_hold_what_the_pilot_saw(toy, tmp_path):
+    encoder, data = toy
+    plan_certification(encoder, data, settings(tmp_path, num_utterances=13))
+    rows = read_rows(tmp_path / "rows.jsonl", PilotRow)
+    assert len({row.key for row in rows}) == len(rows) == 13 * 2 * 2
+    assert {row.failed for row in rows if row.utterance == "d9"} == {"d9.wav: empty: the file has 0 bytes"}
+    assert {row.num_forwards for row in rows if row.failed is None} == {8 + 64}
+
+
+def test_data_that_nobody_can_hear_are_refused(toy, tmp_path):
+    encoder, data = toy
+    data.tests = [one for one in data.tests if "error" in one]
+    with pytest.raises(ValueError, match="must be audible, got 4 failures: d9.wav: empty"):
+        plan_certification(encoder, data, settings(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"minutes": 0}, "minutes must be finite and above 0, got 0"),
+        ({"sigmas": [0.1, 0.05]}, "sigmas must be one or more ascending finite numbers above 0"),
+        ({"samples": []}, "samples must be one or more ascending"),
+        ({"num_pilot": 0}, "num_pilot must be at least 1, got 0"),
+        ({"enroll_noise": -1}, "enroll_noise must be at least 0, got -1"),
+        ({"alpha": 1.0}, r"alpha must be in \(0, 1\), got 1.0"),
+    ],
+)
+def test_settings_are_checked(changes, message):
+    with pytest.raises(ValueError, match=message):
+        settings("x", **changes)
