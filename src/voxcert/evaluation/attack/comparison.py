@@ -39,7 +39,7 @@ def plot_runs(attacks: Sequence[Folder], certified: Sequence[Folder], path: Fold
         ValueError: If a certified encoder is not the one that was attacked, or noise did not enter at the waveform.
             Other speakers or utterances are a warning.
     """
-    attacked = [_rows(folder) for folder in attacks]
+    attacked = [read_attack(folder) for folder in attacks]
     proved = [read_run(folder) for folder in certified]
     for folder, certificates in zip(certified, proved, strict=True):
         for other, rows in zip(attacks, attacked, strict=True):
@@ -83,7 +83,7 @@ def describe_attacks(attacks: Sequence[Folder], certified: Sequence[Folder]) -> 
         attacks: Folders of attack runs.
         certified: Folders of certification runs.
     """
-    runs = {folder: _rows(folder) for folder in attacks}
+    runs = {folder: read_attack(folder) for folder in attacks}
     lines = [attack_table(runs.values()), ATTACK_NOTE]
     for (folder, rows), run in ((pair, run) for pair in runs.items() for run in certified):
         for rule, own in by_rule(read_run(run)).items():
@@ -95,7 +95,8 @@ def describe_attacks(attacks: Sequence[Folder], certified: Sequence[Folder]) -> 
     return "\n\n".join(lines)
 
 
-def _rows(folder: Folder) -> list[AttackRow]:
+def read_attack(folder: Folder) -> list[AttackRow]:
+    """Rows of an attack run, finished or not; ValueError if there are none."""
     rows = read_rows(Path(folder) / ROWS, AttackRow)
     if not rows:
         raise ValueError(f"runs must be folders with rows, got the attack run {folder} without any")
