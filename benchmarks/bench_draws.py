@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--output", type=str, default="benchmarks/results/draws-cpu.json")
     parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
     config = parser.parse_args()
-    data = parser.instantiate_classes(config).data
+    data = parser.instantiate(config).data
     records = list(answers(config.run, data, config.threshold))
     summary = summarize(records)
     Path(config.output).write_text(json.dumps({"threshold": config.threshold, "questions": summary}, indent=1) + "\n")
