@@ -1,8 +1,9 @@
 """How many noisy copies the deployed system draws before an answer is safe, on real speech.
 
 Every recording of the data is asked who speaks; whether it is the true speaker, and whether another one; and, with a
-threshold, who of one half of the speakers speaks, if anybody, and who of the other half. Counts are exact and do not depend on the machine's speed; the
-noise is fresh, so they differ from call to call. The run is made by `certify.py` (docs/deploy.md has the commands).
+threshold, who of one half of the speakers speaks, if anybody, and who of the other half. Counts are exact and do not
+depend on the machine's speed; the noise is fresh, so they differ from call to call. The run is made by `certify.py`
+(docs/deploy.md has the commands).
 """
 
 import json
