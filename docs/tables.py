@@ -19,6 +19,7 @@ from typing import Any
 
 from PIL import Image
 
+from voxcert.evaluation.attack.certified_trials import attacked_trials, attacked_trials_table
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import attack_table
 from voxcert.evaluation.certification.comparison import comparison_figure, paired_difference, system_name
@@ -161,6 +162,15 @@ def _trials_of(name: str) -> tuple[list[CertifiedScore], dict[str, Any]]:
     return rows, summarize_trials(rows, read_summary(RESULTS / name)["settings"].get("threshold"))
 
 
+def attacked(names: list[str]) -> str:
+    """A verification run, and attacks on its claims, a line for each radius."""
+    run, *attacks = names
+    compared = attacked_trials(
+        rows_of(run, CertifiedScore), [row for one in attacks for row in rows_of(one, AttackRow)]
+    )
+    return attacked_trials_table(compared)
+
+
 TABLES: dict[str, Callable[[list[str]], str]] = {
     "certified": certified,
     "leaderboard": leaderboard,
@@ -169,6 +179,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "defences": defences,
     "inversion": inversion,
     "trials": trials,
+    "attacked": attacked,
 }
 
 

@@ -80,6 +80,28 @@ def test_draws_the_first_utterances_at_every_radius(config, tmp_path):
     assert found == sorted(Path(radius, f"{quote(name, safe='')}.png") for radius in ("0.01", "0.1") for name in first)
 
 
+def test_attacks_on_claims_stand_beside_the_certificates_of_the_same_trials(config, checkpoint, tmp_path, capsys):
+    about = yaml.safe_load(config.read_text())
+    proved = {key: about[key] for key in ("checkpoint", "accelerator", "data")}
+    proved |= {"task": "verification", "output_dir": str(tmp_path / "proved"), "sigma": 0.003, "radii": [0.0, 0.001]}
+    proved |= {"num_select": 8, "num_estimate": 64, "batch_size": 16}
+    (tmp_path / "certify.yaml").write_text(yaml.safe_dump(proved))
+    certify(["--config", str(tmp_path / "certify.yaml")])
+    smoothed = ["--scenario", "sv", "--sigma", 0.003, "--decision", "vote", "--threshold", 0.5, "--enroll_noise", 0]
+    smoothed += ["--attack.class_path", "voxcert.attacks.pgd", "--num_noise", 2, "--num_eval", 32, "--radii", "[0.001]"]
+    attack(config, *smoothed, "--targeted", "false", "--output_dir", tmp_path / "lock-out")
+    attack(config, *smoothed, "--targeted", "true", "--output_dir", tmp_path / "break-in")
+    assert all(-1 <= row.score <= 1 for row in rows_of(tmp_path / "lock-out"))
+    capsys.readouterr()
+    main(["report", *(str(tmp_path / name) for name in ("proved", "lock-out", "break-in"))])
+    printed = capsys.readouterr().out
+    assert f"Attacks on claims beside {tmp_path / 'proved'}" in printed
+    (line,) = [line for line in printed.splitlines() if line.startswith("| 0.001  | 4")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[:3] == ["0.001", "4", "4"]
+    assert cells[10] == "0", "no proof was broken"
+
+
 def test_a_negative_number_of_pictures_is_an_error(config, capsys):
     assert "plot must be at least 0, got -1" in message(capsys, "attack", "--config", config, "--plot", -1)
 

@@ -78,6 +78,14 @@ def test_unknown_or_missing_keys_are_refused():
     values = json.loads(ROW.to_json())
     with pytest.raises(ValueError, match="keys"):
         Certificate.from_json(json.dumps(values | {"more": 1}))
+    with pytest.raises(ValueError, match="keys"):
+        Certificate.from_json(json.dumps({key: value for key, value in values.items() if key != "radius"}))
+
+
+def test_a_row_older_than_a_field_has_its_default():
+    values = json.loads(replace(ROW, encoder="abc").to_json())
+    del values["encoder"]
+    assert Certificate.from_json(json.dumps(values)) == replace(ROW, encoder="")
 
 
 def test_numbers_that_json_lacks_are_refused():

@@ -8,7 +8,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -31,7 +31,7 @@ class Row(ABC):
 
     @classmethod
     def from_json(cls, line: str) -> Self:
-        """The row in a line written by `to_json`.
+        """The row in a line written by `to_json`, perhaps before the last fields were there: they have their defaults.
 
         Raises:
             ValueError: If the line is no JSON object or its keys are not those of a row.
@@ -40,7 +40,8 @@ class Row(ABC):
         if not isinstance(values, dict):
             raise ValueError(f"a row must be a JSON object, got {type(values).__name__}")
         names = {field.name for field in fields(cls)}
-        if values.keys() != names:
+        needed = {one.name for one in fields(cls) if one.default is MISSING and one.default_factory is MISSING}
+        if not needed <= values.keys() <= names:
             raise ValueError(f"a row must have the keys {sorted(names)}, got {sorted(values)}")
         return cls(**values)
 

@@ -95,6 +95,12 @@ def test_one_map_for_all_claims_changes_no_rate_that_needs_no_threshold():
         }
 
 
+def test_the_sentence_says_that_scores_are_normalised():
+    rows = normalised(ROWS, {"a": (0.1, 0.2), "b": (0.1, 0.2)})
+    said = trials_statement(summarize_trials(rows, 1.25), rows, given=True)
+    assert "Proved at the threshold 1.25 of scores normalised by a cohort for the embedding verifier" in said
+
+
 def test_maps_of_their_own_part_what_one_threshold_cannot():
     rows = [
         trial("a", "a", [0.7] * 2, [0.7] * 2),

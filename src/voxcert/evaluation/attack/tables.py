@@ -110,7 +110,7 @@ def _line(rows: Sequence[AttackRow]) -> list[str]:
         percent(entry["success_rate_before"]),
         percent_with_interval(entry["success_rate"], entry["low"], entry["high"]),
         percent(entry["success_rate_of_rest"]),
-        percent(entry["abstention_rate"]) if first.sigma is not None and first.scenario == "csi" else "-",
+        percent(entry["abstention_rate"]) if first.sigma is not None and first.scenario != "osi" else "-",
         _number(entry["snr_db"]),
         _number(entry["snr_db_of_successes"]),
         f"{fmean(row.seconds for row in rows):.3g}",

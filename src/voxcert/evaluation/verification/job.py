@@ -29,6 +29,7 @@ from voxcert.evaluation.verification.cohort import choose_cohort, write_cohort
 from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.tables import summarize_trials
 from voxcert.smoothing.certified_score import CertifiedScore
+from voxcert.smoothing.normalization import Cohort
 from voxcert.smoothing.score_certifier import VERIFIERS, ScoreCertifier
 
 PLOT = "certified_error_rates.png"
@@ -73,7 +74,12 @@ def verify_speakers(
         if trials is None:
             _check_both_kinds(names, recognizer.speakers, settings)
             trials = _trials([name for name in names if name in recognizer.speakers], tested, settings)
-        about = _about_claims(recognizer, trials, voices, names, settings)
+        claimed = _claimed(trials, recognizer.speakers)
+        data_plan = read_plan(Path(settings.output_dir) / PLAN)
+        cohort = choose_cohort(recognizer, data_plan, {*names, *claimed, *voices.values()}, settings)
+        if cohort is not None and fabric.is_global_zero:
+            write_cohort(settings.output_dir, cohort)
+        about = {name: _about_claim(name, recognizer, voices, cohort) for name in claimed}
         claims = _claims(trials, tested)
         plan = [Task((i, own), _keys(one, own)) for i, (one, own) in enumerate(zip(tested, claims, strict=True))]
         certifier = build_certifier(recognizer, settings, provenance.encoder_id, ScoreCertifier)
@@ -158,27 +164,22 @@ def _claims(trials: Iterable[Trial], tested: Sequence[Utterance]) -> list[tuple[
     return [tuple(claims[one.id]) for one in tested]
 
 
-def _about_claims(
-    recognizer: Recognizer,
-    trials: Sequence[Trial],
-    voices: dict[str, str],
-    tested: Sequence[str],
-    settings: CertificationSettings,
-) -> dict[str, dict[str, Any]]:
-    """What rows say of a claim by itself: who speaks there, and the map of its scores."""
+def _claimed(trials: Sequence[Trial], speakers: Sequence[str]) -> list[str]:
+    """Who is claimed; refuses a list with an enrolment side that could not be read."""
     claimed = sorted({trial.enrolled for trial in trials})
-    missing = [name for name in claimed if name not in recognizer.speakers]
+    missing = [name for name in claimed if name not in speakers]
     if missing:
         raise ValueError(f"trials must claim who can be enrolled, got {few(missing)} without readable audio")
-    about: dict[str, dict[str, Any]] = {name: {"voice": voices.get(name, "")} for name in claimed}
-    plan = read_plan(Path(settings.output_dir) / PLAN)
-    cohort = choose_cohort(recognizer, plan, {*tested, *claimed, *voices.values()}, settings)
-    if cohort is not None:
-        write_cohort(settings.output_dir, cohort)
-        for name in claimed:
-            fixed = cohort.normalization(recognizer.prototypes[recognizer.speakers.index(name)], name)
-            about[name] |= {"norm_mean": fixed.mean, "norm_deviation": fixed.deviation}
-    return about
+    return claimed
+
+
+def _about_claim(name: str, recognizer: Recognizer, voices: dict[str, str], cohort: Cohort | None) -> dict[str, Any]:
+    """What rows say of a claim by itself: who speaks there, and the map of its scores."""
+    about: dict[str, Any] = {"voice": voices.get(name, "")}
+    if cohort is None:
+        return about
+    fixed = cohort.normalization(recognizer.prototypes[recognizer.speakers.index(name)], name)
+    return about | {"norm_mean": fixed.mean, "norm_deviation": fixed.deviation}
 
 
 def _keys(utterance: Utterance, claims: Sequence[str]) -> tuple[tuple[str, str, str], ...]:

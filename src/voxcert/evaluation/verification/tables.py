@@ -142,7 +142,9 @@ def trials_statement(verifiers: dict[str, dict[str, Any]], rows: Sequence[Certif
         )
     rate, first = useful[-1], rows[0]
     rejected, accepted = round(rate["frr"] * entry["num_genuine"]), round(rate["far"] * entry["num_impostor"])
-    chosen = "" if given else ", which was taken from these very trials,"
+    is_normalised = any((row.norm_mean, row.norm_deviation) != (0.0, 1.0) for row in rows)
+    chosen = " of scores normalised by a cohort" if is_normalised else ""
+    chosen += "" if given else ", which was taken from these very trials,"
     if first.noise_at == "waveform":
         heard = "the waveforms that it hears"
     else:

@@ -1,0 +1,97 @@
+"""Attacks on claims beside what is certified of the very same trials: error rates, and whether a proof was broken.
+
+Certified error rates are of the worst attack on every trial; those here are of one attack that was run, so they are
+lower. An abstention of the attacked system is an error where the claim is genuine, and none where it is not.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from voxcert.evaluation.attack.row import AttackRow
+from voxcert.evaluation.metrics.detection import crossing_error_rate
+from voxcert.evaluation.show.tables import percent, render_table
+from voxcert.smoothing.certified_score import CertifiedScore
+
+Pair = tuple[CertifiedScore, AttackRow]
+
+ATTACKED_TRIALS_NOTE = (
+    "All columns are about the same trials, attacked at the radius. EER: the smallest rate that neither error exceeds "
+    "at some threshold; certified from bounds, under attack from scores after it. FRR and FAR: at the threshold of the "
+    "attack; under attack an abstention rejects. certified trials: those whose bound at the radius lies on the right "
+    "side of the threshold; turned: those of them that the attacked system decided wrongly."
+)
+
+
+def attacked_trials(certified: Iterable[CertifiedScore], attacked: Iterable[AttackRow]) -> list[dict[str, Any]]:
+    """Compares the trials that are both certified and attacked.
+
+    Args:
+        certified: Of a verification run.
+        attacked: Of attacks on claims (scenario `sv`) of the same system: its encoder, sigma and verifier.
+
+    Returns:
+        For each radius of the attacks, ascending, that is certified too: `radius`, `num_genuine`, `num_impostor`,
+        `certified_eer`, `certified_frr`, `certified_far`, `eer`, `frr`, `far`, `num_certified`, `num_turned` and
+        `abstention_rate`. An error rate without trials of its kind is None.
+
+    Raises:
+        ValueError: If attacks differ in their threshold.
+    """
+    known = {(row.encoder, row.sigma, row.verifier, row.utterance, row.claim): row for row in certified}
+    pairs: dict[float, list[Pair]] = {}
+    for row in attacked:
+        kind = "vote" if row.decision == "vote" else "embedding"
+        proof = known.get((row.encoder, row.sigma, kind, row.utterance, row.target or row.speaker))
+        if row.scenario == "sv" and row.radius is not None and row.failed is None and proof is not None:
+            if row.radius in proof.radii:
+                pairs.setdefault(row.radius, []).append((proof, row))
+    thresholds = {row.threshold for own in pairs.values() for _, row in own}
+    if len(thresholds) > 1:
+        raise ValueError(f"attacks on claims must have one threshold to be put together, got {sorted(thresholds)}")
+    return [_compared(radius, pairs[radius]) for radius in sorted(pairs)]
+
+
+def _compared(radius: float, pairs: Sequence[Pair]) -> dict[str, Any]:
+    threshold, genuine = pairs[0][1].threshold, np.array([proof.target for proof, _ in pairs])
+    bounds = np.array([proof.bound(proof.radii.index(radius)) for proof, _ in pairs])
+    scores = np.array([row.score for _, row in pairs])
+    rejected = np.array([row.abstained or row.adversarial is None for _, row in pairs])
+    held = np.where(genuine, bounds >= threshold, bounds < threshold)
+    turned = held & np.array([row.turned for _, row in pairs])
+    return {
+        "radius": radius,
+        "num_genuine": int(genuine.sum()),
+        "num_impostor": int((~genuine).sum()),
+        "certified_eer": _eer(bounds, genuine),
+        "certified_frr": _share(~held[genuine]),
+        "certified_far": _share(~held[~genuine]),
+        "eer": _eer(scores, genuine),
+        "frr": _share(rejected[genuine]),
+        "far": _share(~rejected[~genuine]),
+        "num_certified": int(held.sum()),
+        "num_turned": int(turned.sum()),
+        "abstention_rate": _share(np.array([row.abstained for _, row in pairs])),
+    }
+
+
+def _eer(scores: np.ndarray, genuine: np.ndarray) -> float | None:
+    return None if genuine.all() or not genuine.any() else crossing_error_rate(scores[genuine], scores[~genuine])
+
+
+def _share(errors: np.ndarray) -> float | None:
+    return float(errors.mean()) if len(errors) else None
+
+
+def attacked_trials_table(compared: Sequence[dict[str, Any]]) -> str:
+    """Renders what `attacked_trials` returns as a Markdown table that also reads well in a terminal."""
+    lines = [["radius", "genuine", "impostor", "EER %: certified", "under attack", "FRR %: certified", "under attack"]]
+    lines[0] += ["FAR %: certified", "under attack", "certified trials", "turned", "abstains %"]
+    for one in compared:
+        rates = [one[f"{kind}{name}"] for name in ("eer", "frr", "far") for kind in ("certified_", "")]
+        lines.append(
+            [f"{one['radius']:g}", str(one["num_genuine"]), str(one["num_impostor"]), *map(percent, rates)]
+            + [str(one["num_certified"]), str(one["num_turned"]), percent(one["abstention_rate"])]
+        )
+    return render_table(lines)

@@ -1,0 +1,85 @@
+"""Attacked claims beside their certificates: rates by hand, and a proof that would be broken is shown."""
+
+from dataclasses import replace
+
+import pytest
+
+from voxcert.evaluation.attack.certified_trials import attacked_trials, attacked_trials_table
+from voxcert.evaluation.attack.row import AttackRow
+from voxcert.smoothing import CertifiedScore
+
+ABOUT = {"sigma": 0.1, "alpha": 1e-3, "num_select": 1, "num_estimate": 9, "num_forwards": 10, "seconds": 1.0, "seed": 0}
+
+
+def proof(speaker, claim, lower, upper):
+    about = ABOUT | {"verifier": "vote", "open_set": False, "enrolled": True, "encoder": "e", "failed": None}
+    values = {"utterance": f"{speaker}0", "speaker": speaker, "claim": claim, "score": 0.5, "radii": [0.0, 0.1]}
+    return CertifiedScore(**values, lower=[0.5, lower], upper=[0.5, upper], **about)
+
+
+def attack(speaker, target, score, accepted, **changes):
+    claim = target or speaker
+    values = {
+        "utterance": f"{speaker}0",
+        "speaker": speaker,
+        "target": target,
+        "scenario": "sv",
+        "expected": None if target else speaker,
+        "attack": "pgd",
+        "attack_settings": {},
+        "seed": 0,
+        "encoder": "e",
+        "radius": 0.1,
+        "threshold": 0.4,
+        "sigma": 0.1,
+        "decision": "vote",
+        "adversarial": claim if accepted else None,
+        "score": score,
+    }
+    return AttackRow(**values | changes)
+
+
+PROOFS = [
+    proof("a", "a", 0.45, 0.9),  # certified to stay accepted
+    proof("b", "b", 0.30, 0.9),
+    proof("a", "b", -0.2, 0.35),  # certified to stay rejected
+    proof("b", "a", -0.2, 0.60),
+]
+ATTACKS = [attack("a", None, 0.50, True), attack("b", None, 0.35, False)]
+ATTACKS += [attack("a", "b", 0.30, False), attack("b", "a", 0.32, False)]
+
+
+def test_rates_by_hand():
+    (one,) = attacked_trials(PROOFS, ATTACKS)
+    assert one == {
+        "radius": 0.1,
+        "num_genuine": 2,
+        "num_impostor": 2,
+        "certified_eer": 0.5,
+        "certified_frr": 0.5,
+        "certified_far": 0.5,
+        "eer": 0.0,
+        "frr": 0.5,
+        "far": 0.0,
+        "num_certified": 2,
+        "num_turned": 0,
+        "abstention_rate": 0.0,
+    }
+    cells = [cell.strip() for cell in attacked_trials_table([one]).splitlines()[-1].strip("|").split("|")]
+    assert cells == ["0.1", "2", "2", "50.0", "0.0", "50.0", "50.0", "50.0", "0.0", "2", "0", "0.0"]
+
+
+def test_a_broken_proof_is_counted_and_an_abstention_breaks_none():
+    (broken,) = attacked_trials(PROOFS, [attack("a", None, 0.2, False), attack("a", "b", 0.5, True)])
+    assert (broken["num_certified"], broken["num_turned"], broken["eer"]) == (2, 2, 1.0)
+    (silent,) = attacked_trials(PROOFS, [attack("a", None, 0.2, False, abstained=True), ATTACKS[2]])
+    assert (silent["num_turned"], silent["frr"], silent["abstention_rate"]) == (0, 1.0, 0.5)
+
+
+def test_only_the_same_trials_of_the_same_system_are_compared():
+    for change in ({"encoder": "x"}, {"sigma": 0.2}, {"decision": "mean"}, {"radius": 0.3}, {"failed": "why"}):
+        assert attacked_trials(PROOFS, [replace(ATTACKS[0], **change)]) == []
+    (alone,) = attacked_trials(PROOFS, ATTACKS[:2])
+    assert (alone["eer"], alone["far"], alone["certified_eer"]) == (None, None, None)
+    with pytest.raises(ValueError, match=r"must have one threshold to be put together, got \[0.4, 0.5\]"):
+        attacked_trials(PROOFS, [ATTACKS[0], replace(ATTACKS[1], threshold=0.5)])
