@@ -38,7 +38,7 @@ class Budget:
     @property
     def name(self) -> str:
         """Norm and size."""
-        return f"{'l2' if self.norm == 'l2' else 'l-infinity'} {self.epsilon:.3g}"
+        return f"{'l2' if self.norm == 'l2' else 'l-infinity'} {self.epsilon:.4g}"
 
     def radius(self, row: Certificate | CertifiedScore) -> float:
         """The l2 norm that no perturbation of this budget exceeds, over the samples of this row."""

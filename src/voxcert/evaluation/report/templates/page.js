@@ -205,7 +205,8 @@
       const own = figure.curves.filter((curve) => name(curve) === chosen);
       legend?.remove();
       legend = key(controls, { legend: "radius", items: own.map((curve, n) => [String(curve.radius), cycled(COLOURS, n)]) });
-      const size = frame(place, 460), side = Math.min(size.width, 520), at = figure.ticks.map((tick) => tick.at);
+      const size = frame(place, 460), side = Math.min(size.width, 520);
+      const at = figure.ticks.filter((_, n) => side > 420 || n % 2 === 0).map((tick) => tick.at);
       const label = new Map(figure.ticks.map((tick) => [tick.at, tick.label]));
       const domain = [at[0], at[at.length - 1]];
       const axis = (text) => ({ domain, label: text, labelArrow: "none", ticks: at, tickFormat: (tick) => label.get(tick) });
