@@ -28,7 +28,6 @@ from voxcert.evaluation.report.tracking import log_report
 from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.evaluation.verification.job import certify_trials
 from voxcert.rows import replace_file
-
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.smoothing.curves import (

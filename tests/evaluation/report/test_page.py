@@ -11,7 +11,7 @@ from statistics import median_low
 
 import numpy as np
 import pytest
-from reported import Page, lines_of
+from reported import SIGMA, Page, lines_of
 
 from voxcert.evaluation import report
 from voxcert.evaluation.report import write_report
@@ -39,6 +39,13 @@ def by_rule(folder):
 
 def radius(row):
     return row["radius"] if row["abstained"] is None and row["prediction"] == row["speaker"] else 0.0
+
+
+def test_the_runs_hold_right_wrong_and_abstained(runs):
+    rows = by_rule(runs[0])["vote"]
+    assert {row["prediction"] == row["speaker"] for row in rows} == {True, False}
+    assert {row["abstained"] is None for row in rows} == {True, False}
+    assert any(radius(row) > 0 for row in rows)
 
 
 def test_it_is_one_small_file_that_asks_for_nothing(written, page):
@@ -92,7 +99,7 @@ def breaks(row, at):
 def test_verdicts_are_those_of_the_rows(page, runs):
     heading, *lines = page.tables["budgets-0"]
     rows, bare = by_rule(runs[0]), lines_of(runs[3])
-    published = {f"{'l2' if one.norm == 'l2' else 'l-infinity'} {one.epsilon:.3g}": one for one in PUBLISHED}
+    published = {f"{'l2' if one.norm == 'l2' else 'l-infinity'} {one.epsilon:.4g}": one for one in PUBLISHED}
     assert published.keys() <= {line[0] for line in lines}
     assert not any("published" in cell for cell in heading)
     for line in lines:
@@ -222,13 +229,17 @@ def test_names_are_text_and_no_markup(runs, tmp_path):
 
 
 def test_hearing_margins_are_shown_where_there_are_some(runs, tmp_path):
-    margins = [{"utterance": f"u{n}", "margin_db": float(n), "sigma": 0.1} for n in (-2, 4, 9)]
-    (tmp_path / "hearing.jsonl").write_text("".join(json.dumps(row) + "\n" for row in margins))
-    page = Page(write_report([runs[0]], tmp_path / "report.html").read_text())
-    assert page.tables["hearing"][1] == ["0.1", "3", "3", "1", "-2.0", "4.0", "9.0"]
-    (tmp_path / "hearing.jsonl").write_text('{"utterance": "u"}\n')
-    with pytest.raises(ValueError, match=r"hearing.jsonl, line 1: no hearing margin"):
-        write_report([runs[0]], tmp_path / "report.html")
+    folder = shutil.copytree(runs[0], tmp_path / "run")
+    margins = [
+        {"utterance": f"u{n}", "speaker": "a", "rule": "vote", "sigma": SIGMA, "radius": 0.01, "norm_bound": 1.0}
+        | {"margin_db": n, "encoder": ""}
+        for n in (-2.0, 4.0, 9.0)
+    ]
+    (folder / "hearing.jsonl").write_text("".join(json.dumps(row) + "\n" for row in margins))
+    heading, line = Page(write_report([folder], tmp_path / "report.html").read_text()).tables["hearing"]
+    assert line[:3] == ["vote", f"{SIGMA:g}", "3 of 3"]
+    assert dict(zip(heading, line, strict=True))["g of 50%"] == "4.0"
+    assert "hearing" not in Page(write_report([runs[0]], tmp_path / "report.html").read_text()).tables
 
 
 @pytest.mark.parametrize(("folders", "message"), [([], "folders must name"), (["none"], "none must be the folder")])
