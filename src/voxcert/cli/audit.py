@@ -3,6 +3,8 @@
 import shlex
 from pathlib import Path
 
+from jsonargparse import ArgumentParser
+
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.options import encoder_parser, given, instantiate, named_encoder, parse, settings
 from voxcert.cli.plan import show_plan
@@ -25,10 +27,7 @@ Every stage has a folder of its own, and report.html tells of them all. Stop it 
 
 def audit(args: list[str], program: str = "voxcert audit") -> None:
     """Audits an encoder: checks data, plans, attacks, certifies, listens, and writes one page about it all."""
-    parser = encoder_parser(program, audit)
-    parser.description += "\n" + TEACHES
-    parser.add_class_arguments(AuditSettings, None)
-    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    parser = audit_parser(program)
     config, plain = parse(parser, args)
     with messages_for_errors():
         parts = instantiate(parser, config)
@@ -41,3 +40,12 @@ def audit(args: list[str], program: str = "voxcert audit") -> None:
         )
         show_plan(plan)
         print(f"\n{Path(config.output_dir) / PAGE}")
+
+
+def audit_parser(program: str) -> ArgumentParser:
+    """The options of `voxcert audit`."""
+    parser = encoder_parser(program, audit)
+    parser.description += f"\n{TEACHES}"
+    parser.add_class_arguments(AuditSettings, None)
+    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    return parser
