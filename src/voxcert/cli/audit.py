@@ -13,15 +13,13 @@ from voxcert.evaluation.audit import AuditSettings, audit_encoder
 from voxcert.evaluation.audit.job import PAGE
 from voxcert.evaluation.run.job import Provenance
 
-TEACHES = r"""
+TEACHES = """
 It answers, in this order: are the data what they should be; which sigma and how many samples fit into the time; who is
 named rightly, and after published attacks; what is proved, of naming speakers and of verifying them; does an attack
 inside the proved radii fail, and what does one reach outside; how far below the threshold of hearing is all covered.
 Every stage has a folder of its own, and report.html tells of them all. Stop it at any moment: the same command goes on.
-
-  voxcert audit --checkpoint checkpoints/ecapa-mini --data configs/data/espeak.yaml --minutes 5 --output_dir runs/audit
-  voxcert audit --checkpoint mine --data configs/data/folders.yaml --data.corpus.root my_speakers \
-    --output_dir runs/audit
+Such as: voxcert audit --checkpoint mine --data configs/data/folders.yaml --data.corpus.root my_speakers --minutes 60
+--output_dir runs/audit
 """
 
 
