@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from reported import make_runs, make_voices
 
 from tiny import TINY
 from voxcert.data import EspeakVoices
@@ -68,6 +69,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
     save_checkpoint(ECAPA(**TINY), folder, card)
     return folder
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> list[Path]:
+    """Folders of finished runs on four voices: certified, verified, attacked, and the bare encoder attacked."""
+    folder = tmp_path_factory.mktemp("reported")
+    return make_runs(folder, checkpoint, make_voices(folder / "voices"))
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,15 @@ def test_every_config_is_in_the_wheel(installed, tmp_path):
     assert theirs == ours
 
 
+def test_the_page_of_runs_is_in_the_wheel(installed, tmp_path):
+    where = "from voxcert.evaluation.report import page; print(page.__file__)"
+    folder = Path(run(installed / "python", "-c", where, cwd=tmp_path).stdout.strip()).parent
+    own = ROOT / "src/voxcert/evaluation/report"
+    files = [path.relative_to(own) for path in own.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert {path.suffix for path in files} >= {".html", ".css", ".js", ".txt"}
+    assert all((folder / path).read_bytes() == (own / path).read_bytes() for path in files)
+
+
 def test_certify_in_an_empty_folder(installed, tmp_path):
     pytest.importorskip("espeakng_loader", reason='needs espeak voices: pip install "voxcert[espeak]"')
     named = ["--config", "certify/espeak.yaml", "--encoder", "encoder/ecapa_mini.yaml"]
@@ -78,6 +87,8 @@ def test_certify_in_an_empty_folder(installed, tmp_path):
     rows = read_rows(output / "rows.jsonl", Certificate)
     assert len(rows) == 2  # one recording of each of two speakers is tested
     assert {row.num_estimate for row in rows} == {16}
+    run(installed / "voxcert", "report", output, cwd=tmp_path)
+    assert "What was proved" in (output / "report.html").read_text()
 
 
 @pytest.mark.slow  # builds every network

@@ -196,6 +196,14 @@ def test_wandb_offline_run_holds_history_and_curve(module, data, trainer, tmp_pa
     assert len(tables["certified/rows"]["data"]) == 3 * 3
     rule = tables["certified/rows"]["columns"].index("rule")
     assert {row[rule] for row in tables["certified/rows"]["data"]} == {PUBLISHED, "distribution", "vote"}
+    pages = [record for record in history if record.get("report/_type") == "html-file"]
+    assert len(pages) == 2
+    assert all(record["report/certified_accuracy/_type"] == "image-file" for record in pages)
+    (page,) = tmp_path.rglob("certification/report.html")
+    assert "Certified while training: epoch=1" in page.read_text()
+    records = list(read_wandb_records(next(tmp_path.rglob("*.wandb"))))
+    artifacts = [record.artifact for record in records if record.WhichOneof("record_type") == "artifact"]
+    assert [one.type for one in artifacts if one.name == "report"] == ["report"] * 2
 
 
 CONFIG = """

@@ -21,7 +21,11 @@ from voxcert.evaluation.certification.represented import at_representation
 from voxcert.evaluation.certification.settings import CertificationSettings, NoisePoint
 from voxcert.evaluation.certification.system import enroll_speakers, find_batch_size
 from voxcert.evaluation.certification.tables import is_guarantee, rule_name
+from voxcert.evaluation.report import render_report
+from voxcert.evaluation.report.runs import Run
+from voxcert.evaluation.report.tracking import log_report
 from voxcert.evaluation.run.processes import FilledBatches
+from voxcert.rows import replace_file
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.curves import (
     abstention_rate,
@@ -39,7 +43,8 @@ class CertificationCallback(L.Callback):
     Logs `certified/acr`, `certified/abstention`, `certified/accuracy`, `certified/ca@RADIUS` of the first sound rule,
     so that `ModelCheckpoint(monitor="certified/acr")` works, the same under `certified/RULE/...` for every rule, and
     `certified/forwards_per_second`. Writes the rows, a CSV of the curves and a PNG to the run's folder `certification`;
-    with Weights & Biases the curves and the rows go there too. Utterances are split over all processes without repeats.
+    with Weights & Biases the curves, the rows and a page about them (also as an artifact) go there too. Utterances are
+    split over all processes without repeats.
 
     Args:
         sigma: Standard deviation of the smoothing noise, in units of what it is added to (waveform amplitude).
@@ -186,6 +191,7 @@ class CertificationCallback(L.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 self._log_wandb(rows, logger)
+                self._log_page(rows, logger, folder, name)
 
     def _curve(self, rows: list[Certificate], rule: str, num_points: int = 50) -> list[tuple[float, ...]]:
         """Certified accuracy with its Wilson interval from radius 0 to the largest radius of any rule."""
@@ -209,3 +215,10 @@ class CertificationCallback(L.Callback):
         columns = list(records[0])
         table = wandb.Table(columns=columns, data=[[record[name] for name in columns] for record in records])
         logger.experiment.log({"certified/curve": series, "certified/rows": table})
+
+    def _log_page(self, rows: list[Certificate], logger: WandbLogger, folder: Path, name: str) -> None:
+        """The page about this epoch, in the place of that of the last one, with its figure."""
+        run = Run(None, "identification", rows, asdict(self.settings), {}, None, name)
+        page = folder / "report.html"
+        replace_file(page, render_report([run], title=f"Certified while training: {name}"))
+        log_report(logger.experiment, page, {"certified_accuracy": folder / f"{name}.png"})

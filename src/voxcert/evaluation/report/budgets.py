@@ -38,7 +38,7 @@ class Budget:
     @property
     def name(self) -> str:
         """Norm and size."""
-        return f"{'l2' if self.norm == 'l2' else 'l-infinity'} {self.epsilon:.3g}"
+        return f"{'l2' if self.norm == 'l2' else 'l-infinity'} {self.epsilon:.4g}"
 
     def radius(self, row: Certificate | CertifiedScore) -> float:
         """The l2 norm that no perturbation of this budget exceeds, over the samples of this row."""
@@ -118,18 +118,18 @@ def on_bare_encoder(run: Run, attacks: Iterable[Run]) -> list[AttackRow]:
 
 
 def verdicts(run: Run, attacks: Sequence[Run]) -> list[Verdict]:
-    """What is known of every budget, by the run's first sound rule; none if radii are not about waveforms."""
+    """What is known of the published budgets, by the first sound rule; none if radii are not about waveforms."""
     rule, rows = first_sound(run)
     if rows[0].noise_at != "waveform" or not is_guarantee(rule):
         return []
     attacked, bare = on_classifier(run, rule, attacks), on_bare_encoder(run, attacks)
     all_of_them, wrong = {row.utterance for row in rows}, {row.utterance for row in rows if not row.correct}
     found = []
-    for budget in budgets_of(attacks):
+    for budget in PUBLISHED:
         proved = covered(rows, budget)
         broken = (turned(attacked, budget) & all_of_them) - proved - wrong
         rest = all_of_them - proved - wrong - broken
-        said = f"smoothed {_tried(attacked, budget)}; bare encoder {_tried(bare, budget)}"
+        said = f"broken: smoothed {_tried(attacked, budget)}, bare encoder {_tried(bare, budget)}"
         found.append(Verdict(budget, len(proved), len(wrong - proved), len(broken), len(rest), len(rows), said))
     return found
 
@@ -186,12 +186,12 @@ def _is_system(run: Run, attack: Run) -> bool:
 
 
 def _broken(rows: Sequence[AttackRow], attacks: Sequence[Run]) -> list[str]:
-    return [_tried(rows, budget).removesuffix(" broken") for budget in budgets_of(attacks)]
+    return [_tried(rows, budget) for budget in budgets_of(attacks)]
 
 
 def _tried(rows: Sequence[AttackRow], budget: Budget) -> str:
     tried = {row.utterance for row in rows if row.failed is None and budget.allows(row)}
-    return f"{_share(len(turned(rows, budget)), len(tried))} broken" if tried else "not attacked"
+    return _share(len(turned(rows, budget)), len(tried)) if tried else "not tried"
 
 
 def _share(count: int, total: int) -> str:

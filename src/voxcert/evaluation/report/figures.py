@@ -36,7 +36,7 @@ def accuracy_figure(runs: Sequence[Run], attacks: Sequence[Run]) -> Figure:
     for run in attacks if about_waveforms else ():
         marks = sorted({row.radius for row in run.rows if row.radius is not None and row.within is None})
         curves.append(
-            {"system": run.name, "rule": "", "label": "empirical, under attack", "guarantee": False, "marks": marks}
+            {"system": _attack_name(run, runs), "rule": "", "label": "empirical", "guarantee": False, "marks": marks}
             | {"points": _points(list(breaking_norms(run.rows).values()), marks)}
         )
     norms = [row.waveform_norm for run in runs for row in run.rows if row.waveform_norm > 0]
@@ -88,6 +88,13 @@ def det_figure(runs: Sequence[Run]) -> Figure:
     ]
     ticks = [{"at": float(ndtri(tick)), "label": f"{100 * tick:g}"} for tick in TICKS]
     return {"kind": "det", "curves": curves, "ticks": ticks}
+
+
+def _attack_name(run: Run, certified: Sequence[Run]) -> str:
+    """The attack run, with how many utterances it met where these are not those of a certified run beside it."""
+    met = {row.utterance for row in run.rows}
+    alike = all(met == {row.utterance for row in one.rows} for one in certified)
+    return run.name if alike else f"{run.name}, {len(met)} utterances"
 
 
 def _points(norms: Sequence[float], marks: Sequence[float] = ()) -> list[list[float]]:

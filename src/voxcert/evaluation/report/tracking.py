@@ -1,6 +1,6 @@
 """A page and the figures of its runs in Weights & Biases: the page as an artifact, and to be looked at."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +9,24 @@ import wandb
 ARTIFACT = "report"
 
 
-def log_report(run: Any, page: str | Path, pictures: Sequence[str | Path] = ()) -> None:
+def log_report(run: Any, page: str | Path, pictures: Mapping[str, str | Path] | None = None) -> None:
     """Logs a page to a run.
 
     Args:
         run: Of Weights & Biases.
         page: The HTML file.
-        pictures: PNG files of the same runs.
+        pictures: PNG files of the same runs, by their names.
     """
     artifact = wandb.Artifact(
         ARTIFACT, type=ARTIFACT, description="What was proved, what attacks reached, how to repeat it."
     )
     artifact.add_file(str(page), "report.html")
     run.log_artifact(artifact)
-    shown = {f"{ARTIFACT}/{Path(path).parent.name}/{Path(path).stem}": wandb.Image(str(path)) for path in pictures}
+    shown = {f"{ARTIFACT}/{name}": wandb.Image(str(path)) for name, path in (pictures or {}).items()}
     run.log({ARTIFACT: wandb.Html(Path(page).read_text(encoding="utf-8"), inject=False), **shown})
 
 
 def track_report(project: str, page: str | Path, pictures: Sequence[str | Path] = ()) -> None:
     """Logs a page to a new run of a project; with WANDB_MODE=offline without an account or a network."""
     with wandb.init(project=project, job_type=ARTIFACT) as run:
-        log_report(run, page, pictures)
+        log_report(run, page, {f"{Path(path).resolve().parent.name}/{Path(path).stem}": path for path in pictures})

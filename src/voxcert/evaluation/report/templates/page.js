@@ -70,9 +70,9 @@
         last = at;
       }
     }
-    const level = new Map(ticks);
+    if (!ticks.length) return [];
     return [Plot.axisX(ticks.map(([radius]) => radius), {
-      anchor: "top", tickFormat: (radius) => level.get(radius), label: narrow ? "SNR, dB" : "speech louder than the perturbation by, dB", labelAnchor: "right", labelArrow: "none", color: "var(--muted)",
+      anchor: "top", text: ticks.map(([, level]) => String(level)), label: narrow ? "SNR, dB" : "speech louder than the perturbation by, dB", labelAnchor: "right", labelArrow: "none", color: "var(--muted)",
     })];
   }
 
@@ -163,8 +163,14 @@
     return redraw;
   }
 
+  const named = (figure) => { // the system stands in a name where there are several
+    const several = unique(figure.curves.map((curve) => curve.system)).length > 1;
+    return (curve) => (several ? `${curve.verifier}, ${curve.system}` : curve.verifier);
+  };
+
   function rates(figure, place, controls) {
-    const entries = figure.curves.map((curve, n) => ({ curve, label: `${curve.verifier}, ${curve.system}`, colour: cycled(COLOURS, n), dash: cycled(DASHES, n), shown: true }));
+    const name = named(figure);
+    const entries = figure.curves.map((curve, n) => ({ curve, label: name(curve), colour: cycled(COLOURS, n), dash: cycled(DASHES, n), shown: true }));
     const redraw = () => {
       const own = entries.filter((entry) => entry.shown);
       const points = own.flatMap(({ curve, colour }) => curve.rates.map((rate) => ({
@@ -193,13 +199,14 @@
   }
 
   function det(figure, place, controls) {
-    const names = unique(figure.curves.map((curve) => `${curve.verifier}, ${curve.system}`));
+    const name = named(figure), names = unique(figure.curves.map(name));
     let chosen = names[0], legend = null;
     const redraw = () => {
-      const own = figure.curves.filter((curve) => `${curve.verifier}, ${curve.system}` === chosen);
+      const own = figure.curves.filter((curve) => name(curve) === chosen);
       legend?.remove();
       legend = key(controls, { legend: "radius", items: own.map((curve, n) => [String(curve.radius), cycled(COLOURS, n)]) });
-      const size = frame(place, 460), side = Math.min(size.width, 520), at = figure.ticks.map((tick) => tick.at);
+      const size = frame(place, 460), side = Math.min(size.width, 520);
+      const at = figure.ticks.filter((_, n) => side > 420 || n % 2 === 0).map((tick) => tick.at);
       const label = new Map(figure.ticks.map((tick) => [tick.at, tick.label]));
       const domain = [at[0], at[at.length - 1]];
       const axis = (text) => ({ domain, label: text, labelArrow: "none", ticks: at, tickFormat: (tick) => label.get(tick) });

@@ -1,0 +1,248 @@
+"""Every number of a page is that of the rows, which these tests read without the code that made the page."""
+
+import hashlib
+import json
+import math
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+from statistics import median_low
+
+import numpy as np
+import pytest
+from reported import SIGMA, Page, lines_of
+
+from voxcert.evaluation import report
+from voxcert.evaluation.report import write_report
+from voxcert.evaluation.report.budgets import PUBLISHED
+
+LARGEST_PAGE = 5_000_000  # bytes
+
+
+@pytest.fixture(scope="module")
+def written(runs, tmp_path_factory):
+    return write_report(runs, tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    return Page(written.read_text())
+
+
+def by_rule(folder):
+    rules = {}
+    for row in lines_of(folder):
+        rules.setdefault(row["rule"], []).append(row)
+    return rules
+
+
+def radius(row):
+    return row["radius"] if row["abstained"] is None and row["prediction"] == row["speaker"] else 0.0
+
+
+def test_it_is_one_small_file_that_asks_for_nothing(written, page):
+    assert written.stat().st_size < LARGEST_PAGE
+    assert page.links
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+
+
+def test_certified_accuracy_is_that_of_the_rows(page, runs):
+    heading, *lines = page.tables["certified-0"]
+    radii = [float(cell.removeprefix("CA at ")) for cell in heading if cell.startswith("CA at")]
+    assert radii == [0, 0.005, 0.01]
+    for rule, rows in by_rule(runs[0]).items():
+        (line,) = [line for line in lines if line[0].split()[0] == rule]
+        shares = [np.mean([radius(row) > at for row in rows]) for at in radii]
+        assert [cell.split()[0] for cell in line[3:6]] == [f"{share:.2f}" for share in shares]
+        assert line[1] == f"{np.mean([row['prediction'] == row['speaker'] for row in rows]):.3f}"
+        assert line[2] == f"{np.mean([row['abstained'] is not None for row in rows]):.3f}"
+        assert float(line[6]) == pytest.approx(np.mean([radius(row) for row in rows]), rel=0.01)
+        assert float(line[6]) <= np.mean([radius(row) for row in rows])
+
+
+def test_curves_are_those_of_the_rows(page, runs):
+    curves = page.figures["accuracy-waveform"]["curves"]
+    certified = {curve["rule"]: curve for curve in curves if curve["rule"]}
+    for rule, rows in by_rule(runs[0]).items():
+        points = certified[rule]["points"]
+        assert sorted(x for x, *_ in points[1:]) == sorted({radius(row) for row in rows} - {0.0})
+        assert [y for _, y, *_ in points] == [np.mean([radius(row) > x for row in rows]) for x, *_ in points]
+        assert certified[rule]["guarantee"] == (not rule.startswith("published"))
+    empirical = [curve for curve in curves if not curve["rule"]]
+    assert len(empirical) == 2
+    for curve, folder in zip(empirical, runs[2:], strict=True):
+        rows = lines_of(folder)
+        for at, share, *_ in curve["points"]:
+            wrong = {row["utterance"] for row in rows if row["abstained_before"] or row["clean"] != row["expected"]}
+            turned = {
+                row["utterance"] for row in rows if not row["abstained"] and row["adversarial"] != row["expected"]
+            }
+            reached = {row["utterance"] for row in rows if row["utterance"] in turned and breaks(row, at)}
+            assert share == pytest.approx(1 - len(wrong | reached) / len({row["utterance"] for row in rows}))
+
+
+def breaks(row, at):
+    if row["abstained"] or row["adversarial"] == row["expected"]:
+        return False
+    within = row["l2"] <= row["radius"] * 1.0001
+    return (min(row["l2"], row["radius"]) if within else row["l2"]) <= at
+
+
+def test_verdicts_are_those_of_the_rows(page, runs):
+    heading, *lines = page.tables["budgets-0"]
+    rows, bare = by_rule(runs[0]), lines_of(runs[3])
+    published = {f"{'l2' if one.norm == 'l2' else 'l-infinity'} {one.epsilon:.4g}": one for one in PUBLISHED}
+    assert published.keys() <= {line[0] for line in lines}
+    assert not any("published" in cell for cell in heading)
+    for line in lines:
+        name, size = line[0].split()
+        epsilon = published[line[0]].epsilon if line[0] in published else float(size)
+        for rule in ("vote", "distribution"):
+            needed = [epsilon * (1 if name == "l2" else math.sqrt(row["num_samples"])) for row in rows[rule]]
+            count = sum(radius(row) > least for row, least in zip(rows[rule], needed, strict=True))
+            assert line[heading.index(f"covered ({rule})")] == f"{count} of {len(rows[rule])}"
+        inside = [row for row in bare if row["l2" if name == "l2" else "linf"] <= epsilon * 1.0001]
+        broken = {
+            row["utterance"]
+            for row in inside
+            if row["clean"] == row["expected"] and row["adversarial"] != row["expected"]
+        }
+        tried = len({row["utterance"] for row in inside})
+        shown = f"{len(broken)} of {tried}" if tried else "not tried"
+        assert line[heading.index("broken by attack (bare encoder)")] == shown
+        if line[0] in published:
+            first = rows["vote"]
+            covered = line[heading.index("covered (vote)")]
+            wrong = sum(row["prediction"] != row["speaker"] for row in first)
+            assert f"{covered} covered" in page.text
+            assert f" {wrong} wrong" in page.text
+
+
+def test_error_rates_are_those_of_the_rows(page, runs):
+    _, *lines = page.tables["trials-0"]
+    rows = lines_of(runs[1])
+    for curve in page.figures["rates"]["curves"]:
+        own = [row for row in rows if row["verifier"] == curve["verifier"]]
+        shown = [line for line in lines if line[0] == curve["verifier"]][1:]
+        for index, (rate, line) in enumerate(zip(curve["rates"], shown, strict=True)):
+            genuine = np.array([row["lower"][index] for row in own if row["claim"] == row["speaker"]])
+            impostor = np.array([row["upper"][index] for row in own if row["claim"] != row["speaker"]])
+            cuts = np.concatenate([genuine, impostor, [2.0]])
+            cuts = np.concatenate([cuts, np.nextafter(cuts, np.inf)])
+            eer = min(max(np.mean(genuine < cut), np.mean(impostor >= cut)) for cut in cuts)
+            assert rate["eer"] == pytest.approx(eer)
+            assert line[2].split()[0] == f"{100 * eer:.1f}"
+            assert line[1] == f"{own[0]['radii'][index]:g}"
+
+
+def test_radii_by_speaker_and_reasons_are_those_of_the_rows(page, runs):
+    rows = by_rule(runs[0])
+    _, *speakers = page.tables["speakers-0"]
+    for speaker, count, right, certified, *shown in speakers:
+        own = [row for row in rows["vote"] if row["speaker"] == speaker]
+        radii = [radius(row) for row in own]
+        assert (int(count), int(certified)) == (len(own), sum(one > 0 for one in radii))
+        assert int(right) == sum(row["prediction"] == speaker for row in own)
+        for cell, value in zip(shown, (min(radii), median_low(radii), max(radii)), strict=True):
+            assert float(cell) <= value
+            assert float(cell) == pytest.approx(value, rel=0.01)
+    dots = Counter((dot["rule"], dot["utterance"], dot["radius"]) for dot in page.figures["radii"]["dots"])
+    sound = {rule: own for rule, own in rows.items() if not rule.startswith("published")}
+    assert dots == Counter((rule, row["utterance"], radius(row)) for rule, own in sound.items() for row in own)
+    _, *reasons = page.tables["abstentions-0"]
+    for rule, own in rows.items():
+        shown = {reason: int(count) for name, reason, count, _ in reasons if name.split()[0] == rule}
+        counts = Counter(row["abstained"] for row in own if row["abstained"] is not None)
+        for reason, count in counts.items():
+            assert shown[reason] == count
+        assert sum(shown.values()) == sum(radius(row) == 0 for row in own)
+
+
+def test_attacks_are_those_of_the_rows_and_called_empirical(page, runs):
+    heading, *lines = page.tables["attacks"]
+    groups = [(folder, at) for folder in runs[2:] for at in sorted({row["radius"] for row in lines_of(folder)})]
+    for line, (folder, at) in zip(lines, groups, strict=True):
+        own = [row for row in lines_of(folder) if row["radius"] == at]
+        success = 100 * np.mean([row["success"] for row in own])
+        assert line[heading.index("success %")].split()[0] == f"{success:.1f}"
+        assert line[heading.index("budget")] == f"{at:g} l2"
+    assert "empirical, not a proof" in page.text
+
+
+def test_settings_commands_and_hashes_are_those_of_the_runs(page, runs):
+    for index, folder in enumerate(runs):
+        summary = json.loads((folder / "summary.json").read_text())
+        shown = dict(page.tables[f"settings-{index}"][1:])
+        assert shown["checkpoint_hash"] == lines_of(folder)[0]["encoder"] == summary["checkpoint_hash"]
+        assert shown["seed"] == str(summary["settings"]["seed"])
+        assert {f"version of {name}" for name in summary["versions"]} <= shown.keys()
+    assert page.text.count("voxcert certify --config") == 2
+    assert str(runs[0].parent) not in page.text, "the page says nothing of the machine"
+
+
+def test_nothing_is_called_proved_that_is_not(runs, tmp_path):
+    folder = tmp_path / "printed"
+    shutil.copytree(runs[0], folder)
+    published = [row for row in lines_of(folder) if row["rule"] == "published_mean"]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in published))
+    page = Page(write_report([folder], tmp_path / "report.html").read_text())
+    assert "Nothing was proved: the published rules are not a guarantee." in page.text
+    assert "Proved for" not in page.text
+    assert "covered: proved" not in page.text
+    assert [line[0] for line in page.tables["certified-0"][1:]] == ["published_mean (not a guarantee)"]
+    page = Page(write_report([runs[3]], tmp_path / "attack.html").read_text())
+    assert "Nothing: no certification is among these runs." in page.text
+
+
+def test_an_unfinished_run_says_so_on_top(runs, tmp_path):
+    folder = tmp_path / "cut"
+    shutil.copytree(runs[0], folder)
+    (folder / "summary.json").unlink()
+    rows = lines_of(folder)
+    kept = {row["utterance"] for row in rows[:9]}
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows if row["utterance"] in kept))
+    text = write_report([folder], tmp_path / "report.html").read_text()
+    total = len({row["utterance"] for row in rows})
+    assert f"{len(kept)} of {total} utterances" in text
+    assert text.index('id="unfinished"') < text.index('id="proved"')
+    assert f"the {len(kept)} utterances done so far" in text
+    assert 'id="unfinished"' not in write_report([runs[0]], tmp_path / "whole.html").read_text()
+
+
+def test_names_are_text_and_no_markup(runs, tmp_path):
+    folder = tmp_path / "odd"
+    shutil.copytree(runs[0], folder)
+    rows = [row | {"utterance": f"</script><b onclick=1>{row['utterance']}"} for row in lines_of(folder)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = write_report([folder], tmp_path / "report.html", title="<i>mine</i>").read_text()
+    assert "<b onclick" not in text
+    assert "<i>mine" not in text
+    assert Page(text).figures["radii"]["dots"][0]["utterance"].startswith("</script><b")
+
+
+def test_hearing_margins_are_shown_where_there_are_some(runs, tmp_path):
+    folder = shutil.copytree(runs[0], tmp_path / "run")
+    margins = [
+        {"utterance": f"u{n}", "speaker": "a", "rule": "vote", "sigma": SIGMA, "radius": 0.01, "norm_bound": 1.0}
+        | {"margin_db": n, "encoder": ""}
+        for n in (-2.0, 4.0, 9.0)
+    ]
+    (folder / "hearing.jsonl").write_text("".join(json.dumps(row) + "\n" for row in margins))
+    heading, line = Page(write_report([folder], tmp_path / "report.html").read_text()).tables["hearing"]
+    assert line[:3] == ["vote", f"{SIGMA:g}", "3 of 3"]
+    assert dict(zip(heading, line, strict=True))["g of 50%"] == "4.0"
+    assert "hearing" not in Page(write_report([runs[0]], tmp_path / "report.html").read_text()).tables
+
+
+@pytest.mark.parametrize(("folders", "message"), [([], "folders must name"), (["none"], "none must be the folder")])
+def test_what_is_no_run_is_an_error(folders, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        write_report(folders, tmp_path / "report.html")
+
+
+def test_the_libraries_are_those_that_were_published():
+    vendor = Path(report.__file__).parent / "vendor"
+    noted = re.findall(r"^([0-9a-f]{64})  (\S+)$", (vendor / "LICENSES.txt").read_text(), flags=re.MULTILINE)
+    scripts = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in vendor.glob("*.js")}
+    assert scripts == {name: digest for digest, name in noted}

@@ -1,0 +1,57 @@
+"""What a user types: `voxcert report`, which writes a page, prints tables, and sends both where asked."""
+
+import shutil
+
+import pytest
+
+from voxcert.cli import main
+from voxcert.evaluation.report.tracking import log_report
+
+
+def report(*args):
+    main(["report", *map(str, args)])
+
+
+def message(capsys, *args):
+    """The error that a user sees; the exit status must be 2."""
+    with pytest.raises(SystemExit) as stop:
+        report(*args)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_page_of_several_runs_beside_their_tables(runs, tmp_path, capsys):
+    folders = [shutil.copytree(run, tmp_path / run.name) for run in runs]
+    report(*folders, "--output", tmp_path / "pages" / "mine.html", "--title", "Our audit")
+    printed = capsys.readouterr().out
+    assert f"\n{tmp_path}/pages/mine.html\n" in printed
+    assert "| vote " in printed
+    assert "<h1>Our audit</h1>" in (tmp_path / "pages" / "mine.html").read_text()
+    report(folders[0])
+    assert f"\n{folders[0]}/report.html\n" in capsys.readouterr().out
+    assert "<h1>tiny</h1>" in (folders[0] / "report.html").read_text()
+
+
+def test_a_pdf_needs_a_browser(runs, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(runs[0], tmp_path / "run")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "error: pdf needs Chromium" in message(capsys, folder, "--pdf", "true")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:wandb")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # wandb's own service process outlives the run
+def test_page_and_plots_go_to_weights_and_biases(runs, tmp_path, monkeypatch):
+    folder = shutil.copytree(runs[0], tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logged = []
+    monkeypatch.setattr(
+        "voxcert.evaluation.report.tracking.log_report",
+        lambda run, page, pictures: (logged.append((page, pictures)), log_report(run, page, pictures)),
+    )
+    report(folder, "--wandb", "voxcert-test")
+    plot = folder / "certified_accuracy.png"
+    assert logged == [(folder / "report.html", {"run/certified_accuracy": plot})]
+    kept = {path.read_bytes() for path in (tmp_path / "wandb").rglob("*") if path.suffix in (".html", ".png")}
+    assert kept >= {plot.read_bytes()}
+    assert any(b"What was proved" in content for content in kept)
