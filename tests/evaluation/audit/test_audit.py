@@ -13,6 +13,7 @@ from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.audit import AuditSettings, audit_encoder
 from voxcert.evaluation.audit.job import FINISHED, PAGE
 from voxcert.evaluation.audit.stages import System, forwards
+from voxcert.evaluation.certification.folder import PROTOTYPES
 from voxcert.evaluation.hearing.job import read_hearing
 from voxcert.evaluation.report.page import render_report
 from voxcert.evaluation.report.runs import open_runs
@@ -76,6 +77,16 @@ def test_the_smoothed_system_is_attacked_where_it_was_certified_and_outside(audi
     assert {row.decision for row in inside + outside} == {"vote"}
     margins = [row for row in read_hearing(folder / "certify-0.001") if row.margin_db is not None]
     assert {row.utterance for row in margins if row.rule == "vote"} == set(radii)
+
+
+def test_speakers_are_enrolled_once_for_the_encoder_and_once_for_each_sigma(audited):
+    folder, _ = audited
+    clean, noisy = ((folder / name / PROTOTYPES).read_bytes() for name in ("fgsm", "certify-0.001"))
+    assert clean != noisy
+    for name in STAGES[1:5]:
+        assert (folder / name / PROTOTYPES).read_bytes() == clean
+    for name in ("verify-0.001", "inside-0.001", "outside-0.001"):
+        assert (folder / name / PROTOTYPES).read_bytes() == noisy
 
 
 class Killed(Exception):
