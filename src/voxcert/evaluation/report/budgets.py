@@ -130,6 +130,7 @@ def verdicts(run: Run, attacks: Sequence[Run]) -> list[Verdict]:
         broken = (turned(attacked, budget) & all_of_them) - proved - wrong
         rest = all_of_them - proved - wrong - broken
         said = f"broken: smoothed {_tried(attacked, budget)}, bare encoder {_tried(bare, budget)}"
+        said = said if attacked or bare else "no attack was run"
         found.append(Verdict(budget, len(proved), len(wrong - proved), len(broken), len(rest), len(rows), said))
     return found
 
