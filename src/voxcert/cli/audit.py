@@ -10,7 +10,7 @@ from voxcert.cli.options import encoder_parser, given, instantiate, named_encode
 from voxcert.cli.plan import show_plan
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.audit import AuditSettings, audit_encoder
-from voxcert.evaluation.audit.job import PAGE
+from voxcert.evaluation.audit.job import PAGE, encoder_statement
 from voxcert.evaluation.run.job import Provenance
 
 TEACHES = """
@@ -37,7 +37,7 @@ def audit(args: list[str], program: str = "voxcert audit") -> None:
             Provenance(encoder_id, given(plain, "checkpoint", "encoder", "data"), f"{program} {shlex.join(args)}"),
         )
         show_plan(plan)
-        print(f"\n{Path(config.output_dir) / PAGE}")
+        print(f"\n{encoder_statement(config.output_dir)}\n\n{Path(config.output_dir) / PAGE}")
 
 
 def audit_parser(program: str) -> ArgumentParser:

@@ -11,7 +11,7 @@ from voxcert.encoders.loading import load_encoder
 from voxcert.evaluation.attack.certified import certified_radii
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.audit import AuditSettings, audit_encoder
-from voxcert.evaluation.audit.job import FINISHED, PAGE
+from voxcert.evaluation.audit.job import FINISHED, PAGE, encoder_statement
 from voxcert.evaluation.audit.stages import System, forwards
 from voxcert.evaluation.certification.folder import PROTOTYPES
 from voxcert.evaluation.hearing.job import read_hearing
@@ -59,7 +59,11 @@ def test_every_stage_leaves_its_rows_and_the_page_tells_of_them(audited):
     assert all(row.linf <= 0.002 + 1e-7 for row in attacks["fgsm"] + attacks["black-box"])
     assert all(row.l2 <= 0.1954 for row in attacks["pgd-l2"])
     assert {row.file is not None for row in attacks["pgd-linf"]} == {True}, "to be played"
-    assert json.loads((folder / "impostors" / "summary.json").read_text())["equal_error_rate"] >= 0
+    right = sum(row.clean == row.speaker for row in attacks["fgsm"])
+    rate = json.loads((folder / "impostors" / "summary.json").read_text())["equal_error_rate"]
+    said = encoder_statement(folder)
+    assert f"names {right} of 6 recordings rightly" in said
+    assert f"equal error rate of {100 * rate:.1f} %" in said
     page = (folder / PAGE).read_text()
     for name in ("fgsm", "nes", "vote", "distribution", "sigma 0.001, verification"):
         assert name in page

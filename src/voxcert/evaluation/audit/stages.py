@@ -26,8 +26,8 @@ from voxcert.evaluation.run.job import Provenance
 from voxcert.evaluation.verification import verify_speakers
 
 RULES: list[Rule] = ["vote", "distribution"]
-FIRST = "fgsm"
-"""The stage that enrols the speakers for the encoder itself."""
+FIRST, IMPOSTORS = "fgsm", "impostors"
+"""The stages that enrol the speakers for the encoder itself, and that find its equal error rate."""
 INSIDE = 0.99
 """Share of a certified radius at which the smoothed system is attacked where it must not yield."""
 OUTSIDE = (from_int16(6400), 5 * from_int16(6400))
@@ -148,7 +148,7 @@ def _attacks_on_the_encoder(system: System, batch_size: int) -> list[Stage]:
             **away,
         ),
         stage(
-            "impostors",
+            IMPOSTORS,
             "which error rate has verification, and does FGSM open it to impostors?",
             GRADIENT,
             fgsm(epsilon=SSED),
