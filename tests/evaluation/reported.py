@@ -16,13 +16,14 @@ SIGMA = 0.01
 
 
 def make_voices(folder):
-    """Four speakers with three recordings each: harmonics of a pitch of their own, in noise."""
+    """Four speakers with three recordings each: harmonics of their own pitch in noise; one sounds like another."""
     generator, length = torch.Generator().manual_seed(0), int(SECONDS * 16_000)
     seconds = torch.arange(length) / 16_000
     for number in range(4):
         (folder / f"speaker{number}").mkdir(parents=True)
-        tone = sum(torch.sin(2 * torch.pi * (90 + 60 * number) * k * seconds) / k for k in range(1, 20))
         for take in range(3):
+            pitch = 90 + 60 * (number if (number, take) != (3, 2) else 0)
+            tone = sum(torch.sin(2 * torch.pi * pitch * k * seconds) / k for k in range(1, 20))
             waveform = 0.05 * tone + 0.005 * torch.randn(length, generator=generator)
             soundfile.write(folder / f"speaker{number}" / f"{take}.wav", waveform.numpy(), 16_000)
     return folder

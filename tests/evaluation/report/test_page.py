@@ -41,6 +41,13 @@ def radius(row):
     return row["radius"] if row["abstained"] is None and row["prediction"] == row["speaker"] else 0.0
 
 
+def test_the_runs_hold_right_wrong_and_abstained(runs):
+    rows = by_rule(runs[0])["vote"]
+    assert {row["prediction"] == row["speaker"] for row in rows} == {True, False}
+    assert {row["abstained"] is None for row in rows} == {True, False}
+    assert any(radius(row) > 0 for row in rows)
+
+
 def test_it_is_one_small_file_that_asks_for_nothing(written, page):
     assert written.stat().st_size < LARGEST_PAGE
     assert page.links
