@@ -127,6 +127,6 @@ def encoder_statement(folder: str | Path) -> str:
     error_rate = read_summary(Path(folder) / IMPOSTORS)["equal_error_rate"]
     right = sum(row.correct_before for row in rows)
     return (
-        f"Without noise and without an attack the encoder names {right} of {len(rows)} recordings rightly, and verifies "
-        f"with an equal error rate of {percent(error_rate)} %."
+        f"Without noise and without an attack the encoder names {right} of {len(rows)} recordings rightly, and "
+        f"verifies with an equal error rate of {percent(error_rate)} %."
     )
