@@ -24,11 +24,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python pesq==0.0.4 || echo "PESQ is left out: it needs a C compiler"
 	@touch $@
 
-demo: $(STAMP)  ## Train, watch certified accuracy, export, certify: the main job on synthetic voices
+demo: $(STAMP)  ## Train, watch certified accuracy, export, certify, audit: the main job on synthetic voices
 	rm -rf $(DEMO)
 	$(BIN)/python train.py fit --config configs/train/demo.yaml 
 	$(BIN)/voxcert export $(DEMO)/train/last.ckpt $(DEMO)/checkpoint
 	$(BIN)/python certify.py --checkpoint $(DEMO)/checkpoint --config configs/certify/espeak.yaml --output_dir $(DEMO)/certify
+	$(BIN)/voxcert audit --checkpoint $(DEMO)/checkpoint --config configs/audit/espeak.yaml --output_dir $(DEMO)/audit
 
 test: $(STAMP)  ## Run the tests
 	$(BIN)/python -m pytest -m "not slow"

@@ -27,6 +27,9 @@ from voxcert.evaluation.certification.figures import certified_accuracy_figure
 from voxcert.evaluation.certification.tables import by_rule, markdown_table, summarize
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.tables import render_defences, summarize_defences
+from voxcert.evaluation.hearing.job import HEARING
+from voxcert.evaluation.hearing.row import HearingRow
+from voxcert.evaluation.hearing.tables import hearing_lines, summarize_hearing
 from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.evaluation.inversion.tables import inversion_table, summarize_inversions
 from voxcert.evaluation.run.folder import ROWS, SUMMARY, read_summary
@@ -43,7 +46,7 @@ RESULTS = DOCS / "results"
 BUDGETS = [0.01, 0.03, 0.1, 0.195, 0.5]
 """l2 norms of published attacks, waveform amplitude; the leaderboard ranks by the fourth (6400 in int16 units)."""
 RANKED_BY = BUDGETS.index(0.195)
-KEPT_ROWS = f"{ROWS}.gz"
+KEPT_ROWS, KEPT_MARGINS = f"{ROWS}.gz", f"{HEARING}.gz"
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: (.+?) -->\n!\[[^\]]*\]\(([^)]+)\)")
 
@@ -157,6 +160,19 @@ def trials(names: list[str]) -> str:
     return trials_table(_trials_of(name)[1])
 
 
+def hearing(names: list[str]) -> str:
+    """The hearing margins of several runs, a line for each rule of each, named by their system."""
+    lines: list[list[str]] = []
+    for name in names:
+        rows = read_rows(RESULTS / name / KEPT_MARGINS, HearingRow)
+        if not rows:
+            raise ValueError(f"{RESULTS / name} must hold the hearing margins of a run, got none")
+        heading, *own = hearing_lines(summarize_hearing(rows))
+        lines = lines or [["system", *heading]]
+        lines += [[system_of(name), f"`{rule}`", *cells] for rule, *cells in own]
+    return render_table(lines)
+
+
 def _trials_of(name: str) -> tuple[list[CertifiedScore], dict[str, Any]]:
     rows = rows_of(name, CertifiedScore)
     return rows, summarize_trials(rows, read_summary(RESULTS / name)["settings"].get("threshold"))
@@ -180,6 +196,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "inversion": inversion,
     "trials": trials,
     "attacked": attacked,
+    "hearing": hearing,
 }
 
 
@@ -216,6 +233,8 @@ def keep(run: Path, name: str) -> None:
     (RESULTS / name).mkdir(parents=True, exist_ok=True)
     (RESULTS / name / KEPT_ROWS).write_bytes(gzip.compress((run / ROWS).read_bytes(), mtime=0))
     (RESULTS / name / SUMMARY).write_text((run / SUMMARY).read_text())
+    if (run / HEARING).is_file():
+        (RESULTS / name / KEPT_MARGINS).write_bytes(gzip.compress((run / HEARING).read_bytes(), mtime=0))
 
 
 def main(arguments: list[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from reported import make_runs, make_voices
 
@@ -43,6 +44,21 @@ def espeak(tmp_path_factory: pytest.TempPathFactory) -> EspeakVoices:
     """Six synthetic speakers with four utterances each, kept for the session."""
     pytest.importorskip("espeakng_loader", reason='needs espeak voices: pip install "voxcert[espeak]"')
     return EspeakVoices(num_speakers=6, utterances_per_speaker=4, cache_dir=str(tmp_path_factory.mktemp("espeak")))
+
+
+@pytest.fixture(scope="session")
+def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of four speakers with three recordings each: harmonics of a pitch of their own, in noise."""
+    folder = tmp_path_factory.mktemp("voices")
+    generator = torch.Generator().manual_seed(0)
+    seconds = torch.arange(8000) / 16_000
+    for number in range(4):
+        (folder / f"speaker{number}").mkdir()
+        tone = sum(torch.sin(2 * torch.pi * (90 + 60 * number) * k * seconds) / k for k in range(1, 20))
+        for take in range(3):
+            waveform = 0.05 * tone + 0.005 * torch.randn(8000, generator=generator)
+            soundfile.write(folder / f"speaker{number}" / f"{take}.wav", waveform.numpy(), 16_000)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import soundfile
 import torch
 import yaml
 
@@ -20,21 +19,6 @@ from voxcert.cli.certify import certify
 from voxcert.evaluation.certification.folder import read_run
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def voices(tmp_path_factory):
-    """Four speakers with three recordings each: harmonics of a pitch of their own, in noise."""
-    folder = tmp_path_factory.mktemp("voices")
-    generator = torch.Generator().manual_seed(0)
-    seconds = torch.arange(8000) / 16_000
-    for number in range(4):
-        (folder / f"speaker{number}").mkdir()
-        tone = sum(torch.sin(2 * torch.pi * (90 + 60 * number) * k * seconds) / k for k in range(1, 20))
-        for take in range(3):
-            waveform = 0.05 * tone + 0.005 * torch.randn(8000, generator=generator)
-            soundfile.write(folder / f"speaker{number}" / f"{take}.wav", waveform.numpy(), 16_000)
-    return folder
 
 
 @pytest.fixture

@@ -12,15 +12,18 @@ from jsonargparse import ArgumentParser
 
 from voxcert.attacks import save_universal
 from voxcert.cli.attack import attack_parser
+from voxcert.cli.audit import audit_parser
 from voxcert.cli.certify import certify_parser
 from voxcert.cli.defend import defend_parser
 from voxcert.cli.invert import invert_parser
+from voxcert.cli.options import settings
 from voxcert.cli.train import train
 from voxcert.data import LibriSpeech, SpeakerDataModule, write_manifest
 from voxcert.encoders.checkpoint import build_encoder, save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.evaluation.attack.description import check_attack
 from voxcert.evaluation.attack.settings import AttackSettings
+from voxcert.evaluation.audit import AuditSettings
 from voxcert.evaluation.defence.encoder import open_purifier
 from voxcert.evaluation.defence.settings import DefenceSettings, check_comparison
 from voxcert.evaluation.inversion.recordings import stretches
@@ -42,7 +45,8 @@ def files(*groups):
 
 def test_no_group_is_forgotten():
     groups = {path.parent.name for path in CONFIGS.rglob("*.yaml")}
-    experiments, parts = {"train", "certify", "attack", "invert", "purify"}, {"data", "encoder", "purifier"}
+    experiments = {"train", "certify", "attack", "audit", "invert", "purify"}
+    parts = {"data", "encoder", "purifier"}
     assert groups == experiments | parts | {"trainer", "logger"}
 
 
@@ -123,6 +127,15 @@ def test_training_experiments(path, overrides, tmp_path, monkeypatch):
     if cli.model.hparams.classification_weight > 0:
         assert cli.model.criterion.weight.shape[0] == cli.datamodule.num_classes
     assert cli.model.eval()(waveform).shape == (2, cli.model.encoder.dim)
+
+
+@files("audit")
+def test_audit_configs(path, overrides):
+    parser = audit_parser("voxcert audit")
+    config = parser.parse_args([f"--config={path}", *overrides(path)])
+    parts = parser.instantiate(config)
+    assert isinstance(parts.data, SpeakerDataModule)
+    settings(AuditSettings, config)
 
 
 @files("certify")

@@ -23,13 +23,14 @@ BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", flags=re.DOTALL | re.MULTILINE
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ENTRY = re.compile(r"^(?:## |\[\]\(\)\{ #|::: )(voxcert[\w.]*)", flags=re.MULTILINE)
 LARGEST_PICTURE = 150_000  # bytes
-CONFIGURED = ("certify", "train", "attack", "purify", "defend", "invert")
+CONFIGURED = ("certify", "train", "attack", "plan", "audit", "purify", "defend", "invert")
 PARSED = ("python certify.py", "python train.py", *(f"voxcert {name}" for name in CONFIGURED))
 NAMED = (
     "voxcert export",
     "voxcert card",
     "voxcert recertify",
     "voxcert report",
+    "voxcert hearing",
     "voxcert encoders",
 )  # they take no --print_config
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from voxcert.evaluation.hearing.job import HEARING, hearing_row
 from voxcert.evaluation.run.folder import ROWS, write_summary
-from voxcert.rows import replace_rows
+from voxcert.rows import read_rows, replace_rows
 from voxcert.smoothing import Certificate, CertifiedScore
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -84,7 +85,7 @@ def test_figures_are_drawn(elsewhere, run, tmp_path):
 def test_what_is_not_there_is_named(elsewhere, run, tmp_path):
     with pytest.raises(ValueError, match="must hold the rows of a run, got none"):
         elsewhere.redrawn(PAGE)
-    with pytest.raises(ValueError, match="a table must be one of .*trials, attacked, got .pie x"):
+    with pytest.raises(ValueError, match="a table must be one of .*trials, .*got .pie x"):
         elsewhere.redrawn(PAGE.replace("certified mine --radii 0 0.01", "pie x"))
     (run / "summary.json").unlink()
     with pytest.raises(ValueError, match=r"finished run, got one without summary\.json"):
@@ -132,3 +133,14 @@ def test_pairs_of_runs_are_compared_on_the_same_utterances(elsewhere, run, tmp_p
     elsewhere.keep(tmp_path / "shorter", "b")
     (line,) = elsewhere.paired(["a", "b", "--radii", "0.007"]).splitlines()[2:]
     assert line.startswith("| `vote` | -0.333 [")
+
+
+def test_kept_hearing_margins_are_a_table(elsewhere, run):
+    rows = [hearing_row(one, 1.0) for one in read_rows(run / ROWS, Certificate) if one.rule == "vote"]
+    replace_rows(run / HEARING, rows)
+    elsewhere.keep(run, "mine")
+    table = elsewhere.hearing(["mine"]).splitlines()
+    assert table[0].split("|")[1:4] == [" system ", " rule   ", " sigma "]
+    assert "| mini   | `vote` | 0.01  | 3 of 3    | 38.5       | 38.5     | 42.0     | 48.0     |" == table[2]
+    with pytest.raises(ValueError, match="must hold the hearing margins of a run"):
+        elsewhere.hearing(["nobody"])

@@ -3,32 +3,29 @@
 import shlex
 from pathlib import Path
 
+from jsonargparse import ArgumentParser
+
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.options import encoder_parser, given, instantiate, named_encoder, parse, settings
 from voxcert.cli.plan import show_plan
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.audit import AuditSettings, audit_encoder
-from voxcert.evaluation.audit.job import PAGE
+from voxcert.evaluation.audit.job import PAGE, encoder_statement
 from voxcert.evaluation.run.job import Provenance
 
-TEACHES = r"""
+TEACHES = """
 It answers, in this order: are the data what they should be; which sigma and how many samples fit into the time; who is
 named rightly, and after published attacks; what is proved, of naming speakers and of verifying them; does an attack
 inside the proved radii fail, and what does one reach outside; how far below the threshold of hearing is all covered.
 Every stage has a folder of its own, and report.html tells of them all. Stop it at any moment: the same command goes on.
-
-  voxcert audit --checkpoint checkpoints/ecapa-mini --data configs/data/espeak.yaml --minutes 5 --output_dir runs/audit
-  voxcert audit --checkpoint mine --data configs/data/folders.yaml --data.corpus.root my_speakers \
-    --output_dir runs/audit
+Such as: voxcert audit --checkpoint mine --data configs/data/folders.yaml --data.corpus.root my_speakers --minutes 60
+--output_dir runs/audit
 """
 
 
 def audit(args: list[str], program: str = "voxcert audit") -> None:
     """Audits an encoder: checks data, plans, attacks, certifies, listens, and writes one page about it all."""
-    parser = encoder_parser(program, audit)
-    parser.description += "\n" + TEACHES
-    parser.add_class_arguments(AuditSettings, None)
-    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    parser = audit_parser(program)
     config, plain = parse(parser, args)
     with messages_for_errors():
         parts = instantiate(parser, config)
@@ -40,4 +37,13 @@ def audit(args: list[str], program: str = "voxcert audit") -> None:
             Provenance(encoder_id, given(plain, "checkpoint", "encoder", "data"), f"{program} {shlex.join(args)}"),
         )
         show_plan(plan)
-        print(f"\n{Path(config.output_dir) / PAGE}")
+        print(f"\n{encoder_statement(config.output_dir)}\n\n{Path(config.output_dir) / PAGE}")
+
+
+def audit_parser(program: str) -> ArgumentParser:
+    """The options of `voxcert audit`."""
+    parser = encoder_parser(program, audit)
+    parser.description += f"\n{TEACHES}"
+    parser.add_class_arguments(AuditSettings, None)
+    parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
+    return parser

@@ -11,8 +11,9 @@ from voxcert.encoders.loading import load_encoder
 from voxcert.evaluation.attack.certified import certified_radii
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.audit import AuditSettings, audit_encoder
-from voxcert.evaluation.audit.job import FINISHED, PAGE
+from voxcert.evaluation.audit.job import FINISHED, PAGE, encoder_statement
 from voxcert.evaluation.audit.stages import System, forwards
+from voxcert.evaluation.certification.folder import PROTOTYPES
 from voxcert.evaluation.hearing.job import read_hearing
 from voxcert.evaluation.report.page import render_report
 from voxcert.evaluation.report.runs import open_runs
@@ -58,7 +59,11 @@ def test_every_stage_leaves_its_rows_and_the_page_tells_of_them(audited):
     assert all(row.linf <= 0.002 + 1e-7 for row in attacks["fgsm"] + attacks["black-box"])
     assert all(row.l2 <= 0.1954 for row in attacks["pgd-l2"])
     assert {row.file is not None for row in attacks["pgd-linf"]} == {True}, "to be played"
-    assert json.loads((folder / "impostors" / "summary.json").read_text())["equal_error_rate"] >= 0
+    right = sum(row.clean == row.speaker for row in attacks["fgsm"])
+    rate = json.loads((folder / "impostors" / "summary.json").read_text())["equal_error_rate"]
+    said = encoder_statement(folder)
+    assert f"names {right} of 6 recordings rightly" in said
+    assert f"equal error rate of {100 * rate:.1f} %" in said
     page = (folder / PAGE).read_text()
     for name in ("fgsm", "nes", "vote", "distribution", "sigma 0.001, verification"):
         assert name in page
@@ -76,6 +81,16 @@ def test_the_smoothed_system_is_attacked_where_it_was_certified_and_outside(audi
     assert {row.decision for row in inside + outside} == {"vote"}
     margins = [row for row in read_hearing(folder / "certify-0.001") if row.margin_db is not None]
     assert {row.utterance for row in margins if row.rule == "vote"} == set(radii)
+
+
+def test_speakers_are_enrolled_once_for_the_encoder_and_once_for_each_sigma(audited):
+    folder, _ = audited
+    clean, noisy = ((folder / name / PROTOTYPES).read_bytes() for name in ("fgsm", "certify-0.001"))
+    assert clean != noisy
+    for name in STAGES[1:5]:
+        assert (folder / name / PROTOTYPES).read_bytes() == clean
+    for name in ("verify-0.001", "inside-0.001", "outside-0.001"):
+        assert (folder / name / PROTOTYPES).read_bytes() == noisy
 
 
 class Killed(Exception):
@@ -146,26 +161,27 @@ def test_takes_fewer_utterances_where_time_is_short(audit, tmp_path):
 
 
 def test_an_encoder_of_which_nothing_can_be_certified_is_audited_all_the_same(audit, tmp_path):
-    plan = audit(tmp_path, sigmas=[5.0])
+    plan = audit(tmp_path, sigmas=[1.0])
     assert plan["recommended"]["hopeless"]
-    assert not (tmp_path / "inside-5").exists(), "there are no radii to attack inside"
+    assert not (tmp_path / "inside-1").exists(), "there are no radii to attack inside"
     assert "Nothing was proved" in (tmp_path / PAGE).read_text()
 
 
-def test_bad_data_are_refused_before_anything_slow(humming, checkpoint, tmp_path):
+def test_bad_data_are_refused_before_anything_slow(voices, checkpoint, tmp_path):
     bad = tmp_path / "data"
-    shutil.copytree(humming, bad)
+    shutil.copytree(voices, bad)
     (bad / "speaker0" / "0.wav").write_bytes(b"")
     encoder, settings = load_encoder(str(checkpoint)), AuditSettings(str(tmp_path / "audit"), **TINY)
     data = SpeakerDataModule(SpeakerFolders(str(bad)), **DATA)
     with pytest.raises(ValueError, match=r"(?s)without leaks.*0.wav"):
         audit_encoder(encoder, data, settings)
     assert not (tmp_path / "audit" / "plan").exists()
-    one = SpeakerDataModule(SpeakerFolders(str(humming)), **DATA | {"num_test_speakers": 1})
+    one = SpeakerDataModule(SpeakerFolders(str(voices)), **DATA | {"num_test_speakers": 1})
     with pytest.raises(ValueError, match="2 or more tested speakers, for verification, got 1"):
         audit_encoder(encoder, one, settings)
 
 
+@pytest.mark.slow
 def test_the_cost_that_is_planned_for_is_near_what_is_spent(audit, tmp_path):
     """In rows that pass through the encoder; a gradient counts as three, of which one passes here."""
     spent = []

@@ -14,16 +14,18 @@ from tqdm import tqdm
 
 from voxcert.data.check import check_corpus, describe
 from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.audit.settings import AuditSettings
-from voxcert.evaluation.audit.stages import Stage, System, forwards, stages
+from voxcert.evaluation.audit.stages import FIRST, IMPOSTORS, Stage, System, forwards, stages
 from voxcert.evaluation.planning import plan_certification
 from voxcert.evaluation.report import write_report
-from voxcert.evaluation.run.folder import check_settings, read_summary, write_config
+from voxcert.evaluation.run.folder import ROWS, check_settings, read_summary, write_config
 from voxcert.evaluation.run.job import UNKNOWN, Provenance
 from voxcert.evaluation.run.lock import locked
 from voxcert.evaluation.run.processes import at_hand
 from voxcert.evaluation.run.progress import listening
-from voxcert.rows import replace_file
+from voxcert.evaluation.show.tables import percent
+from voxcert.rows import read_rows, replace_file
 
 BAR = "{desc}: {percentage:3.0f}%|{bar:24}| {elapsed}, {remaining} left"
 DATA, PLAN, PAGE, FINISHED = "data.txt", "plan", "report.html", ".finished"
@@ -117,3 +119,14 @@ def _run(todo: Sequence[Stage], folder: Path, num_utterances: int) -> list[Stage
 def _move(bar: tqdm, start: float, cost: float, share: float) -> None:
     """Moves a bar to where a share of a stage is done."""
     bar.update(start + share * cost - bar.n)
+
+
+def encoder_statement(folder: str | Path) -> str:
+    """Says how well the encoder itself does without an attack, from the stages of a finished audit."""
+    rows = read_rows(Path(folder) / FIRST / ROWS, AttackRow)
+    error_rate = read_summary(Path(folder) / IMPOSTORS)["equal_error_rate"]
+    right = sum(row.correct_before for row in rows)
+    return (
+        f"Without noise and without an attack the encoder names {right} of {len(rows)} recordings rightly, and "
+        f"verifies with an equal error rate of {percent(error_rate)} %."
+    )

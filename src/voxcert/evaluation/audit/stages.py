@@ -19,12 +19,15 @@ from voxcert.evaluation.attack import AttackSettings, attack_speakers
 from voxcert.evaluation.attack.certified import certified_radii
 from voxcert.evaluation.audit.settings import AuditSettings
 from voxcert.evaluation.certification import CertificationSettings, certify_speakers
+from voxcert.evaluation.certification.folder import read_prototypes, write_prototypes
 from voxcert.evaluation.certification.settings import Rule
 from voxcert.evaluation.hearing import measure_hearing
 from voxcert.evaluation.run.job import Provenance
 from voxcert.evaluation.verification import verify_speakers
 
 RULES: list[Rule] = ["vote", "distribution"]
+FIRST, IMPOSTORS = "fgsm", "impostors"
+"""The stages that enrol the speakers for the encoder itself, and that find its equal error rate."""
 INSIDE = 0.99
 """Share of a certified radius at which the smoothed system is attacked where it must not yield."""
 OUTSIDE = (from_int16(6400), 5 * from_int16(6400))
@@ -121,7 +124,7 @@ def _attacks_on_the_encoder(system: System, batch_size: int) -> list[Stage]:
         return Stage(name, question, cost + 2, partial(_attack, system, name, attack, **settings))
 
     return [
-        stage("fgsm", f"who is named rightly, and after FGSM at {SSED:g}?", GRADIENT, fgsm(epsilon=SSED), **away),
+        stage(FIRST, f"who is named rightly, and after FGSM at {SSED:g}?", GRADIENT, fgsm(epsilon=SSED), **away),
         stage(
             "pgd-linf",
             f"does PGD at {TDAP:.2g} (l-infinity) break the encoder?",
@@ -145,7 +148,7 @@ def _attacks_on_the_encoder(system: System, batch_size: int) -> list[Stage]:
             **away,
         ),
         stage(
-            "impostors",
+            IMPOSTORS,
             "which error rate has verification, and does FGSM open it to impostors?",
             GRADIENT,
             fgsm(epsilon=SSED),
@@ -191,7 +194,7 @@ def _smoothed(system: System, sigma: float, num_estimate: int, batch_size: int) 
             names["verify"],
             f"which error rates can no attack raise at sigma {sigma:g}?",
             samples,
-            partial(_verify, system, names["verify"], task="verification", **sampling),
+            partial(_verify, system, names["verify"], certified, task="verification", **sampling),
         ),
         Stage(
             names["inside"],
@@ -217,6 +220,8 @@ def _smoothed(system: System, sigma: float, num_estimate: int, batch_size: int) 
 
 def _attack(system: System, name: str, attack: Attack, **settings: Any) -> bool:
     folder = system.folder / name
+    if "certified" not in settings:
+        _enrolled_as(system.folder / FIRST, folder)
     own = {"output_dir": str(folder), "seed": system.settings.seed, "accelerator": system.settings.accelerator}
     made = system.made(folder, "attack")
     attack_speakers(system.encoder, system.data, attack, AttackSettings(**own, **settings), made)
@@ -236,11 +241,19 @@ def _certify(system: System, name: str, **settings: Any) -> bool:
     return True
 
 
-def _verify(system: System, name: str, **settings: Any) -> bool:
+def _verify(system: System, name: str, certified: str, **settings: Any) -> bool:
     folder = system.folder / name
+    _enrolled_as(Path(certified), folder)
     own = CertificationSettings(output_dir=str(folder), **settings)
     verify_speakers(system.encoder, system.data, own, system.made(folder, "certify"))
     return True
+
+
+def _enrolled_as(before: Path, folder: Path) -> None:
+    """Gives a stage the speakers as an earlier one enrolled them, which takes no time."""
+    found = read_prototypes(before)
+    if found is not None and before != folder:
+        write_prototypes(folder, *found)
 
 
 def _hear(system: System, certified: str) -> bool:
