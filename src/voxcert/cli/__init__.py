@@ -52,7 +52,7 @@ COMMANDS = {
     ),
     "export": Command(
         "checkpoints",
-        "Turns a Lightning checkpoint into a checkpoint folder with safetensors, config, card and model card.",
+        "Turns a Lightning checkpoint into a checkpoint folder with safetensors, config and cards; encoders into ONNX too.",
     ),
     "card": Command(
         "checkpoints",
