@@ -68,6 +68,14 @@ COMMANDS = {
     "verify": Command(
         "recognize", "Accepts or rejects the claim that recordings are a speaker's, likewise; JSON lines."
     ),
+    "serve": Command(
+        "serve",
+        "Serves the system that a certification run was about: POST recordings to /identify, /verify and /enroll.",
+    ),
+    "try": Command(
+        "serve",
+        "Opens a page to try the system that a certification run was about: microphone, answers, what they promise.",
+    ),
     "report": Command(
         "report",
         "Shows the tables of runs and draws their plots again, from their rows alone; certificates beside attacks.",

@@ -7,7 +7,7 @@ deployed" of docs/guarantee.md.
 import itertools
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -220,13 +220,31 @@ class SmoothedRecognizer:
         Raises:
             ValueError: If there is no waveform, or one is not such a tensor.
         """
-        new, _ = _enrolled(self._encoder, {speaker: waveforms}, self.crop_seconds, self.sigma, enroll_noise)
+        self.add({speaker: self.prototype(waveforms, enroll_noise=enroll_noise)})
+
+    def prototype(self, waveforms: Sequence[Tensor], *, enroll_noise: int = 2) -> Tensor:
+        """What `enroll` keeps of a speaker's recordings: a unit vector (dim,). Arguments and errors as there."""
+        new, _ = _enrolled(self._encoder, {"the speaker": waveforms}, self.crop_seconds, self.sigma, enroll_noise)
+        return new[0]
+
+    def add(self, prototypes: Mapping[str, Tensor]) -> None:
+        """Enrols speakers by what `prototype` made of them, such as those of an earlier day.
+
+        Args:
+            prototypes: Name -> unit vector (dim,); who is enrolled already is enrolled again.
+
+        Raises:
+            ValueError: As `SmoothedRecognizer` for prototypes.
+        """
+        if not prototypes:
+            return
         with self._enrolling:  # who is asked meanwhile answers for the speakers before
             before = self._certifier
-            kept = [index for index, name in enumerate(before.speakers) if name != speaker]
-            prototypes = torch.cat([before.prototypes[kept], new.to(before.prototypes)])
-            speakers = [*(before.speakers[index] for index in kept), speaker]
-            self._certifier = ScoreCertifier(self._encoder, prototypes, speakers, **self._settings)
+            kept = [index for index, name in enumerate(before.speakers) if name not in prototypes]
+            new = torch.stack(list(prototypes.values())).to(before.prototypes)
+            speakers = [*(before.speakers[index] for index in kept), *prototypes]
+            together = torch.cat([before.prototypes[kept], new])
+            self._certifier = ScoreCertifier(self._encoder, together, speakers, **self._settings)
 
     def _cut(self, waveform: Tensor) -> Tensor:
         return _cut(waveform, self.crop_seconds)
