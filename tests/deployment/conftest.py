@@ -1,4 +1,11 @@
 import io
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -64,3 +71,37 @@ def certified_run(checkpoint, tmp_path_factory):
     (folder / "certify.yaml").write_text(yaml.safe_dump(settings))
     certify(["--config", str(folder / "certify.yaml")])
     return folder / "run"
+
+
+CALL = "import sys; from voxcert.cli import main; main(sys.argv[1:])"
+
+
+@pytest.fixture
+def start():
+    """A function that runs a command with a free `--port` until the context ends: yields its process and its address.
+
+    It goes on when something listens there.
+    """
+
+    @contextmanager
+    def started(*arguments, **environment):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = free.getsockname()
+        environment = {"PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"} | environment
+        command = [sys.executable, "-c", CALL, *map(str, arguments), "--port", str(address[1])]
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        with subprocess.Popen(command, env=os.environ | environment, **output) as process:
+            try:
+                for _ in range(600):
+                    try:
+                        socket.create_connection(address).close()
+                        break
+                    except ConnectionRefusedError:
+                        assert process.poll() is None, process.stdout.read()
+                        time.sleep(0.2)
+                yield process, f"http://127.0.0.1:{address[1]}"
+            finally:
+                process.kill()
+
+    return started

@@ -1,13 +1,9 @@
 """`voxcert serve` as a user starts and stops it."""
 
-import os
 import signal
-import socket
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
@@ -18,46 +14,23 @@ pytest.importorskip("fastapi", reason='needs the service: pip install "voxcert[s
 
 TOKEN = "a-token-of-tests-0123456789"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-CALL = "import sys; from voxcert.cli import main; main(sys.argv[1:])"
 
 
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+@pytest.fixture
+def served(start, certified_run):
+    """A function that starts the service for the length of a context: its process, and a client."""
+
+    @contextmanager
+    def served():
+        with start("serve", certified_run, VOXCERT_TOKEN=TOKEN) as (process, address):
+            with httpx.Client(base_url=address, headers=BEARER, timeout=60) as client:
+                yield process, client
+
+    return served
 
 
-@contextmanager
-def served(run, *options):
-    """The service in a process of its own, and a client; what is left of it is ended."""
-    port = free_port()
-    source = str(Path(__file__).parents[2] / "src")
-    environment = os.environ | {"VOXCERT_TOKEN": TOKEN, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", CALL, "serve", str(run), "--port", str(port), *options]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER, timeout=60) as client:
-            _wait(process, client)
-            yield process, client
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def _wait(process, client):
-    for _ in range(600):
-        try:
-            assert client.get("/health").json() == {"status": "ok"}
-            return
-        except httpx.ConnectError:
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.2)
-    raise TimeoutError("the service did not start")
-
-
-def test_sigterm_finishes_what_is_running_and_speakers_are_there_again(certified_run, recording):
-    with served(certified_run) as (process, client):
+def test_sigterm_finishes_what_is_running_and_speakers_are_there_again(served, recording):
+    with served() as (process, client):
         answer = client.post("/enroll", params={"speaker": "dora"}, content=recording("dora"))
         assert answer.json() == {"speaker": "dora", "recordings": 1, "enrolled": 4}
         content = recording("dora")
@@ -73,7 +46,7 @@ def test_sigterm_finishes_what_is_running_and_speakers_are_there_again(certified
         assert answer.status_code == 200
         assert answer.json()["prediction"] == "dora"
         assert process.wait(timeout=60) == 0
-    with served(certified_run) as (_, client):
+    with served() as (_, client):
         assert client.get("/speakers").json()["speakers"][-1] == "dora"
         assert client.post("/identify", content=recording("dora", 8)).json()["prediction"] == "dora"
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_generated_code import SIZES, shallow  # noqa: F401  (a fixture)
 from torch import nn
 
 import voxcert
 import voxcert.data
-from test_generated_code import SIZES, shallow  # noqa: F401  (a fixture)
 from voxcert.encoders import Encoder, OnnxEncoder, export_onnx
 from voxcert.encoders.checkpoint import build_encoder
 from voxcert.encoders.loading import encoder_hash

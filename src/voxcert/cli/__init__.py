@@ -52,7 +52,7 @@ COMMANDS = {
     ),
     "export": Command(
         "checkpoints",
-        "Turns a Lightning checkpoint into a checkpoint folder with safetensors, config and cards; encoders into ONNX too.",
+        "Turns a Lightning checkpoint into a checkpoint folder: safetensors, config, cards; or an encoder into ONNX.",
     ),
     "card": Command(
         "checkpoints",
@@ -74,7 +74,7 @@ COMMANDS = {
     ),
     "try": Command(
         "serve",
-        "Opens a page to try the system that a certification run was about: microphone, answers, what they promise.",
+        "Opens a page to try the system that a certification run was about: microphone, answers, their promise.",
     ),
     "report": Command(
         "report",

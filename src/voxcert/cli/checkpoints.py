@@ -14,7 +14,7 @@ from voxcert.cli.errors import messages_for_errors
 
 
 def export(args: list[str], program: str = "voxcert export") -> None:
-    """Turns a Lightning checkpoint into a checkpoint folder with safetensors, config and cards; encoders into ONNX too."""
+    """Turns a Lightning checkpoint into a checkpoint folder: safetensors, config, cards; or an encoder into ONNX."""
     config = export_parser(program).parse_args(args)
     with messages_for_errors():
         from voxcert.training.export import export as export_checkpoint

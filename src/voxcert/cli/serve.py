@@ -50,7 +50,7 @@ def serve(args: list[str], program: str = "voxcert serve") -> None:
 
 
 def try_page(args: list[str], program: str = "voxcert try") -> None:
-    """Opens a page to try the system that a certification run was about: microphone, answers, what they promise."""
+    """Opens a page to try the system that a certification run was about: microphone, answers, their promise."""
     config = _parser(program, "try", port=7860).parse_args(args)
     with messages_for_errors(), _extra("try"):
         from voxcert.deployment.page import create_page, open_page

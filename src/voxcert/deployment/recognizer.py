@@ -189,7 +189,7 @@ class SmoothedRecognizer:
         Raises:
             ValueError: If it is not such a tensor.
         """
-        return self._certifier.predict(self._cut(waveform), self._call(), self.classifier)
+        return self._certifier.predict(self.heard(waveform), self._call(), self.classifier)
 
     def verify(self, waveform: Tensor, speaker: str, threshold: float) -> Decision:
         """Accepts or rejects a claim, or does neither.
@@ -202,11 +202,11 @@ class SmoothedRecognizer:
         Raises:
             ValueError: If an argument is out of range.
         """
-        return self._certifier.decide(self._cut(waveform), speaker, threshold, self._call(), self.classifier)
+        return self._certifier.decide(self.heard(waveform), speaker, threshold, self._call(), self.classifier)
 
     def certify(self, waveform: Tensor) -> Certificate:
         """The radius within which the answer of `identify` cannot change; takes all samples. Arguments as there."""
-        (row,) = self._certifier.certify(self._cut(waveform), self._call())
+        (row,) = self._certifier.certify(self.heard(waveform), self._call())
         return row
 
     def enroll(self, speaker: str, waveforms: Sequence[Tensor], *, enroll_noise: int = 2) -> None:
@@ -246,7 +246,8 @@ class SmoothedRecognizer:
             together = torch.cat([before.prototypes[kept], new])
             self._certifier = ScoreCertifier(self._encoder, together, speakers, **self._settings)
 
-    def _cut(self, waveform: Tensor) -> Tensor:
+    def heard(self, waveform: Tensor) -> Tensor:
+        """What of a recording is heard, and what its radius is about; arguments and errors as for `identify`."""
         return _cut(waveform, self.crop_seconds)
 
     def _call(self) -> str:

@@ -1,7 +1,7 @@
 """The smoothed recognizer over HTTP: /identify, /verify, /enroll, /speakers, /health and /metrics.
 
-One process, a few threads: the recognizer is safe to share, so an enrolment is there for the very next request. (Why not
-LitServe, which keeps a copy of the network for every endpoint: docs/architecture.md.)
+One process, a few threads: the recognizer is safe to share, so an enrolment is there for the very next request. (Why
+this is not LitServe's: docs/architecture.md.)
 """
 
 import asyncio

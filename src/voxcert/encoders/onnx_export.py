@@ -112,7 +112,7 @@ def _followed(encoder: Encoder, example: Tensor) -> torch.export.ExportedProgram
         return torch.export.export(encoder, (example,), dynamic_shapes=axes, strict=True)
 
 
-class _quiet_exporter:  # noqa: N801  (used as a function)
+class _quiet_exporter:
     """What torch's exporter logs about attempts stays out of a user's sight; errors are raised."""
 
     def __enter__(self) -> None:
