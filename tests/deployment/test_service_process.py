@@ -1,5 +1,6 @@
 """`voxcert serve` as a user starts and stops it."""
 
+import os
 import signal
 import sys
 import time
@@ -29,6 +30,7 @@ def served(start, certified_run):
     return served
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_what_is_running_and_speakers_are_there_again(served, recording):
     with served() as (process, client):
         answer = client.post("/enroll", params={"speaker": "dora"}, content=recording("dora"))
@@ -75,3 +77,16 @@ def test_the_extra_is_named(certified_run, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["serve", str(certified_run)])
     assert 'this command needs prometheus_client: pip install "voxcert[serve]"' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_fifty_clients_at_once_get_the_answers_of_the_library(certified_run, tmp_path, recording, monkeypatch):
+    from bench_service import measure
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    recordings = [tmp_path / f"{name}.wav" for name in ("ann", "bob", "cid")]
+    for path in recordings:
+        path.write_bytes(recording(path.stem))
+    results = measure(certified_run, recordings, clients=50, seconds=5)
+    assert results["answers"] >= 50
+    assert results["answers equal to the library's"] == results["answers"]
