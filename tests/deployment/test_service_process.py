@@ -1,10 +1,15 @@
 """`voxcert serve` as a user starts and stops it."""
 
+import json
 import os
+import re
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -18,12 +23,13 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture
-def served(start, certified_run):
-    """A function that starts the service for the length of a context: its process, and a client."""
+def served(start, certified_run, tmp_path):
+    """A function that starts the service on the test's database for a context: its process, and a client."""
+    database = tmp_path / "speakers.sqlite"
 
     @contextmanager
     def served():
-        with start("serve", certified_run, VOXCERT_TOKEN=TOKEN) as (process, address):
+        with start("serve", certified_run, "--database", database, VOXCERT_TOKEN=TOKEN) as (process, address):
             with httpx.Client(base_url=address, headers=BEARER, timeout=60) as client:
                 yield process, client
 
@@ -90,3 +96,21 @@ def test_fifty_clients_at_once_get_the_answers_of_the_library(certified_run, tmp
     results = measure(certified_run, recordings, clients=50, seconds=5)
     assert results["answers"] >= 50
     assert results["answers equal to the library's"] == results["answers"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_commands_of_the_docs_work(served, recording, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
+    (block,) = re.findall(r"```bash\n(curl .*?)```", page, flags=re.DOTALL)
+    for name, take in (("dora1", 1), ("dora2", 2), ("visitor", 3)):
+        (tmp_path / f"{name}.wav").write_bytes(recording("dora", take))
+    with served() as (_, client):
+        commands = block.replace("http://127.0.0.1:8000", str(client.base_url)).replace("curl ", "curl -sSf -w '\\n' ")
+        environment = os.environ | {"VOXCERT_TOKEN": TOKEN}
+        run = subprocess.run(["bash", "-ec", commands], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    enrolled, identified, verified, speakers, *_ = map(json.loads, run.stdout.splitlines()[:4])
+    assert enrolled == {"speaker": "dora", "recordings": 2, "enrolled": 4}
+    assert (identified["prediction"], verified["accepted"]) == ("dora", True)
+    assert speakers["speakers"] == ["ann", "bob", "cid", "dora"]
