@@ -69,10 +69,12 @@ def test_mistakes_are_sentences(page, file, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs a browser: chromium")
 @pytest.mark.parametrize("width", [390, 1440])
-def test_works_in_a_browser(start, certified_run, file, width):
-    """Identifies, certifies and enrols, loads nothing from elsewhere, and fits the window."""
+def test_works_in_a_browser(start, certified_run, file, tmp_path, width):
+    """Identifies, certifies and enrols, loads nothing from elsewhere, fits the window and keeps no recording."""
+    (tmp_path / "temporary").mkdir()
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    with start("try", certified_run) as (_, address), playwright.sync_playwright() as started:
+    served = start("try", certified_run, "--seed", 0, TMPDIR=str(tmp_path / "temporary"))
+    with served as (process, address), playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": width, "height": 900})
         asked, errors = [], []
@@ -93,6 +95,10 @@ def test_works_in_a_browser(start, certified_run, file, width):
         assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
         assert errors == []
         browser.close()
+        assert list((tmp_path / "temporary").rglob("*.wav"))
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+    assert [path for path in (tmp_path / "temporary").rglob("*") if path.is_file()] == []
 
 
 def test_sounds_keep_their_loudness():

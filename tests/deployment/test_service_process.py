@@ -29,7 +29,10 @@ def served(start, certified_run, tmp_path):
 
     @contextmanager
     def served():
-        with start("serve", certified_run, "--database", database, VOXCERT_TOKEN=TOKEN) as (process, address):
+        with start("serve", certified_run, "--database", database, "--seed", 0, VOXCERT_TOKEN=TOKEN) as (
+            process,
+            address,
+        ):
             with httpx.Client(base_url=address, headers=BEARER, timeout=60) as client:
                 yield process, client
 

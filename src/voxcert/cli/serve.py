@@ -53,9 +53,9 @@ def try_page(args: list[str], program: str = "voxcert try") -> None:
     """Opens a page to try the system that a certification run was about: microphone, answers, their promise."""
     config = _parser(program, "try", port=7860).parse_args(args)
     with messages_for_errors(), _extra("try"):
-        from voxcert.deployment.page import create_page, open_page
+        from voxcert.deployment.page import open_page
 
-        open_page(create_page(_recognizer(config)), config.port)
+        open_page(_recognizer(config), config.port)
 
 
 globals()["try"] = try_page  # the command's name, which is a keyword and cannot be defined

@@ -4,6 +4,8 @@ It is for one person on their own machine: it listens on the loopback address al
 """
 
 import os
+import signal
+import tempfile
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when it is imported
@@ -56,10 +58,14 @@ def create_page(recognizer: SmoothedRecognizer) -> gr.Blocks:
     return blocks
 
 
-def open_page(blocks: gr.Blocks, port: int) -> None:
-    """Shows the page at 127.0.0.1 until Ctrl-C."""
+def open_page(recognizer: SmoothedRecognizer, port: int) -> None:
+    """Shows the page at 127.0.0.1 until Ctrl-C or SIGTERM; its recordings are then deleted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     local = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # fonts of the reader's own
-    blocks.launch(server_name="127.0.0.1", server_port=port, theme=local, css=STYLE, footer_links=[], share=False)
+    with tempfile.TemporaryDirectory(prefix="voxcert-try-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # read when a page is made
+        page = create_page(recognizer)
+        page.launch(server_name="127.0.0.1", server_port=port, theme=local, css=STYLE, footer_links=[], share=False)
 
 
 class _Page:
