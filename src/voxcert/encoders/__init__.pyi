@@ -23,6 +23,7 @@ from .onnx_encoder import OnnxEncoder as OnnxEncoder
 from .onnx_export import export_onnx as export_onnx
 from .published.onnx import load_onnx as load_onnx
 from .pyannote import PyannoteXVector as PyannoteXVector
+from .quiet_frames import QuietFrames as QuietFrames
 from .representation import SplitEncoder as SplitEncoder
 from .resnet import ResNet as ResNet
 from .sincnet import SincNet as SincNet
