@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -112,13 +114,13 @@ def _followed(encoder: Encoder, example: Tensor) -> torch.export.ExportedProgram
         return torch.export.export(encoder, (example,), dynamic_shapes=axes, strict=True)
 
 
-class _quiet_exporter:
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
     """What torch's exporter logs about attempts stays out of a user's sight; errors are raised."""
-
-    def __enter__(self) -> None:
-        logging.disable(logging.ERROR)
-
-    def __exit__(self, *error: object) -> None:
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
         logging.disable(logging.NOTSET)
 
 
