@@ -32,6 +32,8 @@ NAMED = (
     "voxcert report",
     "voxcert hearing",
     "voxcert encoders",
+    "voxcert serve",
+    "voxcert try",
 )  # they take no --print_config
 
 spec = importlib.util.spec_from_file_location("site_of_docs", ROOT / "docs" / "site.py")

@@ -24,11 +24,25 @@ VERBS = [
 ]
 
 
+EXTRAS = {"fastapi", "gradio", "prometheus_client", "starlette", "uvicorn"}
+"""Libraries without which a module cannot be imported, and which not everyone has."""
+
+
+def modules():
+    """Every module of the package, but for those of an extra that is not installed."""
+    for found in pkgutil.walk_packages(voxcert.__path__, "voxcert."):
+        try:
+            yield import_module(found.name)
+        except ModuleNotFoundError as error:
+            if error.name not in EXTRAS:
+                raise
+
+
 def examples():
     """Every docstring of the package that has an example."""
     finder = doctest.DocTestFinder(exclude_empty=True)
-    for found in pkgutil.walk_packages(voxcert.__path__, "voxcert."):
-        for test in finder.find(import_module(found.name)):
+    for module in modules():
+        for test in finder.find(module):
             if test.examples:
                 yield test
 

@@ -29,6 +29,7 @@ SIZES = {
     "FastResNet34": {"dim": 16, "channels": 8, "num_mels": 16, "variant": "asp"},
     "GE2E": {"dim": 16, "hidden_size": 8, "num_layers": 2, "num_mels": 16},
     "PyannoteXVector": {},
+    "QuietFrames": {"num_mels": 16},
     "ResNet": {"dim": 16, "channels": 4, "num_mels": 16},
     "SincNet": {
         "dim": 16,

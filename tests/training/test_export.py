@@ -148,7 +148,7 @@ def test_averaged_weights_are_the_ones_exported(tmp_path):
 def test_a_checkpoint_is_not_overwritten_unless_asked(run, tmp_path):
     _, path = run
     export(path, tmp_path / "mini")
-    with pytest.raises(ValueError, match=r"folder must not hold a checkpoint \(or set overwrite\), got .*mini"):
+    with pytest.raises(ValueError, match=r"target must not hold a checkpoint \(or set overwrite\), got .*mini"):
         export(path, tmp_path / "mini")
     export(path, tmp_path / "mini", overwrite=True)
 

@@ -58,7 +58,7 @@ COMMANDS = {
     ),
     "export": Command(
         "checkpoints",
-        "Turns a Lightning checkpoint into a checkpoint folder with safetensors, config, card and model card.",
+        "Turns a Lightning checkpoint into a checkpoint folder: safetensors, config, cards; or an encoder into ONNX.",
     ),
     "card": Command(
         "checkpoints",
@@ -77,6 +77,14 @@ COMMANDS = {
     ),
     "verify": Command(
         "recognize", "Accepts or rejects the claim that recordings are a speaker's, likewise; JSON lines."
+    ),
+    "serve": Command(
+        "serve",
+        "Serves the system that a certification run was about: POST recordings to /identify, /verify and /enroll.",
+    ),
+    "try": Command(
+        "serve",
+        "Opens a page to try the system that a certification run was about: microphone, answers, their promise.",
     ),
     "report": Command(
         "report",

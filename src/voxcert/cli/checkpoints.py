@@ -3,6 +3,8 @@
 The work is imported once the arguments are parsed: `--help` and mistakes answer without torch.
 """
 
+from typing import Literal
+
 from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
@@ -12,20 +14,35 @@ from voxcert.cli.errors import messages_for_errors
 
 
 def export(args: list[str], program: str = "voxcert export") -> None:
-    """Turns a Lightning checkpoint into a checkpoint folder with safetensors, config, card and model card."""
+    """Turns a Lightning checkpoint into a checkpoint folder: safetensors, config, cards; or an encoder into ONNX."""
     config = export_parser(program).parse_args(args)
     with messages_for_errors():
         from voxcert.training.export import export as export_checkpoint
 
-        folder = export_checkpoint(**config.as_dict())
-        print(f"{folder} is written.")
+        written = export_checkpoint(**config.as_dict())
+        print(f"{written} is written.")
 
 
 def export_parser(program: str) -> ArgumentParser:
     """The options of `voxcert export`: the parameters of `voxcert.training.export.export`."""
     parser = ArgumentParser(prog=program, description=COMMANDS["export"].purpose)
-    parser.add_argument("source", type=str, help="Lightning checkpoint (.ckpt) of `train`, or published weights.")
-    parser.add_argument("folder", type=str, help="The checkpoint folder to write, such as checkpoints/NAME.")
+    parser.add_argument(
+        "source",
+        type=str,
+        help="Lightning checkpoint (.ckpt) of `train`, or published weights; for ONNX a checkpoint folder too.",
+    )
+    parser.add_argument(
+        "target", type=str, help="The checkpoint folder to write, such as checkpoints/NAME; or a file NAME.onnx."
+    )
+    parser.add_argument(
+        "--format",
+        type=Literal["checkpoint", "onnx"],
+        default="checkpoint",
+        help="checkpoint, or onnx: an encoder that hears waveforms, checked against torch to 1e-4.",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="Length of the recordings that an ONNX file hears; one for all."
+    )
     parser.add_argument(
         "--config",
         type=str | None,
@@ -40,7 +57,7 @@ def export_parser(program: str) -> ArgumentParser:
         type=str | None,
         help="Credit that the training data asks for; known for LibriSpeech and VoxCeleb.",
     )
-    parser.add_argument("--overwrite", type=bool, default=False, help="Replace a checkpoint that the folder holds.")
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace what is there.")
     return parser
 
 

@@ -52,17 +52,15 @@ def _parser(program: str, command: str) -> Parser:
 def _answer(config: Any, ask: Callable[[Any, Any], Any]) -> None:
     """Prints a line for every recording, in their order; one that cannot be read says why."""
     with messages_for_errors():
-        from dataclasses import asdict  # here: --help and mistakes answer without torch
-
-        from voxcert.data.audio import AudioError, load
+        from voxcert.data.audio import AudioError, load  # here: --help and mistakes answer without torch
         from voxcert.deployment import SmoothedRecognizer
+        from voxcert.deployment.answers import public
 
         chosen = {name: config[name] for name in ("checkpoint", "classifier", "accelerator", "seed")}
         recognizer = SmoothedRecognizer.from_run(config.run, **chosen)
         for path in _paths(config.recordings):
             try:
-                answer = asdict(ask(recognizer, load(path)))
-                del answer["utterance"], answer["seed"]  # what the noise was made of is nobody's business
+                answer = public(ask(recognizer, load(path)))
             except AudioError as error:
                 answer = {"error": str(error)}
             print(json.dumps({"recording": path} | answer, ensure_ascii=False), flush=True)

@@ -7,7 +7,7 @@ deployed" of docs/guarantee.md.
 import itertools
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -182,7 +182,7 @@ class SmoothedRecognizer:
         """
         if self.open_set and threshold is None:
             raise ValueError("threshold must be a cosine in (-1, 1): strangers come to an open set, got None")
-        waveform = self._cut(waveform)
+        waveform = self.heard(waveform)
         with float32_products(self.matmul_precision):
             return self._certifier.predict(waveform, self._call(), self.classifier, threshold)
 
@@ -207,7 +207,7 @@ class SmoothedRecognizer:
                 f"threshold must be in ({low:.4g}, {high:.4g}) for {speaker!r}, scores normalised by a cohort, got "
                 f"{threshold:g}"
             )
-        waveform = self._cut(waveform)
+        waveform = self.heard(waveform)
         with float32_products(self.matmul_precision):
             answer = certifier.decide(waveform, speaker, cosine, self._call(), self.classifier)
         return replace(answer, threshold=threshold, score=fixed.normalized(answer.score))
@@ -217,7 +217,7 @@ class SmoothedRecognizer:
 
         Arguments as there.
         """
-        waveform = self._cut(waveform)
+        waveform = self.heard(waveform)
         with float32_products(self.matmul_precision):
             (row,) = self._certifier.certify(waveform, self._call())
         return row
@@ -233,15 +233,33 @@ class SmoothedRecognizer:
         Raises:
             ValueError: If there is no waveform, or one is not such a tensor.
         """
-        device = self._certifier.device
+        self.add({speaker: self.prototype(waveforms, enroll_noise=enroll_noise)})
+
+    def prototype(self, waveforms: Sequence[Tensor], *, enroll_noise: int = 2) -> Tensor:
+        """What `enroll` keeps of a speaker's recordings: a unit vector (dim,). Arguments and errors as there."""
+        recordings, device = {"the speaker": waveforms}, self._certifier.device
         with float32_products(self.matmul_precision):
-            new, _ = _enrolled(self._encoder, {speaker: waveforms}, self.crop_seconds, self.sigma, enroll_noise, device)
+            new, _ = _enrolled(self._encoder, recordings, self.crop_seconds, self.sigma, enroll_noise, device)
+        return new[0]
+
+    def add(self, prototypes: Mapping[str, Tensor]) -> None:
+        """Enrols speakers by what `prototype` made of them, such as those of an earlier day.
+
+        Args:
+            prototypes: Name -> unit vector (dim,); who is enrolled already is enrolled again.
+
+        Raises:
+            ValueError: As `SmoothedRecognizer` for prototypes.
+        """
+        if not prototypes:
+            return
         with self._enrolling:  # who is asked meanwhile answers for the speakers before
             before = self._certifier
-            kept = [index for index, name in enumerate(before.speakers) if name != speaker]
-            prototypes = torch.cat([before.prototypes[kept], new.to(before.prototypes)])
-            speakers = [*(before.speakers[index] for index in kept), speaker]
-            self._certifier = ScoreCertifier(self._encoder, prototypes, speakers, **self._settings)
+            kept = [index for index, name in enumerate(before.speakers) if name not in prototypes]
+            new = torch.stack(list(prototypes.values())).to(before.prototypes)
+            speakers = [*(before.speakers[index] for index in kept), *prototypes]
+            together = torch.cat([before.prototypes[kept], new])
+            self._certifier = ScoreCertifier(self._encoder, together, speakers, **self._settings)
 
     def _normalization(self, certifier: ScoreCertifier, speaker: str) -> Normalization:
         require("claim", speaker, "an enrolled speaker", speaker in certifier.speakers)
@@ -249,7 +267,8 @@ class SmoothedRecognizer:
             return Normalization()
         return self.cohort.normalization(certifier.prototypes[certifier.speakers.index(speaker)], speaker)
 
-    def _cut(self, waveform: Tensor) -> Tensor:
+    def heard(self, waveform: Tensor) -> Tensor:
+        """What of a recording is heard, and what its radius is about; arguments and errors as for `identify`."""
         return _cut(waveform, self.crop_seconds)
 
     def _call(self) -> str:

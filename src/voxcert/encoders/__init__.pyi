@@ -20,6 +20,7 @@ from .loading import encoder_hash as encoder_hash
 from .loading import load_encoder as load_encoder
 from .loading import load_weights as load_weights
 from .onnx_encoder import OnnxEncoder as OnnxEncoder
+from .onnx_export import export_onnx as export_onnx
 from .published.onnx import load_onnx as load_onnx
 from .pyannote import PyannoteXVector as PyannoteXVector
 from .quiet_frames import QuietFrames as QuietFrames

@@ -7,6 +7,7 @@ argument of its front-end, and so a field of the checkpoint.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -141,15 +142,15 @@ class KaldiFbank(Frontend):
     def forward(self, waveform: Tensor) -> Tensor:
         """Maps (batch, time) to (batch, frames, num_mels), as `features(magnitude(waveform))` but faster."""
         with torch.autocast(waveform.device.type, enabled=False):
-            blocks = waveform.float().split(self._rows_per_block(waveform))
+            blocks = self._blocks(waveform.float())
             spectra = (self._spectrum(self.scale * block) for block in blocks)  # no root that would be squared again
             return torch.cat([self._log_mel(spectrum.real.square() + spectrum.imag.square()) for spectrum in spectra])
 
-    def _rows_per_block(self, waveform: Tensor) -> int:
+    def _blocks(self, waveform: Tensor) -> Sequence[Tensor]:
         """On the CPU, as many rows as a cache holds: memory of larger steps is fetched from the system every time."""
         if waveform.device.type != "cpu" or torch.compiler.is_compiling():
-            return max(1, len(waveform))
-        return max(1, BLOCK_FRAMES * self.hop // waveform.shape[-1])
+            return [waveform]
+        return waveform.split(max(1, BLOCK_FRAMES * self.hop // waveform.shape[-1]))
 
     def _magnitude(self, waveform: Tensor) -> Tensor:
         return self._spectrum(waveform).abs()

@@ -67,8 +67,8 @@ class GE2ENetwork(nn.Module):
     def _last_hidden(self, features: Tensor) -> Tensor:
         if features.is_cuda and torch.is_grad_enabled() and not self.training:
             with torch.backends.cudnn.flags(enabled=False):  # its LSTM has no gradients in evaluation mode
-                return self.lstm(features)[1][0][-1]
-        return self.lstm(features)[1][0][-1]
+                return self.lstm(features)[0][:, -1]
+        return self.lstm(features)[0][:, -1]
 
 
 class PartialMel(Frontend):

@@ -34,5 +34,5 @@ class QuietFrames(FeatureEncoder):
         """Embeds log-mel features (batch, frames, num_mels) as (batch, num_mels)."""
         count = max(1, round(self.share * features.shape[1]))
         quiet = features.mean(dim=2).topk(count, dim=1, largest=False).indices
-        spectrum = features.take_along_dim(quiet[..., None], dim=1).mean(dim=1)
+        spectrum = features.gather(1, quiet[..., None].expand(-1, -1, features.shape[2])).mean(dim=1)
         return spectrum - spectrum.mean(dim=1, keepdim=True)

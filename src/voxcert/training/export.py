@@ -1,12 +1,12 @@
-"""From a training run to a checkpoint folder that anyone can load: safetensors, config and card.
+"""From a training run to what anyone can load: a checkpoint folder (safetensors, config, card), or an ONNX file.
 
-The folder needs neither Lightning nor the run it came from: `voxcert.load_encoder`, `voxcert.attacks.ssed(network=...)`
-and `voxcert.purifiers.load_purifier` take it. An encoder's README follows the model cards of the Hugging Face hub.
+Neither needs Lightning nor the run it came from: `voxcert.load_encoder`, `voxcert.attacks.ssed(network=...)` and
+`voxcert.purifiers.load_purifier` take the folder. An encoder's README follows the model cards of the Hugging Face hub.
 """
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from torch import nn
@@ -22,6 +22,7 @@ from voxcert.encoders.checkpoint import (
     save_checkpoint,
 )
 from voxcert.encoders.loading import is_checkpoint, load_encoder
+from voxcert.encoders.onnx_export import export_onnx
 from voxcert.encoders.refusals import missing_content, refusal
 from voxcert.evaluation.cards.model_card import write_readme
 from voxcert.purifiers.checkpoint import build_purifier
@@ -32,38 +33,48 @@ BUILDERS = {"encoder": build_encoder, "generator": build_generator, "purifier": 
 
 def export(
     source: str,
-    folder: str,
+    target: str,
     *,
+    format: Literal["checkpoint", "onnx"] = "checkpoint",
+    seconds: float = 3.0,
     config: str | None = None,
     command: str | None = None,
     license: str = "apache-2.0",
     attribution: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Writes a checkpoint folder: model.safetensors, config.yaml, card.json, and README.md for an encoder.
+    """Writes a checkpoint folder (model.safetensors, config.yaml, card.json, README.md of an encoder), or an ONNX file.
 
     Args:
         source: A Lightning checkpoint (.ckpt) of `train.py`, of an encoder, an attack generator or a purifier; or a
             local copy of what an encoder's authors published (docs/encoders.md). Where the run averaged its weights,
-            the averages are exported.
-        folder: The checkpoint folder to write, such as checkpoints/NAME.
+            the averages are exported. For ONNX an encoder, also one in a checkpoint folder.
+        target: The checkpoint folder to write, such as checkpoints/NAME; or the file, such as NAME.onnx.
+        format: `checkpoint` or `onnx` (`voxcert.encoders.export_onnx`).
+        seconds: Length of the recordings that an ONNX file hears.
         config: The config.yaml of the training run; looked for beside the checkpoint and one folder up when null.
         command: The command that trained it, for the card.
         license: Licence of the weights, as the hub spells it.
         attribution: Credit that the training data asks for; known for LibriSpeech and VoxCeleb.
-        overwrite: Replace a checkpoint that the folder holds.
+        overwrite: Replace a checkpoint that the folder holds, or the file.
 
     Returns:
-        The folder.
+        The folder, or the file.
 
     Raises:
         CheckpointError: If the source is missing or no such checkpoint.
-        ValueError: If the folder holds a checkpoint and `overwrite` is off, or `config` cannot be read.
+        ValueError: If the target is there and `overwrite` is off, `config` cannot be read, or as `export_onnx`.
     """
-    target = Path(folder)
+    if format not in ("checkpoint", "onnx"):
+        raise ValueError(f"format must be checkpoint or onnx, got {format!r}")
+    if format == "onnx":
+        if any(value is not None for value in (config, command, attribution)):
+            raise ValueError("config, command and attribution must be null for onnx: an ONNX file has no card")
+        return _export_onnx(Path(source), Path(target), seconds, overwrite)
+    target = Path(target)
     taken = [name for name in (WEIGHTS, CONFIG) if (target / name).exists()]
     if taken and not overwrite:
-        raise ValueError(f"folder must not hold a checkpoint (or set overwrite), got {target} with {taken[0]}")
+        raise ValueError(f"target must not hold a checkpoint (or set overwrite), got {target} with {taken[0]}")
     if not is_checkpoint(source):
         kind, network = "encoder", load_encoder(source)
         training = {"source": f"published weights ({Path(source).name})"}
@@ -83,6 +94,18 @@ def export(
     if kind == "encoder":
         write_readme(target)
     return target
+
+
+def _export_onnx(source: Path, target: Path, seconds: float, overwrite: bool) -> Path:
+    if target.exists() and not overwrite:
+        raise ValueError(f"target must not be there (or set overwrite), got {target}")
+    if source.suffix == ".ckpt" and is_checkpoint(source):
+        kind, encoder, _ = _read_lightning(source)
+        if kind != "encoder":
+            raise ValueError(f"source must be an encoder to be written as ONNX, got a {kind}: {source}")
+    else:
+        encoder = load_encoder(source)
+    return export_onnx(encoder, target, seconds)
 
 
 def _read_lightning(path: Path) -> tuple[str, nn.Module, dict[str, Any]]:
