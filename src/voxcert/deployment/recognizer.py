@@ -22,6 +22,7 @@ from voxcert.evaluation.certification.folder import PROTOTYPES, read_prototypes
 from voxcert.evaluation.defence.encoder import DefendedEncoder, denoising, open_purifier, system_id
 from voxcert.evaluation.run.folder import read_config
 from voxcert.evaluation.run.processes import FilledBatches
+from voxcert.evaluation.run.speed import at_precision
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.claims import Decision
 from voxcert.smoothing.prediction import CLASSIFIERS, Prediction
@@ -113,6 +114,7 @@ class SmoothedRecognizer:
     ) -> Self:
         """The very system that a certification run was about: encoder, purifier, speakers, sigma, alpha, batch size.
 
+        It computes in the run's precision, and without generated code, whose embeddings are within 1e-4 of these.
         It runs on the CPU; an encoder that was certified on an accelerator differs there in the last digits.
 
         Args:
@@ -147,6 +149,7 @@ class SmoothedRecognizer:
         settings = {name: config[name] for name in RUN_SETTINGS}
         crop_seconds = (config.get("data") or {}).get("crop_seconds")
         more = {"classifier": classifier, "crop_seconds": crop_seconds, "seed": seed}
+        system = at_precision(system, config.get("precision", 32))
         return cls(FilledBatches(system).eval(), *enrolled, **settings, **more)
 
     @classmethod

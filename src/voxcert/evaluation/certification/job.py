@@ -19,6 +19,7 @@ from voxcert.evaluation.certification.tables import summarize
 from voxcert.evaluation.run.folder import write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
 from voxcert.evaluation.run.processes import device_name
+from voxcert.evaluation.run.speed import in_precision
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certifier import Certifier
 from voxcert.smoothing.curves import certified_accuracy
@@ -107,7 +108,7 @@ def build_certifier(
         num_thresholds=settings.num_thresholds,
         target_radius=settings.target_radius,
         tolerance=settings.tolerance,
-        encoder_id=encoder_id,
+        encoder_id=in_precision(encoder_id, settings.precision),
         noise_at=settings.noise_at,
     )
 

@@ -6,11 +6,11 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 from voxcert.evaluation.certification.tables import default_radii
+from voxcert.evaluation.run.speed import Precision, check_precision
 from voxcert.smoothing.validation import check_settings
 
 Rule = Literal["distribution", "vote", "mean", "lipschitz", "published_mean", "published_se"]
 NoisePoint = Literal["waveform", "magnitude", "features"]
-Precision = Literal["highest", "high", "medium"]
 Task = Literal["identification", "verification", "open_set"]
 
 
@@ -56,8 +56,11 @@ class CertificationSettings:
         batch_size: Noisy copies per forward; `auto` times several, and a run that is continued keeps the one it found.
         accelerator: Where to compute; auto takes CUDA where it is at hand. A run is continued on the same kind only.
             (Apple's MPS has no float64.)
-        matmul_precision: Float32 products in full (`highest`) or, faster on some devices, rounded to TF32 (`high`) or
-            bfloat16 (`medium`). Another precision is another classifier: its radii are its own.
+        precision: 32 computes in float32; faster on some devices are `tf32` (products in TF32), `bf16` and 16 (bfloat16
+            and float16 where they do). Another precision is another classifier: its radii are its own.
+        compile: Embed in code that `torch.compile` generates for batches of one shape; recordings of another length go
+            without. `auto` does so where forwards take 10 minutes or more and generated code is faster. Embeddings must
+            be those without it, within the probe's tolerance; a run that is continued keeps what it found.
         devices: Processes per node, each with a device of its own; auto takes all.
         num_nodes: Machines; start the same command on each, as Lightning asks.
 
@@ -88,7 +91,8 @@ class CertificationSettings:
     seed: int = 0
     batch_size: int | Literal["auto"] = "auto"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    matmul_precision: Precision = "highest"
+    precision: Precision = 32
+    compile: bool | Literal["auto"] = "auto"
     devices: int | Literal["auto"] = 1
     num_nodes: int = 1
 
@@ -108,10 +112,9 @@ class CertificationSettings:
             raise ValueError(f"num_looks, keep_statistics and num_shards are for the task identification, got {self}")
         if self.noise_at not in get_args(NoisePoint):
             raise ValueError(f"noise_at must be one of {', '.join(get_args(NoisePoint))}, got {self.noise_at!r}")
-        if self.matmul_precision not in get_args(Precision):
-            raise ValueError(
-                f"matmul_precision must be one of {', '.join(get_args(Precision))}, got {self.matmul_precision!r}"
-            )
+        check_precision(self.precision)
+        if self.compile not in (True, False, "auto"):
+            raise ValueError(f"compile must be true, false or auto, got {self.compile!r}")
         for name, least in (("enroll_noise", 0), ("num_nodes", 1), ("devices", 1)):
             value = getattr(self, name)
             if value != "auto" and value < least:

@@ -19,7 +19,8 @@ from voxcert.data.corpus import Utterance
 from voxcert.data.identity import Planned, check_plan, read_plan, write_plan
 from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, check_settings
 from voxcert.evaluation.run.lock import locked
-from voxcert.evaluation.run.processes import float32_products, launch, stop_requests, while_parent_lives
+from voxcert.evaluation.run.processes import launch, stop_requests, while_parent_lives
+from voxcert.evaluation.run.speed import Precision, float32_products
 from voxcert.rows import Row, RowWriter, read_rows, replace_rows
 
 About = TypeVar("About")
@@ -82,7 +83,7 @@ def started(
     accelerator: str,
     devices: int | str = 1,
     num_nodes: int = 1,
-    matmul_precision: str = "highest",
+    precision: Precision = 32,
 ) -> Iterator[Fabric]:
     """Starts a job: its folder is this job's alone and has no other settings or data, and its processes run.
 
@@ -93,7 +94,7 @@ def started(
         accelerator: See `launch`.
         devices: See `launch`.
         num_nodes: See `launch`.
-        matmul_precision: See `float32_products`.
+        precision: See `float32_products`.
 
     Raises:
         ValueError: If another job works there, the folder holds a run with other settings or data (the message names
@@ -106,7 +107,7 @@ def started(
         fabric = launch(accelerator, devices, num_nodes)
         if plan is not None and fabric.is_global_zero:
             write_plan(plan, Path(folder) / PLAN)
-        with float32_products(matmul_precision):
+        with float32_products(precision):
             yield fabric
 
 

@@ -46,22 +46,6 @@ def at_hand(accelerator: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@contextmanager
-def float32_products(precision: str) -> Iterator[None]:
-    """Matrix products and convolutions of float32 numbers as torch's "highest", "high" (TF32) or "medium", for a while.
-
-    Torch's own default is neither: on CUDA it multiplies matrices in full and convolves in TF32.
-    """
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision(precision)
-    torch.backends.cudnn.allow_tf32 = precision != "highest"
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
-
-
 def launch(accelerator: str, devices: int | str, num_nodes: int) -> Fabric:
     """Starts one process per device; each runs the whole program again.
 
