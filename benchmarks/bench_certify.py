@@ -3,8 +3,8 @@
 Times, interleaved in one run, (a) the bare encoder at its best batch size, (b) the Certifier, both as they are and in
 generated code (`--compile`), and the encoder in onnxruntime where it can be exported, (c) a reference loop in the
 manner of published code: batches of 100, embeddings gathered by a growing `torch.cat`, separate passes over the
-samples for the mean, the votes and each rival's statistic. Machines are noisy: compare the ratios, not the seconds. On one thread
-of a CPU the clock is processor time, which other jobs disturb less.
+samples for the mean, the votes and each rival's statistic. Machines are noisy: compare the ratios, not the seconds. On
+one thread of a CPU the clock is processor time, which other jobs disturb less.
 """
 
 import argparse

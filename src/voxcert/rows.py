@@ -3,11 +3,13 @@
 They join measuring and plotting, as the flat files of Cohen et al. 2019 do, so figures never need an accelerator.
 """
 
+import errno
 import gzip
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Self, TypeVar
@@ -61,14 +63,21 @@ class RowWriter:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(path)
-        self._file = path.open("ab", buffering=0)
+        self._path, self._file = path, path.open("ab", buffering=0)
 
     def write(self, rows: Iterable[Row]) -> None:
-        """Appends rows that belong together, such as all those of an utterance."""
+        """Appends rows that belong together, such as all those of an utterance.
+
+        Raises:
+            OSError: If the disk is full, or the file is not where it was any more; names the file.
+        """
         data = memoryview("".join(row.to_json() + "\n" for row in rows).encode())
-        while data:  # an unbuffered write may be short
-            data = data[self._file.write(data) :]
-        os.fsync(self._file.fileno())
+        with _named(self._path):
+            if not os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno())):
+                raise FileNotFoundError(errno.ENOENT, "this is another file than before", str(self._path))
+            while data:  # an unbuffered write may be short
+                data = data[self._file.write(data) :]
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Closes the file."""
@@ -111,15 +120,33 @@ def replace_rows(path: str | Path, rows: Iterable[Row]) -> None:
 
 
 def replace_file(path: str | Path, content: str | bytes) -> None:
-    """Writes a whole file, with its folder, or, if killed meanwhile, leaves the old one."""
+    """Writes a whole file, with its folder, or, if killed meanwhile, leaves the old one.
+
+    Raises:
+        OSError: If it cannot be written, on a full disk for example; names the file. The old one is left.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with _named(path), temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Names the file in errors of the system, which does not where it writes to an open file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -62,6 +62,7 @@ def certify_speakers(
             verb="certifying",
             unit="utterance",
             note=lambda index, rows: _accuracy_so_far(rows, settings),
+            log_format=settings.log_format,
         )
         if not fabric.is_global_zero:
             return None

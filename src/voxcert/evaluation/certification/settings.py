@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 from voxcert.evaluation.certification.tables import default_radii
+from voxcert.evaluation.run.progress import LogFormat
 from voxcert.evaluation.run.speed import Precision, check_precision
 from voxcert.smoothing.validation import check_settings
 
@@ -63,6 +64,7 @@ class CertificationSettings:
             be those without it, within the probe's tolerance; a run that is continued keeps what it found.
         devices: Processes per node, each with a device of its own; auto takes all.
         num_nodes: Machines; start the same command on each, as Lightning asks.
+        log_format: `bar` shows how far the run is; `json` writes lines for what collects logs, of every process.
 
     Raises:
         ValueError: If a setting is out of range; says which, what is allowed and what was given.
@@ -95,6 +97,7 @@ class CertificationSettings:
     compile: bool | Literal["auto"] = "auto"
     devices: int | Literal["auto"] = 1
     num_nodes: int = 1
+    log_format: LogFormat = "bar"
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -115,6 +118,8 @@ class CertificationSettings:
         check_precision(self.precision)
         if self.compile not in (True, False, "auto"):
             raise ValueError(f"compile must be true, false or auto, got {self.compile!r}")
+        if self.log_format not in get_args(LogFormat):
+            raise ValueError(f"log_format must be one of {', '.join(get_args(LogFormat))}, got {self.log_format!r}")
         for name, least in (("enroll_noise", 0), ("num_nodes", 1), ("devices", 1)):
             value = getattr(self, name)
             if value != "auto" and value < least:

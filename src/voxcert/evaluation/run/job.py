@@ -1,10 +1,11 @@
-"""The skeleton of every job: plan tasks, skip what is finished, do a share, write rows, wait for all, merge.
+"""The skeleton of every job: plan tasks, skip what is finished, share out the rest, write rows, wait for all, merge.
 
 A job may be killed at any moment and is continued by the same call, whatever the number of processes was: what is
 finished is what has all its rows, and seeds depend on what they are for.
 """
 
 import hashlib
+import itertools
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from lightning.fabric import Fabric
-from tqdm import tqdm
 
 from voxcert.data.corpus import Utterance
 from voxcert.data.identity import Planned, check_plan, read_plan, write_plan
 from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, check_settings
 from voxcert.evaluation.run.lock import locked
-from voxcert.evaluation.run.processes import launch, stop_requests, while_parent_lives
+from voxcert.evaluation.run.processes import launch, stop_requests
+from voxcert.evaluation.run.progress import LogFormat, Progress
+from voxcert.evaluation.run.queue import Queue, shared_store
 from voxcert.evaluation.run.speed import Precision, float32_products
 from voxcert.rows import Row, RowWriter, read_rows, replace_rows
 
@@ -57,6 +59,9 @@ class Provenance:
     origin: dict[str, Any] = field(default_factory=dict)
     command: str = ""
 
+
+_QUEUES = itertools.count()
+"""All processes run one program, and so number their queues alike."""
 
 UNKNOWN = Provenance()
 """Of results whose origin nobody noted."""
@@ -122,8 +127,9 @@ def do_tasks(
     unit: str,
     note: Callable[[About, Sequence[Kind]], str] | None = None,
     counts: Callable[[Kind], bool] = lambda row: True,
+    log_format: LogFormat = "bar",
 ) -> list[Kind]:
-    """Does every world_size-th task that is not finished yet and writes its rows at once.
+    """Does the tasks that are not finished yet, each in the process that is free next, and writes its rows at once.
 
     Args:
         tasks: The plan, the same in all processes.
@@ -135,43 +141,46 @@ def do_tasks(
         unit: What a task is about, for the progress bar.
         note: What the progress bar says beside a task, from what it is about and the rows so far.
         counts: Whether an old row is a result; a task with one that is not is done again.
+        log_format: See `Progress`.
 
     Returns:
         In the first process the rows of all tasks, in the plan's order; in the others none.
 
     Raises:
+        ConnectionError: If a process is gone, and so tasks that it took are not done.
         RuntimeError: If a task has no rows in the end.
-        SystemExit: With status 0, after the task at hand, when SIGTERM or SIGINT asked to stop.
+        SystemExit: With status 0, after the tasks at hand, when SIGTERM or SIGINT asked one of the processes to stop.
     """
     if fabric.is_global_zero:
         merge_rows(folder, kind, tasks, counts)
     fabric.barrier("what a killed run left behind is merged")
     rows = [row for row in read_rows(Path(folder) / ROWS, kind) if counts(row)]
     finished = {row.key for row in rows}
-    share = tasks[fabric.global_rank :: fabric.world_size]
-    open_tasks = [task for task in share if not finished.issuperset(task.keys)]
-    progress = tqdm(
-        open_tasks,
-        verb,
-        initial=len(share) - len(open_tasks),
-        total=len(share),
-        unit=unit,
-        disable=not fabric.is_global_zero,
-    )
-    with RowWriter(rows_path(folder, fabric.global_rank)) as writer, stop_requests() as stopped:
-        for task in while_parent_lives(progress, fabric):
+    todo = [task for task in tasks if not finished.issuperset(task.keys)]
+    before = len(tasks) - len(todo)
+    queue = Queue(f"{verb} {next(_QUEUES)}", len(todo), fabric.global_rank, fabric.world_size, shared_store(fabric))
+    with (
+        RowWriter(rows_path(folder, fabric.global_rank)) as writer,
+        Progress(log_format, verb, unit, before, len(tasks), fabric) as progress,
+        stop_requests() as asked_to_stop,
+        queue,
+    ):
+        for index in queue:
+            task = todo[index]
             if note is not None:
-                progress.set_postfix_str(note(task.about, rows))
+                progress.note(note(task.about, rows))
             new = do(task.about)
             writer.write(new)
             rows += new
-            if stopped():
-                progress.close()
-                if fabric.is_global_zero:
-                    message = f"stopped; what is done is in {folder}, and the same command goes on from there"
-                    print(message, file=sys.stderr)
-                raise SystemExit(0)
-    fabric.barrier("all rows are written")
+            progress.advance(before + index + 1, new)
+            if asked_to_stop():
+                queue.stop()
+        queue.wait(asked_to_stop)
+    if queue.stopped:
+        if fabric.is_global_zero:
+            message = f"stopped; what is done is in {folder}, and the same command goes on from there"
+            print(message, file=sys.stderr)
+        raise SystemExit(0)
     if not fabric.is_global_zero:
         return []
     rows = merge_rows(folder, kind, tasks, counts=lambda row: True)

@@ -1,9 +1,8 @@
-"""Several processes for one job through Lightning Fabric: every process does its share, nothing is synchronised."""
+"""Several processes for one job through Lightning Fabric: they share the tasks, nothing is synchronised."""
 
-import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -12,7 +11,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
-LONGEST_WAIT = timedelta(days=7)  # of a process that is done with its share for the others
+LONGEST_WAIT = timedelta(days=1)  # of a process for the first one, which enrols
 LEAST_ROWS = 16
 
 
@@ -66,19 +65,6 @@ def launch(accelerator: str, devices: int | str, num_nodes: int) -> Fabric:
         raise ValueError(f"accelerator {accelerator!r} with devices {devices!r} cannot be used: {error}") from error
     fabric.launch()
     return fabric
-
-
-def while_parent_lives(indices: Iterable[int], fabric: Fabric) -> Iterator[int]:
-    """Stops a process whose launcher was killed: it would compute on, for a merge that never comes.
-
-    Raises:
-        RuntimeError: If the process that started this one has gone.
-    """
-    parent = os.getppid()
-    for index in indices:
-        if fabric.local_rank != 0 and os.getppid() != parent:
-            raise RuntimeError("the process that started this one has gone")
-        yield index
 
 
 @contextmanager

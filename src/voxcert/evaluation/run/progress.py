@@ -1,0 +1,86 @@
+"""How far a job is, on stderr: a bar for who watches, or lines of JSON for what collects logs."""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, Self
+
+import torch
+from lightning.fabric import Fabric
+from tqdm import tqdm
+
+from voxcert.rows import Row
+
+LogFormat = Literal["bar", "json"]
+EVERY = 10.0
+"""Seconds between two lines, at least."""
+
+
+class Progress:
+    """Of one process: the first one shows a bar, or every one writes lines of JSON.
+
+    A line has `time` (ISO 8601), `event` (what is done), `rank`, `device`, `done` and `total` (tasks of all processes),
+    and of this process `rows_per_second`, `forwards_per_second`, `memory_bytes` (its largest so far),
+    `device_memory_bytes` (likewise; of a GPU), `load` (of the machine, over a minute), and `eta_seconds`: how long the
+    rest takes if all goes on as so far.
+
+    Args:
+        log_format: `bar` or `json`.
+        verb: What is being done.
+        unit: What a task is about.
+        done: Tasks that were finished before.
+        total: All tasks.
+        fabric: The processes.
+    """
+
+    def __init__(self, log_format: LogFormat, verb: str, unit: str, done: int, total: int, fabric: Fabric):
+        self.verb, self.total, self.fabric = verb, total, fabric
+        self._before = self._done = done
+        self._rows = self._forwards = 0
+        self._start, self._last = time.monotonic(), -EVERY
+        self._json = log_format == "json"
+        hidden = self._json or not fabric.is_global_zero
+        self._bar = tqdm(desc=verb, initial=done, total=total, unit=unit, disable=hidden)
+
+    def note(self, text: str) -> None:
+        """Shows a note beside the bar."""
+        self._bar.set_postfix_str(text)
+
+    def advance(self, done: int, rows: Sequence[Row]) -> None:
+        """Reports that all processes together took `done` tasks, of which this one made rows."""
+        self._bar.update(done - self._done)
+        self._done = done
+        self._rows += len(rows)
+        self._forwards += max((getattr(row, "num_forwards", 0) for row in rows), default=0)  # one pass for all rows
+        now = time.monotonic()
+        if self._json and (now - self._last >= EVERY or done >= self.total):
+            self._last = now
+            print(json.dumps(self._line(now - self._start)), file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
+
+    def _line(self, seconds: float) -> dict[str, Any]:
+        rate = (self._done - self._before) / seconds
+        device = self.fabric.device
+        return {
+            "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "event": self.verb,
+            "rank": self.fabric.global_rank,
+            "device": str(device),
+            "done": self._done,
+            "total": self.total,
+            "rows_per_second": self._rows / seconds,
+            "forwards_per_second": self._forwards / seconds,
+            "eta_seconds": (self.total - self._done) / rate,
+            "memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            "device_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+            "load": os.getloadavg()[0],
+        }
