@@ -7,10 +7,12 @@ import errno
 import gzip
 import json
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from functools import cache
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -41,10 +43,17 @@ class Row(ABC):
         values = json.loads(line)
         if not isinstance(values, dict):
             raise ValueError(f"a row must be a JSON object, got {type(values).__name__}")
-        names = {field.name for field in fields(cls)}
-        if values.keys() != names:
+        if values.keys() != (names := _names(cls)):
             raise ValueError(f"a row must have the keys {sorted(names)}, got {sorted(values)}")
+        for name, value in values.items():
+            if type(value) is str:
+                values[name] = sys.intern(value)  # a million rows repeat speakers, rules and reasons
         return cls(**values)
+
+
+@cache
+def _names(kind: type[Row]) -> set[str]:
+    return {field.name for field in fields(kind)}
 
 
 Kind = TypeVar("Kind", bound=Row)
@@ -100,23 +109,28 @@ def read_rows(path: str | Path, kind: type[Kind]) -> list[Kind]:
     Raises:
         ValueError: If another line is no such row; names the file and the line.
     """
+    return list(iterate_rows(path, kind))
+
+
+def iterate_rows(path: str | Path, kind: type[Kind]) -> Iterator[Kind]:
+    """The rows of a file one after the other, in the memory of one; arguments and errors are those of `read_rows`."""
     path = Path(path)
     if not path.is_file():
-        return []
-    data = path.read_bytes()
-    *lines, _torn = (gzip.decompress(data) if path.suffix == ".gz" else data).split(b"\n")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(kind.from_json(line.decode()))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}: no {kind.__name__} ({error})") from error
-    return rows
+        return
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return  # torn
+            try:
+                row = kind.from_json(line.decode())
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{path}, line {number}: no {kind.__name__} ({error})") from error
+            yield row
 
 
 def replace_rows(path: str | Path, rows: Iterable[Row]) -> None:
     """Replaces a file of rows by these or, if killed meanwhile, leaves it as it was."""
-    replace_file(path, "".join(row.to_json() + "\n" for row in rows))
+    _replace(path, ((row.to_json() + "\n").encode() for row in rows))
 
 
 def replace_file(path: str | Path, content: str | bytes) -> None:
@@ -125,12 +139,16 @@ def replace_file(path: str | Path, content: str | bytes) -> None:
     Raises:
         OSError: If it cannot be written, on a full disk for example; names the file. The old one is left.
     """
+    _replace(path, [content.encode() if isinstance(content, str) else content])
+
+
+def _replace(path: str | Path, pieces: Iterable[bytes]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with _named(path), temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -213,8 +213,9 @@ def test_rows_that_do_not_count_are_made_again_and_others_are_kept(tmp_path):
     assert read_rows(tmp_path / ROWS, Square)[-2:] == squares(7), "of a task that is not in this plan"
 
 
-def test_the_note_is_about_the_task_and_the_rows_so_far(tmp_path):
+def test_the_note_is_about_the_task_and_the_rows_so_far(tmp_path, monkeypatch):
     told = []
+    monkeypatch.setattr(progress, "NOTE_SHARE", 0.0)
     do(tmp_path, [], note=lambda number, rows: told.append((number, len(rows))) or "")
     assert told == [(3, 0), (1, 2), (2, 4)]
 

@@ -23,7 +23,7 @@ from voxcert.evaluation.run.processes import launch, stop_requests
 from voxcert.evaluation.run.progress import LogFormat, Progress
 from voxcert.evaluation.run.queue import Queue, shared_store
 from voxcert.evaluation.run.speed import Precision, float32_products
-from voxcert.rows import Row, RowWriter, read_rows, replace_rows
+from voxcert.rows import Row, RowWriter, iterate_rows, replace_rows
 
 About = TypeVar("About")
 Kind = TypeVar("Kind", bound=Row)
@@ -151,11 +151,9 @@ def do_tasks(
         RuntimeError: If a task has no rows in the end.
         SystemExit: With status 0, after the tasks at hand, when SIGTERM or SIGINT asked one of the processes to stop.
     """
-    if fabric.is_global_zero:
-        merge_rows(folder, kind, tasks, counts)
+    rows = merge_rows(folder, kind, tasks, counts) if fabric.is_global_zero else []
     fabric.barrier("what a killed run left behind is merged")
-    rows = [row for row in read_rows(Path(folder) / ROWS, kind) if counts(row)]
-    finished = {row.key for row in rows}
+    finished = {row.key for row in rows or iterate_rows(Path(folder) / ROWS, kind) if counts(row)}
     todo = [task for task in tasks if not finished.issuperset(task.keys)]
     before = len(tasks) - len(todo)
     queue = Queue(f"{verb} {next(_QUEUES)}", len(todo), fabric.global_rank, fabric.world_size, shared_store(fabric))
@@ -168,10 +166,10 @@ def do_tasks(
         for index in queue:
             task = todo[index]
             if note is not None:
-                progress.note(note(task.about, rows))
+                progress.note(lambda: note(task.about, rows))  # noqa: B023 - called at once
             new = do(task.about)
             writer.write(new)
-            rows += new
+            rows += new if fabric.is_global_zero else []
             progress.advance(before + index + 1, new)
             if asked_to_stop():
                 queue.stop()
@@ -183,6 +181,7 @@ def do_tasks(
         raise SystemExit(0)
     if not fabric.is_global_zero:
         return []
+    del rows  # which would be in memory twice
     rows = merge_rows(folder, kind, tasks, counts=lambda row: True)
     if len(rows) < sum(len(task.keys) for task in tasks):
         raise RuntimeError(f"{folder} lacks rows of some of {len(tasks)} planned tasks")
@@ -202,11 +201,12 @@ def merge_rows(
     """
     folder = Path(folder)
     files = sorted(folder.glob("rows*.jsonl"))
-    found = {row.key: row for file in files for row in read_rows(file, kind) if counts(row)}
-    finished = [key for task in tasks if found.keys() >= set(task.keys) for key in task.keys]
-    planned = {key for task in tasks for key in task.keys}
-    rows = [found[key] for key in finished]
-    replace_rows(folder / ROWS, [*rows, *(row for key, row in found.items() if key not in planned)])
+    found = {row.key: row for file in files for row in iterate_rows(file, kind) if counts(row)}
+    rows = [found.pop(key) for task in tasks if all(key in found for key in task.keys) for key in task.keys]
+    for task in tasks:
+        for key in task.keys:
+            found.pop(key, None)  # of a task that was cut short
+    replace_rows(folder / ROWS, itertools.chain(rows, found.values()))
     for file in files:
         if file.name != ROWS:
             file.unlink()

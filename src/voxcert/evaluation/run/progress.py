@@ -5,7 +5,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -18,6 +18,8 @@ from voxcert.rows import Row
 LogFormat = Literal["bar", "json"]
 EVERY = 10.0
 """Seconds between two lines, at least."""
+NOTE_SHARE = 100.0
+"""Notes take one second in so many, at most: the more rows there are, the longer one takes."""
 
 
 class Progress:
@@ -41,14 +43,19 @@ class Progress:
         self.verb, self.total, self.fabric = verb, total, fabric
         self._before = self._done = done
         self._rows = self._forwards = 0
-        self._start, self._last = time.monotonic(), -EVERY
+        self._start, self._last, self._next_note = time.monotonic(), -EVERY, 0.0
         self._json = log_format == "json"
         hidden = self._json or not fabric.is_global_zero
         self._bar = tqdm(desc=verb, initial=done, total=total, unit=unit, disable=hidden)
 
-    def note(self, text: str) -> None:
-        """Shows a note beside the bar."""
-        self._bar.set_postfix_str(text)
+    def note(self, text: Callable[[], str]) -> None:
+        """Shows a note beside the bar, if there is one; seldom if it takes long to say."""
+        start = time.monotonic()
+        if self._bar.disable or start < self._next_note:
+            return
+        self._bar.set_postfix_str(text())
+        now = time.monotonic()
+        self._next_note = now + NOTE_SHARE * (now - start)
 
     def advance(self, done: int, rows: Sequence[Row]) -> None:
         """Reports that all processes together took `done` tasks, of which this one made rows."""
