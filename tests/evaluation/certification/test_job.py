@@ -168,6 +168,27 @@ def test_generated_code_gives_the_rows_that_the_encoder_gives(toy, settings, tmp
     certify_speakers(*toy, replace(plain, output_dir=settings.output_dir))  # auto is what the folder has
 
 
+def test_samples_that_are_split_give_the_rows_of_one_pass(toy, settings, tmp_path):
+    encoder, data = toy
+    data.tests = data.tests[-3:]  # two that can be heard, and one that cannot
+    settings = replace(settings, num_select=4, num_estimate=300, batch_size=16, keep_statistics=True)
+    whole = replace(settings, output_dir=str(tmp_path / "whole"))
+    certify_speakers(encoder, data, whole)
+    split = replace(settings, split="samples")
+    assert split.parts == [(0, 150), (150, 300)]
+    certify_speakers(encoder, data, split)
+    assert without_times(tmp_path / "run")[0] == without_times(tmp_path / "whole")[0]
+    for path in (tmp_path / "whole" / "statistics").iterdir():
+        assert (tmp_path / "run" / "statistics" / path.name).read_text() == path.read_text()
+    parts = tmp_path / "run" / "parts" / ROWS
+    kept = parts.read_text().splitlines(keepends=True)
+    parts.write_text("".join(kept[:3]) + kept[3][:50])  # killed in the middle
+    (tmp_path / "run" / ROWS).unlink()
+    certify_speakers(encoder, data, split)
+    assert without_times(tmp_path / "run")[0] == without_times(tmp_path / "whole")[0]
+    assert parts.read_text().splitlines(keepends=True)[:3] == kept[:3]
+
+
 def test_where_generated_code_is_wrong_auto_goes_on_without(toy, settings, tmp_path, monkeypatch, capsys):
     encoder, data = toy
     monkeypatch.setattr(speed, "WORTH_COMPILING", 0.0)
@@ -213,6 +234,10 @@ def test_one_speaker_is_not_enough(toy, settings):
         ({"num_shards": 2}, "num_shards must be in .* unless statistics are kept, got 2 with num_estimate 40"),
         ({"num_shards": 41, "keep_statistics": True}, "num_shards must be in .*, got 41"),
         ({"num_shards": 2, "shard": 3, "keep_statistics": True}, "shard must be in .*, got 3 of 2"),
+        ({"split": "bands"}, "split must be one of utterances, samples, got 'bands'"),
+        ({"split": "samples"}, "num_estimate must be at least 640 for samples to be split, got 40"),
+        ({"split": "samples", "num_estimate": 640, "num_looks": 2}, "split must be utterances but for"),
+        ({"log_format": "xml"}, "log_format must be one of bar, json, got 'xml'"),
         ({"devices": 0}, "devices must be at least 1, got 0"),
         ({"radii": [-1.0]}, "radii must be one or more finite numbers of at least 0"),
     ],

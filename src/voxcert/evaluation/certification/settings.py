@@ -12,6 +12,9 @@ from voxcert.smoothing.validation import check_settings
 
 Rule = Literal["distribution", "vote", "mean", "lipschitz", "published_mean", "published_se"]
 NoisePoint = Literal["waveform", "magnitude", "features"]
+Split = Literal["utterances", "samples"]
+LEAST_PART = 32
+"""Samples of a part for every selection sample, which all parts repeat: a part in so many of the time."""
 Task = Literal["identification", "verification", "open_set"]
 
 
@@ -46,6 +49,8 @@ class CertificationSettings:
         num_shards: Cut the estimation samples in so many parts, to be drawn by runs of their own, which
             `voxcert recertify` puts together; their statistics must be kept.
         shard: Which part this run draws, from 1 on.
+        split: What processes share: `utterances`, or, for few utterances and many devices, the `samples` of each, in
+            parts of at least 32 num_select. The rows are the same.
         num_thresholds: Size of the grid of the rule `distribution`.
         rules: Certification rules of identification; the first sound one is what the closing sentence is about.
             `published_mean` and `published_se` are the formulas as printed, for comparison: not a guarantee.
@@ -86,6 +91,7 @@ class CertificationSettings:
     keep_statistics: bool = False
     num_shards: int = 1
     shard: int = 1
+    split: Split = "utterances"
     num_thresholds: int = 64
     rules: list[Rule] = field(default_factory=lambda: ["distribution", "mean", "lipschitz", "vote"])
     radii: list[float] | None = None
@@ -131,11 +137,32 @@ class CertificationSettings:
             )
         if not 1 <= self.shard <= self.num_shards:
             raise ValueError(f"shard must be in [1, num_shards], got {self.shard} of {self.num_shards}")
+        self._check_split()
         if self.radii is not None and not (self.radii and all(0 <= radius < math.inf for radius in self.radii)):
             raise ValueError(f"radii must be one or more finite numbers of at least 0, got {self.radii}")
         falling = any(first >= second for first, second in pairwise(self.report_radii))
         if self.task != "identification" and falling:
             raise ValueError(f"radii must be ascending, for the tasks verification and open_set, got {self.radii}")
+
+    def _check_split(self) -> None:
+        if self.split not in get_args(Split):
+            raise ValueError(f"split must be one of {', '.join(get_args(Split))}, got {self.split!r}")
+        if self.split == "utterances":
+            return
+        if self.task != "identification" or self.num_looks > 1 or self.num_shards > 1:
+            raise ValueError(
+                "split must be utterances but for the task identification with one look and one shard, got "
+                f"{self.split} with task {self.task}, num_looks {self.num_looks} and num_shards {self.num_shards}"
+            )
+        if len(self.parts) < 2:
+            least = 2 * LEAST_PART * self.num_select
+            raise ValueError(f"num_estimate must be at least {least} for samples to be split, got {self.num_estimate}")
+
+    @property
+    def parts(self) -> list[tuple[int, int]]:
+        """The first sample of each part, and the one after its last, when samples are split."""
+        number = max(1, self.num_estimate // (LEAST_PART * self.num_select))
+        return list(pairwise(self.num_estimate * part // number for part in range(number + 1)))
 
     @property
     def samples(self) -> tuple[int, int]:
