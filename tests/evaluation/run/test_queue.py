@@ -31,7 +31,8 @@ def test_all_stop_when_one_is_asked_to():
     assert next(tasks) == 0
     second.stop()
     assert list(tasks) == list(second) == []
-    assert first.stopped
+    assert second.wait()
+    assert first.wait()
 
 
 def test_the_first_process_waits_for_those_that_live(monkeypatch):
@@ -57,7 +58,7 @@ def test_a_request_to_stop_reaches_those_who_are_waited_for():
             second.wait()
         return True
 
-    first.wait(ask)
+    assert first.wait(ask)
     assert list(second) == []
 
 

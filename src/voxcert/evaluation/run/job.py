@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -166,15 +167,15 @@ def do_tasks(
         for index in queue:
             task = todo[index]
             if note is not None:
-                progress.note(lambda: note(task.about, rows))  # noqa: B023 - called at once
+                progress.note(partial(note, task.about, rows))
             new = do(task.about)
             writer.write(new)
             rows += new if fabric.is_global_zero else []
             progress.advance(before + index + 1, new)
             if asked_to_stop():
                 queue.stop()
-        queue.wait(asked_to_stop)
-    if queue.stopped:
+        stopped = queue.wait(asked_to_stop)
+    if stopped:
         if fabric.is_global_zero:
             message = f"stopped; what is done is in {folder}, and the same command goes on from there"
             print(message, file=sys.stderr)
@@ -194,7 +195,7 @@ def merge_rows(
     """Gathers the row files of all processes, of this run or a killed one, in rows.jsonl, in the plan's order.
 
     Rows of tasks that were cut short are dropped, to be made again; those that no task is about are kept at the end. A
-    process that outlived a killed run writes on to a file without a name and harms nobody.
+    process that outlived a killed run finds its file gone, and ends.
 
     Returns:
         The rows of finished tasks.

@@ -65,18 +65,22 @@ class Queue:
         """Whether a process asked all to stop."""
         return self._add("stop", 0) > 0
 
-    def wait(self, asked_to_stop: Callable[[], bool] = lambda: False) -> None:
+    def wait(self, asked_to_stop: Callable[[], bool] = lambda: False) -> bool:
         """Says that this process is done, and in the first one, which keeps the store, waits for all others.
 
         Args:
             asked_to_stop: Whether the others are to stop meanwhile.
 
+        Returns:
+            Whether a process asked all to stop.
+
         Raises:
             ConnectionError: If one of them was silent for `SILENCE` seconds; names it.
         """
+        stopped = self.stopped
         self._add(f"done {self.rank}", 1)
         if self.rank != 0:
-            return
+            return stopped  # the first process may be gone from now on, and the store with it
         heard = {rank: (-1, time.monotonic()) for rank in range(1, self.world_size)}
         while heard:
             if asked_to_stop():
@@ -91,6 +95,7 @@ class Queue:
                         f"process {rank} of {self.world_size} was not heard of for {SILENCE:g} s; {GO_ON}"
                     )
             time.sleep(POLL if heard else 0)
+        return self.stopped
 
     def _beat(self) -> None:
         while True:
