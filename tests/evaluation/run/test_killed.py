@@ -21,6 +21,7 @@ from conftest import LinearEncoder, ToyData
 from voxcert.evaluation.certification import CertificationSettings, certify_speakers
 folder, devices, pause = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 encoder, data = LinearEncoder(200).eval(), ToyData(num_per_speaker=15)
+data.tests[-1]["utterance"] = "bad"
 encoder.register_forward_pre_hook(lambda *_: time.sleep(pause))
 options = {"num_select": 10, "num_estimate": 40, "batch_size": 16, "keep_statistics": True}
 options |= {"sigma": 0.05, "accelerator": "cpu", "devices": devices}

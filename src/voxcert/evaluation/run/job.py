@@ -203,10 +203,10 @@ def merge_rows(
     folder = Path(folder)
     files = sorted(folder.glob("rows*.jsonl"))
     found = {row.key: row for file in files for row in iterate_rows(file, kind) if counts(row)}
-    rows = [found.pop(key) for task in tasks if all(key in found for key in task.keys) for key in task.keys]
+    rows = [found[key] for task in tasks if all(key in found for key in task.keys) for key in task.keys]
     for task in tasks:
         for key in task.keys:
-            found.pop(key, None)  # of a task that was cut short
+            found.pop(key, None)  # what is left is about no task
     replace_rows(folder / ROWS, itertools.chain(rows, found.values()))
     for file in files:
         if file.name != ROWS:
