@@ -50,6 +50,7 @@ bench: $(STAMP)  ## Measure the speed of certifier, encoders, SSED and inversion
 	$(BIN)/python benchmarks/bench_certify.py
 	$(BIN)/python benchmarks/bench_encoders.py
 	$(BIN)/python benchmarks/bench_onnx.py
+	$(BIN)/python benchmarks/bench_memory.py
 	$(BIN)/python benchmarks/bench_ssed.py
 	$(BIN)/python benchmarks/bench_inversion.py
 

@@ -90,7 +90,7 @@ def certify(num_estimate: int) -> None:
 
 
 def million(num_rows: int) -> None:
-    """Merges rows that four processes left behind, and summarises them; prints processor seconds and the largest memory."""
+    """Merges rows that four processes left behind, and summarises them; prints processor seconds and memory."""
     with tempfile.TemporaryDirectory() as folder:
         for rank in range(4):
             numbers = range(rank, num_rows, 4)

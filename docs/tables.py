@@ -21,7 +21,7 @@ from PIL import Image
 
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import attack_table
-from voxcert.evaluation.certification.comparison import comparison_figure, system_name
+from voxcert.evaluation.certification.comparison import comparison_figure, paired_difference, system_name
 from voxcert.evaluation.certification.figures import certified_accuracy_figure
 from voxcert.evaluation.certification.tables import by_rule, markdown_table, summarize
 from voxcert.evaluation.defence.row import DefenceRow
@@ -39,6 +39,9 @@ from voxcert.smoothing.certified_score import CertifiedScore
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
+BUDGETS = [0.01, 0.03, 0.1, 0.195, 0.5]
+"""l2 norms of published attacks, waveform amplitude; the leaderboard ranks by the fourth (6400 in int16 units)."""
+RANKED_BY = BUDGETS.index(0.195)
 KEPT_ROWS = f"{ROWS}.gz"
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: (.+?) -->\n!\[[^\]]*\]\(([^)]+)\)")
@@ -84,6 +87,51 @@ def certified(arguments: list[str]) -> str:
     return render_table(lines)
 
 
+def leaderboard(patterns: list[str]) -> str:
+    """Kept runs whose names match, best first: certified accuracy by votes, with the interval over speakers."""
+    names = {path.name for pattern in patterns for path in RESULTS.glob(pattern)}
+    if not names:
+        raise ValueError(f"docs/results must hold runs of a name like {' or '.join(patterns)}, got none")
+    entries = []
+    for name in sorted(names):
+        rows = [row for row in rows_of(name, Certificate) if row.rule == "vote"]
+        entries.append((name, rows, summarize(rows, BUDGETS)["vote"]))
+    entries.sort(key=lambda one: (-one[2]["certified_accuracy"][RANKED_BY]["value"], -one[2]["acr"], one[0]))
+    lines = [["encoder", "sigma", "samples", "utterances (speakers)", "smoothed accuracy"]]
+    lines[0] += [*(f"CA at {radius:g}" for radius in BUDGETS), "ACR", "weights", "rows"]
+    for name, rows, entry in entries:
+        first = rows[0]
+        speakers = len({row.speaker for row in rows})
+        lines.append([system_of(name), f"{first.sigma:g}", str(max(row.num_estimate for row in rows))])
+        lines[-1] += [f"{len(rows)} ({speakers})", f"{entry['smoothed_accuracy']:.2f}"]
+        lines[-1] += [_with_speakers(point) for point in entry["certified_accuracy"]]
+        lines[-1] += [rounded_down(entry["acr"]), f"`{first.encoder}`", f"[`{name}`](#{name.replace('.', '')})"]
+    commands = [
+        f"### {name}\n```bash\n{read_summary(RESULTS / name)['command'].strip()}\n```" for name, _, _ in entries
+    ]
+    return "\n\n".join([render_table(lines), *commands])
+
+
+def _with_speakers(point: dict[str, Any]) -> str:
+    low, high = point["low_speakers"], point["high_speakers"]
+    return f"{point['value']:.2f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]")
+
+
+def paired(arguments: list[str]) -> str:
+    """What a second run certifies more than a first one of the same utterances, at each radius."""
+    parser = argparse.ArgumentParser("paired")
+    parser.add_argument("names", nargs=2)
+    parser.add_argument("--radii", nargs="+", type=float, required=True)
+    given = parser.parse_args(arguments)
+    first, second = (by_rule(rows_of(name, Certificate)) for name in given.names)
+    before, after = map(system_of, given.names)
+    lines = [["rule", *(f"{after} - {before} at {radius:g}" for radius in given.radii)]]
+    for rule in first.keys() & second.keys():
+        differences = [paired_difference(first[rule], second[rule], radius) for radius in given.radii]
+        lines.append([f"`{rule}`", *(f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]" for gain, low, high in differences)])
+    return render_table([lines[0], *sorted(lines[1:])])
+
+
 def attacks(names: list[str]) -> str:
     """Attack runs, a line for each budget."""
     return attack_table(rows_of(name, AttackRow) for name in names)
@@ -115,6 +163,8 @@ def _trials_of(name: str) -> tuple[list[CertifiedScore], dict[str, Any]]:
 
 TABLES: dict[str, Callable[[list[str]], str]] = {
     "certified": certified,
+    "leaderboard": leaderboard,
+    "paired": paired,
     "attacks": attacks,
     "defences": defences,
     "inversion": inversion,

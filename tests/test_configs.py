@@ -68,11 +68,15 @@ def overrides(noise_corpus, tmp_path, monkeypatch):
 
     def make(path):
         text = path.read_text()
+        if isinstance(named := yaml.safe_load(text).get("data"), str):
+            text += (path.parent / named).read_text()
         root = noise_corpus / "train-clean-100" if "SpeakerFolders" in text else noise_corpus
         if "TimeSplit" in text or "librispeech_chunks" in text:
             return ["--data.corpus.init_args.corpus.init_args.root", str(root)]
         if "voxcert.data.Combined" in text:
-            listed = [replace(one, part="test") for one in LibriSpeech(str(noise_corpus), ["test-other"]).utterances()]
+            spoken = LibriSpeech(str(noise_corpus), ["test-other"]).utterances()
+            first = spoken[0].speaker
+            listed = [replace(one, part="train" if one.speaker == first else "test") for one in spoken]
             (tmp_path / "data/librispeech").mkdir(parents=True)
             (tmp_path / "data/librispeech/train-clean-100").symlink_to(noise_corpus / "train-clean-100")
             (tmp_path / "data/speechocean-adults").mkdir()

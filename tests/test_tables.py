@@ -106,3 +106,29 @@ def test_a_verification_run_is_drawn_from_its_rows(elsewhere, tmp_path):
     assert "| vote     | 0.1 " in new
     elsewhere.draw_figure(["claims"], tmp_path / "rates.png")
     assert (tmp_path / "rates.png").stat().st_size > 10_000
+
+
+def test_the_leaderboard_ranks_by_a_published_budget_and_gives_the_commands(elsewhere, run, tmp_path):
+    better = [certificate(f"u{i}", "vote", 0.2) for i in (1, 2, 3)]
+    replace_rows(tmp_path / "better" / ROWS, better)
+    write_summary(tmp_path / "better", {"settings": {}, "command": "certify --checkpoint large.pt --sigma 0.1"})
+    elsewhere.keep(run, "board-mini")
+    elsewhere.keep(tmp_path / "better", "board-large")
+    text = elsewhere.leaderboard(["board-*"])
+    first, second = text.splitlines()[2:4]
+    assert first.startswith("| large ")
+    assert second.startswith("| mini ")
+    assert "[`board-large`](#board-large)" in first
+    assert "### board-mini\n```bash\ncertify --checkpoint checkpoints/mini --sigma 0.01\n```" in text
+    with pytest.raises(ValueError, match="docs/results must hold runs of a name like nobody"):
+        elsewhere.leaderboard(["nobody"])
+
+
+def test_pairs_of_runs_are_compared_on_the_same_utterances(elsewhere, run, tmp_path):
+    shorter = [certificate(f"u{i}", "vote", 0.004 * i - 0.004) for i in (1, 2, 3)]
+    replace_rows(tmp_path / "shorter" / ROWS, shorter)
+    write_summary(tmp_path / "shorter", {"settings": {}, "command": "certify --checkpoint b"})
+    elsewhere.keep(run, "a")
+    elsewhere.keep(tmp_path / "shorter", "b")
+    (line,) = elsewhere.paired(["a", "b", "--radii", "0.007"]).splitlines()[2:]
+    assert line.startswith("| `vote` | -0.333 [")

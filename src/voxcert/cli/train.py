@@ -11,6 +11,7 @@ from voxcert.cli.configs import with_files
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.parser import Renamed
 from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.evaluation.run.processes import keep_freed_memory
 from voxcert.training.distributed import run_folder
 
 
@@ -66,6 +67,7 @@ def train(args: list[str] | None = None, run: bool = True) -> TrainCLI:
     """
     # Lightning 2.6 flattens loaders the way torch 2.11 deprecates: nothing that a user could change.
     warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated", category=FutureWarning)
+    keep_freed_memory()
     with messages_for_errors():
         return TrainCLI(
             L.LightningModule,

@@ -22,6 +22,7 @@ from .loading import load_weights as load_weights
 from .onnx_encoder import OnnxEncoder as OnnxEncoder
 from .published.onnx import load_onnx as load_onnx
 from .pyannote import PyannoteXVector as PyannoteXVector
+from .quiet_frames import QuietFrames as QuietFrames
 from .representation import SplitEncoder as SplitEncoder
 from .resnet import ResNet as ResNet
 from .sincnet import SincNet as SincNet

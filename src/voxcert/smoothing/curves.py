@@ -30,6 +30,11 @@ def certified_accuracy(rows: Sequence[Certificate], radii: Sequence[float] | np.
     return above / len(certified)
 
 
+def certified(rows: Sequence[Certificate], radius: float) -> np.ndarray:
+    """Which rows are correct and certified beyond a radius, shape (n,); errors as in `certified_accuracy`."""
+    return _certified_radii(rows) > radius
+
+
 def average_certified_radius(rows: Sequence[Certificate]) -> float:
     """Mean radius over all rows, 0 for wrong and abstained ones; errors as in `certified_accuracy`."""
     return float(np.maximum(_certified_radii(rows), 0.0).mean())

@@ -1,6 +1,12 @@
 import pytest
 
-from voxcert.evaluation.certification.comparison import COMPARISON_PLOT, comparison_figure, plot_comparison, system_name
+from voxcert.evaluation.certification.comparison import (
+    COMPARISON_PLOT,
+    comparison_figure,
+    paired_difference,
+    plot_comparison,
+    system_name,
+)
 from voxcert.evaluation.run.folder import ROWS, write_config
 from voxcert.rows import RowWriter
 
@@ -53,3 +59,20 @@ def test_what_has_nothing_in_common_cannot_be_compared(certificate):
         comparison_figure(runs)
     with pytest.raises(ValueError, match="runs must have a sound rule in common"):
         comparison_figure([])
+
+
+def test_pairs_of_certificates_tell_systems_apart(certificate):
+    """Nine of ten speakers gain one of two utterances, one loses one: 0.4 more, surely more than nothing."""
+    before, after = [], []
+    for speaker in range(10):
+        for take in range(2):
+            about = {"utterance": f"{speaker}-{take}", "speaker": str(speaker), "prediction": str(speaker)}
+            won, lost = take == 0 and speaker < 9, take == 0 and speaker == 9
+            before.append(certificate(radius=0.3 if lost else 0.1, **about))
+            after.append(certificate(radius=0.3 if won else 0.1, **about))
+    gain, low, high = paired_difference(before, after[::-1], 0.2)
+    assert gain == pytest.approx(0.4)
+    assert 0 < low < 0.4 < high <= 0.5
+    assert paired_difference(before, before, 0.2) == (0, 0, 0)
+    with pytest.raises(ValueError, match="runs must be about the same utterances, got 20 and 19"):
+        paired_difference(before, after[1:], 0.2)

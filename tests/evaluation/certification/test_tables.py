@@ -77,3 +77,12 @@ def test_statement_without_a_proof_claims_nothing(certificate):
     assert statement([certificate("published_mean")]).startswith("Nothing was proved")
     assert statement([certificate(radius=0.0)]).startswith("Nothing was proved")
     assert statement([certificate(prediction="b")]).startswith("Nothing was proved")
+
+
+def test_utterances_of_one_speaker_are_alike(certificate):
+    """Two speakers of ten utterances each, one certified throughout: the share may be 0, a half or 1."""
+    rows = [certificate(utterance=f"u{i}", speaker="ab"[i // 10], prediction="a") for i in range(20)]
+    (point,) = summarize(rows, [0.0])["distribution"]["certified_accuracy"]
+    assert (point["value"], point["low_speakers"], point["high_speakers"]) == (0.5, 0.0, 1.0)
+    (alone,) = summarize(rows[:10], [0.0])["distribution"]["certified_accuracy"]
+    assert (alone["low_speakers"], alone["high_speakers"]) == (None, None)

@@ -11,6 +11,7 @@ from voxcert.evaluation.metrics.detection import (
     error_rate_interval,
     minimum_detection_cost,
     speaker_interval,
+    speaker_interval_of_mean,
 )
 
 
@@ -103,3 +104,11 @@ def test_interval_over_speakers_is_wider_than_over_trials():
     assert low <= 0.1
     assert 0.5 <= high <= 0.7
     assert np.isnan(speaker_interval(lambda drawn: 0.0, ["one"] * 5)).all()
+
+
+def test_the_interval_of_a_mean_is_that_of_the_statistic():
+    rng = np.random.default_rng(2)
+    speakers, values = rng.integers(7, size=60).astype(str), rng.normal(size=60)
+    slow = speaker_interval(lambda drawn: float(values[drawn].mean()), speakers, num_resamples=50)
+    assert speaker_interval_of_mean(values, speakers, num_resamples=50) == pytest.approx(slow, rel=1e-12)
+    assert np.isnan(speaker_interval_of_mean(values, ["one"] * 60)).all()

@@ -49,6 +49,7 @@ PUBLISHED = {
     "fast_resnet34_sap": Published("baseline_lite_ap.model", CODE_ONLY, "github.com/clovaai/voxceleb_trainer"),
     "ge2e": Published("pretrained.pt of Resemblyzer", "Apache-2.0", "in the Python package resemblyzer"),
     "pyannote": Published("pyannote/embedding", "MIT (gated)", "hf:pyannote/embedding"),
+    "quiet_frames": Published("no weights: a control, which hears no voice", "", ""),
     "resnet34": Published("ResNet34_LM, VoxCeleb2", WESPEAKER, "hf:Wespeaker/wespeaker-voxceleb-resnet34-LM"),
     "resnet221": Published("ResNet221_LM, VoxCeleb2", WESPEAKER, "hf:Wespeaker/wespeaker-voxceleb-resnet221-LM"),
     "resnet293": Published("ResNet293_LM, VoxCeleb2", WESPEAKER, "hf:Wespeaker/wespeaker-voxceleb-resnet293-LM"),

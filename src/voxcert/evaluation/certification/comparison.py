@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from voxcert.evaluation.certification.figures import draw_certified
 from voxcert.evaluation.certification.folder import read_run
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee
+from voxcert.evaluation.metrics.detection import speaker_interval_of_mean
 from voxcert.evaluation.run.folder import read_config
 from voxcert.evaluation.show.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, canvas, save, tidy
 from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.curves import certified
 
 COMPARISON_PLOT = "certified_comparison.png"
 COLORS = [BLACK, BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]
@@ -61,6 +63,33 @@ def comparison_figure(runs: Sequence[tuple[str, Sequence[Certificate]]]) -> Figu
     title = f"rule {common[0]}, 95 % Wilson bands"
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=2, frameon=False, title=title)
     return figure
+
+
+def paired_difference(
+    first: Sequence[Certificate], second: Sequence[Certificate], radius: float
+) -> tuple[float, float, float]:
+    """How much more certified accuracy the second system has at a radius, on the same utterances.
+
+    Args:
+        first: Certificates of one rule.
+        second: Of the same rule and the same utterances.
+        radius: l2 norm, at least 0.
+
+    Returns:
+        The difference, in [-1, 1], and its 95 % interval over speakers (bootstrap of pairs): a difference is more than
+        chance where 0 is outside. (NaN, NaN) with fewer than two speakers.
+
+    Raises:
+        ValueError: If rules or utterances differ, or there are no rows.
+    """
+    others = {row.utterance: row for row in second}
+    if {row.utterance for row in first} != others.keys() or len(first) != len(second):
+        raise ValueError(f"runs must be about the same utterances, got {len(first)} and {len(second)}")
+    if len(rules := {row.rule for row in [*first, *second]}) != 1:
+        raise ValueError(f"rows must be certificates of one rule, got {sorted(rules) or 'no rows'}")
+    matched = [others[row.utterance] for row in first]
+    gain = certified(matched, radius).astype(float) - certified(first, radius)
+    return float(gain.mean()), *speaker_interval_of_mean(gain, [row.speaker for row in first])
 
 
 def plot_comparison(folders: Sequence[str | Path], path: str | Path) -> None:

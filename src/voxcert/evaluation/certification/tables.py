@@ -7,13 +7,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from voxcert.data.audio import SAMPLE_RATE
+from voxcert.evaluation.metrics.detection import speaker_interval_of_mean
 from voxcert.evaluation.show.tables import render_table, rounded_down
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.smoothing.curves import (
     abstention_rate,
     average_certified_radius,
+    certified,
     certified_accuracy,
     smoothed_accuracy,
     wilson_interval,
@@ -53,15 +57,14 @@ def summarize(rows: Sequence[Certificate], radii: Sequence[float]) -> dict[str, 
     Returns:
         For each rule: `guarantee`, `smoothed_accuracy` (certified or not), `abstention_rate`, `abstained` (reason ->
         count), `acr`, `acr_plug_in` (of the plug-in estimates, which n samples cap: no guarantee), `num_capped` (how
-        many of these were capped) and `certified_accuracy`, a list of `radius`, `value` and the 95 % Wilson interval
-        `low`, `high`.
+        many of these were capped) and `certified_accuracy`, a list of `radius`, `value`, the 95 % Wilson interval
+        `low`, `high` and the one over speakers, `low_speakers`, `high_speakers` (bootstrap; None with fewer than two).
     """
     return {rule: _summarize_rule(rule, own, radii) for rule, own in by_rule(rows).items()}
 
 
 def _summarize_rule(rule: str, rows: list[Certificate], radii: Sequence[float]) -> dict[str, Any]:
     shares = certified_accuracy(rows, radii).tolist()
-    intervals = [wilson_interval(round(share * len(rows)), len(rows)) for share in shares]
     return {
         "guarantee": is_guarantee(rule),
         "smoothed_accuracy": smoothed_accuracy(rows),
@@ -70,11 +73,17 @@ def _summarize_rule(rule: str, rows: list[Certificate], radii: Sequence[float]) 
         "acr": average_certified_radius(rows),
         "acr_plug_in": sum(row.point_radius for row in rows if row.correct) / len(rows),
         "num_capped": sum(row.point_capped for row in rows if row.correct),
-        "certified_accuracy": [
-            {"radius": radius, "value": share, "low": low, "high": high}
-            for radius, share, (low, high) in zip(radii, shares, intervals, strict=True)
-        ],
+        "certified_accuracy": [_point(rows, radius, share) for radius, share in zip(radii, shares, strict=True)],
     }
+
+
+def _point(rows: list[Certificate], radius: float, share: float) -> dict[str, Any]:
+    """Certified accuracy at a radius, and how sure it is if utterances are independent, or if speakers alone are."""
+    low, high = wilson_interval(round(share * len(rows)), len(rows))
+    speakers = speaker_interval_of_mean(certified(rows, radius), [row.speaker for row in rows])
+    low_speakers, high_speakers = (None if np.isnan(bound) else bound for bound in speakers)
+    over_speakers = {"low_speakers": low_speakers, "high_speakers": high_speakers}
+    return {"radius": radius, "value": share, "low": low, "high": high, **over_speakers}
 
 
 def markdown_table(rules: dict[str, dict[str, Any]]) -> str:
