@@ -50,7 +50,8 @@ def start(tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        process.communicate()
+        process.wait()
+        process.stderr.close()
 
 
 def finish(process):
