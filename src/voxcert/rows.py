@@ -31,7 +31,7 @@ class Row(ABC):
         Raises:
             ValueError: If a number is NaN or infinite, which JSON cannot hold.
         """
-        return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
+        return json.dumps(vars(self), default=asdict, allow_nan=False, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> Self:
