@@ -1,8 +1,11 @@
 """What a user types: `certify.py` and the `voxcert` command, killed, split over processes, mistyped."""
 
+import errno
+import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +113,48 @@ def test_killed_run_continues_to_the_same_result(config, tmp_path):
     assert 4 <= finished < 8 * 4, "the run was to be killed in the middle"
     certify(slow)
     assert result(tmp_path / "run") == result(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("write", [6, 8])
+def test_a_full_disk_is_a_message_and_the_run_goes_on(config, tmp_path, capsys, monkeypatch, write):
+    certify(["--config", str(config), "--output_dir", str(tmp_path / "whole")])
+    sync, writes = os.fsync, itertools.count()
+
+    def fill(descriptor):
+        if next(writes) >= write:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", fill)
+        printed = message(capsys, "--config", config)
+    assert re.search(rf"error: {tmp_path}/run/\S+: No space left on device", printed)
+    assert "Traceback" not in printed
+    certify(["--config", str(config)])
+    assert result(tmp_path / "run") == result(tmp_path / "whole")
+
+
+def test_a_folder_that_vanishes_is_a_message(config, tmp_path, capsys, monkeypatch):
+    folder, sync = tmp_path / "run", os.fsync
+
+    def vanish(descriptor):
+        sync(descriptor)
+        if (folder / "rows.jsonl").exists() and (folder / "rows.jsonl").stat().st_size:
+            shutil.rmtree(folder)
+
+    monkeypatch.setattr(os, "fsync", vanish)
+    assert f"error: {folder}/rows.jsonl: No such file or directory" in message(capsys, "--config", config)
+
+
+def test_a_read_only_folder_is_a_message(config, tmp_path, capsys):
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o500)
+    if os.access(folder, os.W_OK):
+        folder = Path("/sys/kernel")  # the administrator may write to any other
+        if not folder.is_dir():
+            pytest.skip("no folder is read-only for this user")
+    printed = message(capsys, "--config", config, "--output_dir", folder)
+    assert f"error: {folder}/.lock: Permission denied" in printed
 
 
 def test_two_processes_give_the_rows_of_one(config, tmp_path):

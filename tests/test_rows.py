@@ -1,4 +1,8 @@
+import errno
 import json
+import os
+import resource
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -113,3 +117,53 @@ def test_failures_are_rows_with_a_reason():
     assert not FAILED.correct
     assert not replace(FAILED, speaker="").correct
     assert Certificate.from_json(FAILED.to_json()) == FAILED
+
+
+@contextmanager
+def no_space_beyond(size):
+    """Lets no file grow beyond so many bytes: the system's calls fail and cut short as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_names_the_file_and_what_is_written_is_kept(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    size = len(ROW.to_json().encode()) + 1
+    with RowWriter(path) as writer, no_space_beyond(size * 3 // 2):
+        writer.write([ROW])
+        with pytest.raises(OSError, match="File too large: ") as error:
+            writer.write([FAILED])
+    assert error.value.filename == str(path)
+    assert path.stat().st_size == size * 3 // 2, "a part of the second row went down"
+    assert read_rows(path, Certificate) == [ROW]
+    with RowWriter(path) as writer:
+        writer.write([FAILED])
+    assert read_rows(path, Certificate) == [ROW, FAILED]
+
+
+def test_a_full_disk_leaves_the_file_that_was_to_be_replaced(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    replace_rows(path, [ROW])
+    with no_space_beyond(100), pytest.raises(OSError, match="File too large: ") as error:
+        replace_rows(path, [ROW, FAILED])
+    assert error.value.filename == str(path)
+    assert [one.name for one in tmp_path.iterdir()] == ["rows.jsonl"]
+    assert read_rows(path, Certificate) == [ROW]
+
+
+@pytest.mark.parametrize("what", ["removed", "moved", "replaced"])
+def test_rows_are_not_written_to_a_file_that_is_not_there(tmp_path, what):
+    path = tmp_path / "run" / "rows.jsonl"
+    with RowWriter(path) as writer:
+        writer.write([ROW])
+        path.rename(tmp_path / "elsewhere")
+        path.parent.rmdir() if what == "removed" else None
+        replace_rows(path, []) if what == "replaced" else None
+        with pytest.raises(FileNotFoundError) as error:
+            writer.write([FAILED])
+    assert (error.value.errno, error.value.filename) == (errno.ENOENT, str(path))
+    assert os.stat(tmp_path / "elsewhere").st_size == len(ROW.to_json().encode()) + 1

@@ -3,12 +3,16 @@
 They join measuring and plotting, as the flat files of Cohen et al. 2019 do, so figures never need an accelerator.
 """
 
+import errno
 import gzip
 import json
 import os
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, fields
+from functools import cache
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -27,7 +31,7 @@ class Row(ABC):
         Raises:
             ValueError: If a number is NaN or infinite, which JSON cannot hold.
         """
-        return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
+        return json.dumps(vars(self), default=asdict, allow_nan=False, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> Self:
@@ -39,11 +43,20 @@ class Row(ABC):
         values = json.loads(line)
         if not isinstance(values, dict):
             raise ValueError(f"a row must be a JSON object, got {type(values).__name__}")
-        names = {field.name for field in fields(cls)}
-        needed = {one.name for one in fields(cls) if one.default is MISSING and one.default_factory is MISSING}
+        needed, names = _names(cls)
         if not needed <= values.keys() <= names:
             raise ValueError(f"a row must have the keys {sorted(names)}, got {sorted(values)}")
+        for name, value in values.items():
+            if type(value) is str:
+                values[name] = sys.intern(value)  # a million rows repeat speakers, rules and reasons
         return cls(**values)
+
+
+@cache
+def _names(kind: type[Row]) -> tuple[set[str], set[str]]:
+    """The fields without a default, and all of them."""
+    needed = {one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING}
+    return needed, {field.name for field in fields(kind)}
 
 
 Kind = TypeVar("Kind", bound=Row)
@@ -62,14 +75,21 @@ class RowWriter:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(path)
-        self._file = path.open("ab", buffering=0)
+        self._path, self._file = path, path.open("ab", buffering=0)
 
     def write(self, rows: Iterable[Row]) -> None:
-        """Appends rows that belong together, such as all those of an utterance."""
+        """Appends rows that belong together, such as all those of an utterance.
+
+        Raises:
+            OSError: If the disk is full, or the file is not where it was any more; names the file.
+        """
         data = memoryview("".join(row.to_json() + "\n" for row in rows).encode())
-        while data:  # an unbuffered write may be short
-            data = data[self._file.write(data) :]
-        os.fsync(self._file.fileno())
+        with _named(self._path):
+            if not os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno())):
+                raise FileNotFoundError(errno.ENOENT, "this is another file than before", str(self._path))
+            while data:  # an unbuffered write may be short
+                data = data[self._file.write(data) :]
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Closes the file."""
@@ -92,35 +112,62 @@ def read_rows(path: str | Path, kind: type[Kind]) -> list[Kind]:
     Raises:
         ValueError: If another line is no such row; names the file and the line.
     """
+    return list(iterate_rows(path, kind))
+
+
+def iterate_rows(path: str | Path, kind: type[Kind]) -> Iterator[Kind]:
+    """The rows of a file one after the other, in the memory of one; arguments and errors are those of `read_rows`."""
     path = Path(path)
     if not path.is_file():
-        return []
-    data = path.read_bytes()
-    *lines, _torn = (gzip.decompress(data) if path.suffix == ".gz" else data).split(b"\n")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(kind.from_json(line.decode()))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}: no {kind.__name__} ({error})") from error
-    return rows
+        return
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return  # torn
+            try:
+                row = kind.from_json(line.decode())
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{path}, line {number}: no {kind.__name__} ({error})") from error
+            yield row
 
 
 def replace_rows(path: str | Path, rows: Iterable[Row]) -> None:
     """Replaces a file of rows by these or, if killed meanwhile, leaves it as it was."""
-    replace_file(path, "".join(row.to_json() + "\n" for row in rows))
+    _replace(path, ((row.to_json() + "\n").encode() for row in rows))
 
 
 def replace_file(path: str | Path, content: str | bytes) -> None:
-    """Writes a whole file, with its folder, or, if killed meanwhile, leaves the old one."""
+    """Writes a whole file, with its folder, or, if killed meanwhile, leaves the old one.
+
+    Raises:
+        OSError: If it cannot be written, on a full disk for example; names the file. The old one is left.
+    """
+    _replace(path, [content.encode() if isinstance(content, str) else content])
+
+
+def _replace(path: str | Path, pieces: Iterable[bytes]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with _named(path), temporary.open("wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Names the file in errors of the system, which does not where it writes to an open file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -251,7 +251,7 @@ def test_a_cohort_normalises_claims_of_speakers_old_and_new(checkpoint):
 
 def test_from_run_computes_as_the_run_did(run, monkeypatch):
     config = yaml.safe_load((run / "config.yaml").read_text())
-    (run / "config.yaml").write_text(yaml.safe_dump(config | {"matmul_precision": "medium"}))
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"precision": "tf32"}))
     recognizer = SmoothedRecognizer.from_run(run)
     found, before = [], torch.get_float32_matmul_precision()
     hook = recognizer._encoder.register_forward_hook(lambda *_: found.append(torch.get_float32_matmul_precision()))
@@ -259,7 +259,7 @@ def test_from_run_computes_as_the_run_did(run, monkeypatch):
     recognizer.verify(tone(90, 7), "ann", 0.1)
     recognizer.enroll("dora", [tone(300, 1)])
     hook.remove()
-    assert set(found) == {"medium"}
+    assert set(found) == {"high"}
     assert torch.get_float32_matmul_precision() == before, "and the process is left as it was"
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -11,16 +11,20 @@ from pathlib import Path
 def messages_for_errors() -> Iterator[None]:
     """Shows what a ValueError of this package says (a setting, a file) without a traceback, exit status 2.
 
-    A file that the system does not let us read or write (no such path, no permission, a full disk) is a message too.
+    A file that the system does not let us read or write (no such path, no permission, a full disk) is a message too,
+    and so is a process of the job that is gone.
     """
     try:
         yield
     except OSError as error:
-        if error.filename is None:
-            raise
-        from voxcert.data.paths import shown  # here: --help answers without torch
+        if error.filename is not None:
+            from voxcert.data.paths import shown  # here: --help answers without torch
 
-        print(f"error: {shown(error.filename)}: {error.strerror}", file=sys.stderr)
+            print(f"error: {shown(error.filename)}: {error.strerror}", file=sys.stderr)
+        elif _is_own(error):
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            raise
         raise SystemExit(2) from None
     except ValueError as error:
         own = next((one for one in (error, error.__cause__) if _is_own(one)), None)  # the parser wraps what classes say
@@ -31,8 +35,8 @@ def messages_for_errors() -> Iterator[None]:
 
 
 def _is_own(error: BaseException | None) -> bool:
-    """Whether this is a ValueError that was raised in this package."""
-    if not isinstance(error, ValueError) or error.__traceback__ is None:
+    """Whether this is a ValueError, or about a connection, and was raised in this package."""
+    if not isinstance(error, ValueError | ConnectionError) or error.__traceback__ is None:
         return False
     origin = traceback.extract_tb(error.__traceback__)[-1].filename
     return Path(origin).is_relative_to(Path(__file__).parents[1])

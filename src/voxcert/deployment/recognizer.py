@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -19,8 +19,8 @@ from voxcert.data.audio import SAMPLE_RATE, crop
 from voxcert.deployment.run import system_of_run
 from voxcert.encoders.base import prototypes_of
 from voxcert.encoders.loading import load_encoder
-from voxcert.evaluation.certification.settings import Precision
-from voxcert.evaluation.run.processes import FilledBatches, float32_products
+from voxcert.evaluation.run.processes import FilledBatches
+from voxcert.evaluation.run.speed import Precision, at_precision, check_precision, float32_products
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.claims import Decision
 from voxcert.smoothing.normalization import Cohort, Normalization
@@ -51,7 +51,7 @@ class SmoothedRecognizer:
             them whole.
         open_set: Strangers come too: `identify` then asks for a threshold, always.
         cohort: Normalises the scores of `verify`, and its thresholds; None leaves cosines.
-        matmul_precision: Of float32 products: `highest`, `high` or `medium`, as `certify` has it.
+        precision: 32, `tf32`, `bf16` or 16, as `certify` has it; part of what was certified.
         seed: Of the noise, for answers that can be repeated, in tests; secret noise when None.
 
     Raises:
@@ -86,14 +86,13 @@ class SmoothedRecognizer:
         crop_seconds: float | None = 3.0,
         open_set: bool = False,
         cohort: Cohort | None = None,
-        matmul_precision: Precision = "highest",
+        precision: Precision = 32,
         seed: int | None = None,
     ):
         require("classifier", classifier, f"one of {CLASSIFIERS}", classifier in CLASSIFIERS)
-        precisions = get_args(Precision)
-        require("matmul_precision", matmul_precision, f"one of {precisions}", matmul_precision in precisions)
+        check_precision(precision)
         self.sigma, self.classifier, self.crop_seconds = sigma, classifier, crop_seconds
-        self.open_set, self.cohort, self.matmul_precision = open_set, cohort, matmul_precision
+        self.open_set, self.cohort, self.precision = open_set, cohort, precision
         self._settings = {
             "sigma": sigma,
             "alpha": alpha,
@@ -105,8 +104,8 @@ class SmoothedRecognizer:
         }
         self._calls = None if seed is None else itertools.count()
         self._enrolling = threading.Lock()
-        self._encoder = encoder
-        self._certifier = ScoreCertifier(encoder, prototypes, speakers, **self._settings)
+        self._encoder = at_precision(encoder, precision)
+        self._certifier = ScoreCertifier(self._encoder, prototypes, speakers, **self._settings)
 
     @classmethod
     def from_run(
@@ -120,8 +119,8 @@ class SmoothedRecognizer:
     ) -> Self:
         """The very system that a certification run was about: encoder, purifier, speakers, sigma, alpha, batch size.
 
-        It computes on the run's kind of device and with its precision of products, has its cohort, and is an open set
-        of its enrolled speakers if the run was about one.
+        It computes on the run's kind of device and in its precision (without generated code, whose embeddings are
+        within 1e-4 of these), has its cohort, and is an open set of its enrolled speakers if the run was about one.
 
         Args:
             folder: Output folder of `certify`.
@@ -183,7 +182,7 @@ class SmoothedRecognizer:
         if self.open_set and threshold is None:
             raise ValueError("threshold must be a cosine in (-1, 1): strangers come to an open set, got None")
         waveform = self.heard(waveform)
-        with float32_products(self.matmul_precision):
+        with float32_products(self.precision):
             return self._certifier.predict(waveform, self._call(), self.classifier, threshold)
 
     def verify(self, waveform: Tensor, speaker: str, threshold: float) -> Decision:
@@ -208,7 +207,7 @@ class SmoothedRecognizer:
                 f"{threshold:g}"
             )
         waveform = self.heard(waveform)
-        with float32_products(self.matmul_precision):
+        with float32_products(self.precision):
             answer = certifier.decide(waveform, speaker, cosine, self._call(), self.classifier)
         return replace(answer, threshold=threshold, score=fixed.normalized(answer.score))
 
@@ -218,7 +217,7 @@ class SmoothedRecognizer:
         Arguments as there.
         """
         waveform = self.heard(waveform)
-        with float32_products(self.matmul_precision):
+        with float32_products(self.precision):
             (row,) = self._certifier.certify(waveform, self._call())
         return row
 
@@ -238,7 +237,7 @@ class SmoothedRecognizer:
     def prototype(self, waveforms: Sequence[Tensor], *, enroll_noise: int = 2) -> Tensor:
         """What `enroll` keeps of a speaker's recordings: a unit vector (dim,). Arguments and errors as there."""
         recordings, device = {"the speaker": waveforms}, self._certifier.device
-        with float32_products(self.matmul_precision):
+        with float32_products(self.precision):
             new, _ = _enrolled(self._encoder, recordings, self.crop_seconds, self.sigma, enroll_noise, device)
         return new[0]
 

@@ -52,7 +52,7 @@ def system_of_run(
     prototypes, speakers = enrolled
     settings = {name: config[name] for name in RUN_SETTINGS}
     settings["crop_seconds"] = (config.get("data") or {}).get("crop_seconds")
-    settings["matmul_precision"] = config.get("matmul_precision", "highest")
+    settings["precision"] = config.get("precision", 32)
     settings["open_set"] = config.get("task") == "open_set"
     if config.get("cohort") is not None:
         settings["cohort"] = read_cohort(folder, prototypes, speakers)

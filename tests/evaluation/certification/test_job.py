@@ -13,6 +13,7 @@ from voxcert.encoders.ecapa import ECAPA
 from voxcert.evaluation.certification.folder import read_run
 from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
+from voxcert.evaluation.run import speed
 from voxcert.evaluation.run.folder import ROWS
 from voxcert.evaluation.run.job import Provenance, rows_path
 from voxcert.rows import RowWriter
@@ -113,7 +114,8 @@ def test_finished_run_computes_nothing_more(toy, settings):
         ("num_estimate", 80),
         ("rules", ["vote"]),
         ("seed", 1),
-        ("matmul_precision", "high"),
+        ("precision", "bf16"),
+        ("compile", True),
         ("keep_statistics", True),
     ],
 )
@@ -138,14 +140,63 @@ def test_a_run_is_not_continued_on_another_kind_of_device(toy, settings, tmp_pat
             certify_speakers(*toy, replace(settings, accelerator=name))
 
 
-@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
-def test_embeddings_are_computed_in_the_precision_of_the_run(toy, settings, precision):
+@pytest.mark.parametrize(("precision", "products"), [(32, "highest"), ("tf32", "high")])
+def test_products_are_computed_in_the_precision_of_the_run(toy, settings, precision, products):
     encoder, data = toy
-    before, seen = torch.get_float32_matmul_precision(), set()
-    encoder.register_forward_pre_hook(lambda *_: seen.add(torch.get_float32_matmul_precision()))
-    certify_speakers(encoder, data, replace(settings, matmul_precision=precision))
-    assert seen == {precision}
+    before, seen = torch.get_float32_matmul_precision(), []
+    encoder.register_forward_pre_hook(lambda *_: seen.append(torch.get_float32_matmul_precision()))
+    certify_speakers(encoder, data, replace(settings, precision=precision))
+    assert products in seen
+    assert seen[-1] == products
     assert torch.get_float32_matmul_precision() == before
+
+
+def test_half_precision_is_another_classifier(toy, settings, tmp_path):
+    summary = certify_speakers(*toy, replace(settings, precision="bf16"), Provenance("abc"))
+    assert 1e-4 < summary["moved_from_float32"] < 0.1, "more than rounding in float32, and no more than bfloat16 does"
+    assert {row.encoder for row in read_run(tmp_path / "run")} == {"abc in bf16"}
+    assert "moved_from_float32" not in certify_speakers(*toy, replace(settings, output_dir=str(tmp_path / "full")))
+
+
+def test_generated_code_gives_the_rows_that_the_encoder_gives(toy, settings, tmp_path):
+    plain = replace(settings, output_dir=str(tmp_path / "plain"), rules=["vote"], batch_size=16)
+    certify_speakers(*toy, plain)
+    certify_speakers(*toy, replace(plain, output_dir=settings.output_dir, compile=True))
+    assert without_times(tmp_path / "run")[0] == without_times(tmp_path / "plain")[0]
+    kept = [yaml.safe_load((tmp_path / name / "config.yaml").read_text())["compile"] for name in ("run", "plain")]
+    assert kept == [True, False], "of so few forwards, the automatic choice is not to compile"
+    certify_speakers(*toy, replace(plain, output_dir=settings.output_dir))  # auto is what the folder has
+
+
+def test_samples_that_are_split_give_the_rows_of_one_pass(toy, settings, tmp_path):
+    encoder, data = toy
+    data.tests = data.tests[-3:]  # two that can be heard, and one that cannot
+    settings = replace(settings, num_select=4, num_estimate=300, batch_size=16, keep_statistics=True)
+    whole = replace(settings, output_dir=str(tmp_path / "whole"))
+    certify_speakers(encoder, data, whole)
+    split = replace(settings, split="samples")
+    assert split.parts == [(0, 150), (150, 300)]
+    certify_speakers(encoder, data, split)
+    assert without_times(tmp_path / "run")[0] == without_times(tmp_path / "whole")[0]
+    for path in (tmp_path / "whole" / "statistics").iterdir():
+        assert (tmp_path / "run" / "statistics" / path.name).read_text() == path.read_text()
+    parts = tmp_path / "run" / "parts" / ROWS
+    kept = parts.read_text().splitlines(keepends=True)
+    parts.write_text("".join(kept[:3]) + kept[3][:50])  # killed in the middle
+    (tmp_path / "run" / ROWS).unlink()
+    certify_speakers(encoder, data, split)
+    assert without_times(tmp_path / "run")[0] == without_times(tmp_path / "whole")[0]
+    assert parts.read_text().splitlines(keepends=True)[:3] == kept[:3]
+
+
+def test_where_generated_code_is_wrong_auto_goes_on_without(toy, settings, tmp_path, monkeypatch, capsys):
+    encoder, data = toy
+    monkeypatch.setattr(speed, "WORTH_COMPILING", 0.0)
+    monkeypatch.setattr(torch, "compile", lambda function, **options: lambda waveform: -function(waveform))
+    certify_speakers(encoder, data, settings)
+    assert "goes on without generated code: compile must be false for this encoder" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="compile must be false for this encoder, .* got one that is off by 2"):
+        certify_speakers(encoder, data, replace(settings, compile=True, output_dir=str(tmp_path / "asked")))
 
 
 def test_another_checkpoint_is_refused(toy, settings):
@@ -177,10 +228,16 @@ def test_one_speaker_is_not_enough(toy, settings):
         ({"alpha": 1.0}, r"alpha must be in \(0, 1\), got 1.0"),
         ({"rules": ["voting"]}, "rules must be different names out of"),
         ({"enroll_noise": -1}, "enroll_noise must be at least 0, got -1"),
-        ({"matmul_precision": "low"}, "matmul_precision must be one of highest, high, medium, got 'low'"),
+        ({"precision": "low"}, "precision must be one of 32, tf32, bf16, 16, got 'low'"),
+        ({"precision": 64}, "precision must be one of 32, tf32, bf16, 16, got 64"),
+        ({"compile": "yes"}, "compile must be true, false or auto, got 'yes'"),
         ({"num_shards": 2}, "num_shards must be in .* unless statistics are kept, got 2 with num_estimate 40"),
         ({"num_shards": 41, "keep_statistics": True}, "num_shards must be in .*, got 41"),
         ({"num_shards": 2, "shard": 3, "keep_statistics": True}, "shard must be in .*, got 3 of 2"),
+        ({"split": "bands"}, "split must be one of utterances, samples, got 'bands'"),
+        ({"split": "samples"}, "num_estimate must be at least 640 for samples to be split, got 40"),
+        ({"split": "samples", "num_estimate": 640, "num_looks": 2}, "split must be utterances but for"),
+        ({"log_format": "xml"}, "log_format must be one of bar, json, got 'xml'"),
         ({"devices": 0}, "devices must be at least 1, got 0"),
         ({"radii": [-1.0]}, "radii must be one or more finite numbers of at least 0"),
     ],

@@ -1,12 +1,20 @@
 """Tasks are done once, by any number of processes, whatever a killed run left behind."""
 
+import itertools
+import json
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
+import torch
+from torch.distributed import HashStore
 
+from voxcert.evaluation.run import job, progress, queue
 from voxcert.evaluation.run.folder import ROWS
 from voxcert.evaluation.run.job import Task, do_tasks, merge_rows, rows_path, seed_of
 from voxcert.rows import Row, RowWriter, read_rows
@@ -40,6 +48,7 @@ def process(rank=0, world_size=1):
         local_rank=rank,
         world_size=world_size,
         is_global_zero=rank == 0,
+        device=torch.device("cpu"),
         barrier=lambda name: None,
     )
 
@@ -130,17 +139,70 @@ def test_what_was_cut_short_is_done_again(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [ROWS]
 
 
-def test_processes_share_the_work(tmp_path):
+@pytest.fixture
+def shared(monkeypatch):
+    """One store for all processes that a test plays."""
+    store = HashStore()
+    monkeypatch.setattr(job, "shared_store", lambda fabric: store)
+    monkeypatch.setattr(job, "_QUEUES", itertools.repeat(0))
+
+
+@pytest.mark.usefixtures("shared")
+def test_what_one_process_took_the_other_does_not(tmp_path):
     asked = [], []
     assert do(tmp_path, asked[1], process(1, 2)) == []
     assert rows_path(tmp_path, 1).name == "rows.rank1.jsonl"
+    assert asked[1] == [3, 1, 2], "the first process is late, and holds nobody up"
     assert do(tmp_path, asked[0], process(0, 2)) == [*squares(3), *squares(1), *squares(2)]
-    assert asked == ([3, 2], [1])
+    assert asked[0] == []
 
 
-def test_a_process_that_is_not_there_is_missed(tmp_path):
-    with pytest.raises(RuntimeError, match="lacks rows of some of 3 planned tasks"):
+@pytest.mark.usefixtures("shared")
+def test_a_slow_process_does_what_it_can(tmp_path):
+    first_is_at_it, others_are_done, asked = threading.Event(), threading.Event(), ([], [])
+
+    def slow(number):
+        first_is_at_it.set()
+        assert others_are_done.wait(60)
+        return make(0, number)
+
+    def make(rank, number):
+        asked[rank].append(number)
+        return squares(number)
+
+    settings = {"verb": "squaring", "unit": "number"}
+    with ThreadPoolExecutor() as pool:
+        rows = pool.submit(do_tasks, TASKS, slow, Square, tmp_path, process(0, 2), **settings)
+        assert first_is_at_it.wait(60)
+        assert do_tasks(TASKS, partial(make, 1), Square, tmp_path, process(1, 2), **settings) == []
+        others_are_done.set()
+        assert rows.result() == [*squares(3), *squares(1), *squares(2)]
+    assert asked == ([3], [1, 2])
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_process_that_is_not_there_is_missed(tmp_path, monkeypatch):
+    monkeypatch.setattr(queue, "SILENCE", 0.1)
+    with pytest.raises(ConnectionError, match="process 1 of 2 was not heard of for 0.1 s; what is done is kept"):
         do(tmp_path, [], process(0, 2))
+    assert len(do(tmp_path, [])) == 6
+
+
+def test_a_task_without_rows_is_missed(tmp_path):
+    with pytest.raises(RuntimeError, match="lacks rows of some of 3 planned tasks"):
+        do_tasks(TASKS, lambda number: [], Square, tmp_path, process(), verb="squaring", unit="number")
+
+
+@pytest.mark.usefixtures("shared")
+def test_lines_of_json_say_how_far_all_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    do(tmp_path, [], process(1, 2), log_format="json")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["rank"], line["done"], line["total"]) for line in lines] == [
+        ("squaring", 1, done, 3) for done in (1, 2, 3)
+    ]
+    assert lines[-1]["eta_seconds"] == 0
+    assert all(line["rows_per_second"] > 0 and line["memory_bytes"] > 10**7 for line in lines)
 
 
 def test_rows_that_do_not_count_are_made_again_and_others_are_kept(tmp_path):
@@ -151,8 +213,9 @@ def test_rows_that_do_not_count_are_made_again_and_others_are_kept(tmp_path):
     assert read_rows(tmp_path / ROWS, Square)[-2:] == squares(7), "of a task that is not in this plan"
 
 
-def test_the_note_is_about_the_task_and_the_rows_so_far(tmp_path):
+def test_the_note_is_about_the_task_and_the_rows_so_far(tmp_path, monkeypatch):
     told = []
+    monkeypatch.setattr(progress, "NOTE_SHARE", 0.0)
     do(tmp_path, [], note=lambda number, rows: told.append((number, len(rows))) or "")
     assert told == [(3, 0), (1, 2), (2, 4)]
 

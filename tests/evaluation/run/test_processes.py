@@ -1,57 +1,11 @@
 import platform
 import subprocess
 import sys
-import threading
 
 import pytest
 import torch
 
-from voxcert.evaluation.run.processes import at_hand, float32_products
-
-
-def state():
-    return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-
-
-@pytest.mark.parametrize(("precision", "tf32"), [("highest", False), ("high", True), ("medium", True)])
-def test_float32_products_hold_for_a_while(precision, tf32):
-    before = state()
-    with float32_products(precision):
-        assert state() == (precision, tf32)
-    assert state() == before
-
-
-def test_threads_share_a_precision_and_wait_for_another():
-    before, entered, done, seen = state(), threading.Event(), threading.Event(), []
-
-    def other(precision):
-        with float32_products(precision):
-            seen.append(state()[0])
-            entered.set()
-            done.wait(60)
-
-    same, another = (threading.Thread(target=other, args=(precision,)) for precision in ("high", "medium"))
-    with float32_products("high"):
-        same.start()
-        assert entered.wait(60), "the same precision is shared"
-        another.start()
-    assert state()[0] == "high", "for the other thread uses it still"
-    assert seen == ["high"]
-    done.set()
-    for thread in (same, another):
-        thread.join(60)
-    assert seen == ["high", "medium"]
-    assert state() == before
-
-
-def test_a_precision_inside_another_is_refused():
-    with (
-        float32_products("high"),
-        float32_products("high"),
-        pytest.raises(ValueError, match="matmul_precision must be high, .* got medium"),
-        float32_products("medium"),
-    ):
-        raise AssertionError("never entered")
+from voxcert.evaluation.run.processes import at_hand
 
 
 def test_auto_is_what_is_at_hand():

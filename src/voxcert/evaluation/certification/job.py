@@ -8,21 +8,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric import Fabric
 from torch import nn
 
 from voxcert.encoders.base import Recognizer
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
 from voxcert.evaluation.certification.folder import PLOT, write_statistics
+from voxcert.evaluation.certification.parts import certify_in_parts
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.certification.system import enrolled
 from voxcert.evaluation.certification.tables import summarize
 from voxcert.evaluation.run.folder import write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
 from voxcert.evaluation.run.processes import device_name
+from voxcert.evaluation.run.speed import in_precision
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certifier import Certifier
 from voxcert.smoothing.curves import certified_accuracy
 from voxcert.smoothing.statistics import Statistics
+
+Items = Sequence[dict[str, Any]]
 
 
 def certify_speakers(
@@ -52,16 +57,8 @@ def certify_speakers(
     with enrolled(encoder, data, settings, provenance) as system:
         settings, items, fabric = system.settings, system.items, system.fabric
         certifier = build_certifier(system.recognizer, settings, provenance.encoder_id)
-        rows = do_tasks(
-            _plan(data, settings),
-            lambda index: _certify_and_keep(certifier, items[index], settings),
-            Certificate,
-            settings.output_dir,
-            fabric,
-            verb="certifying",
-            unit="utterance",
-            note=lambda index, rows: _accuracy_so_far(rows, settings),
-        )
+        certify = _by_samples if settings.split == "samples" else _by_utterances
+        rows = certify(certifier, data, items, settings, fabric)
         if not fabric.is_global_zero:
             return None
         summary = system.described(provenance) | summarize_run(rows, settings.report_radii)
@@ -69,6 +66,37 @@ def certify_speakers(
         write_summary(settings.output_dir, summary)
         plot_certified_accuracy(rows, Path(settings.output_dir) / PLOT)
         return summary
+
+
+def _by_utterances(
+    certifier: Certifier, data: SpeakerData, items: Items, settings: CertificationSettings, fabric: Fabric
+) -> list[Certificate]:
+    """Processes share the utterances."""
+    return do_tasks(
+        _plan(data, settings),
+        lambda index: _certify_and_keep(certifier, items[index], settings),
+        Certificate,
+        settings.output_dir,
+        fabric,
+        verb="certifying",
+        unit="utterance",
+        note=lambda index, rows: _accuracy_so_far(rows, settings),
+        log_format=settings.log_format,
+    )
+
+
+def _by_samples(
+    certifier: Certifier, data: SpeakerData, items: Items, settings: CertificationSettings, fabric: Fabric
+) -> list[Certificate]:
+    """Processes share the samples of every utterance."""
+    utterances = [one.id for one in data.tested("test")]
+    whole = certify_in_parts(
+        utterances, lambda index, samples: certify_item(certifier, items[index], samples), settings, fabric
+    )
+    for utterance, (_, statistics) in zip(utterances, whole, strict=False):  # in the first process there are all
+        if settings.keep_statistics and statistics is not None:
+            write_statistics(settings.output_dir, utterance, statistics)
+    return [row for rows, _ in whole for row in rows]
 
 
 def summarize_run(rows: list[Certificate], radii: list[float]) -> dict[str, Any]:
@@ -107,7 +135,7 @@ def build_certifier(
         num_thresholds=settings.num_thresholds,
         target_radius=settings.target_radius,
         tolerance=settings.tolerance,
-        encoder_id=encoder_id,
+        encoder_id=in_precision(encoder_id, settings.precision),
         noise_at=settings.noise_at,
     )
 

@@ -6,11 +6,15 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 from voxcert.evaluation.certification.tables import default_radii
+from voxcert.evaluation.run.progress import LogFormat
+from voxcert.evaluation.run.speed import Precision, check_precision
 from voxcert.smoothing.validation import check_settings
 
 Rule = Literal["distribution", "vote", "mean", "lipschitz", "published_mean", "published_se"]
 NoisePoint = Literal["waveform", "magnitude", "features"]
-Precision = Literal["highest", "high", "medium"]
+Split = Literal["utterances", "samples"]
+LEAST_PART = 32
+"""Samples of a part for every selection sample, which all parts repeat: a part in so many of the time."""
 Task = Literal["identification", "verification", "open_set"]
 
 
@@ -53,6 +57,8 @@ class CertificationSettings:
         num_shards: Cut the estimation samples in so many parts, to be drawn by runs of their own, which
             `voxcert recertify` puts together; their statistics must be kept.
         shard: Which part this run draws, from 1 on.
+        split: What processes share: `utterances`, or, for few utterances and many devices, the `samples` of each, in
+            parts of at least 32 num_select. The rows are the same.
         num_thresholds: Size of the grid of the rule `distribution`.
         rules: Certification rules of identification; the first sound one is what the closing sentence is about.
             `published_mean` and `published_se` are the formulas as printed, for comparison: not a guarantee.
@@ -64,10 +70,14 @@ class CertificationSettings:
         batch_size: Noisy copies per forward; `auto` times several, and a run that is continued keeps the one it found.
         accelerator: Where to compute; auto takes CUDA where it is at hand. A run is continued on the same kind only.
             (Apple's MPS has no float64.)
-        matmul_precision: Float32 products in full (`highest`) or, faster on some devices, rounded to TF32 (`high`) or
-            bfloat16 (`medium`). Another precision is another classifier: its radii are its own.
+        precision: 32 computes in float32; faster on some devices are `tf32` (products in TF32), `bf16` and 16 (bfloat16
+            and float16 where they do). Another precision is another classifier: its radii are its own.
+        compile: Embed in code that `torch.compile` generates for batches of one shape; recordings of another length go
+            without. `auto` does so where forwards take 10 minutes or more and generated code is faster. Embeddings must
+            be those without it, within the probe's tolerance; a run that is continued keeps what it found.
         devices: Processes per node, each with a device of its own; auto takes all.
         num_nodes: Machines; start the same command on each, as Lightning asks.
+        log_format: `bar` shows how far the run is; `json` writes lines for what collects logs, of every process.
 
     Raises:
         ValueError: If a setting is out of range; says which, what is allowed and what was given.
@@ -92,6 +102,7 @@ class CertificationSettings:
     keep_statistics: bool = False
     num_shards: int = 1
     shard: int = 1
+    split: Split = "utterances"
     num_thresholds: int = 64
     rules: list[Rule] = field(default_factory=lambda: ["distribution", "mean", "lipschitz", "vote"])
     radii: list[float] | None = None
@@ -99,9 +110,11 @@ class CertificationSettings:
     seed: int = 0
     batch_size: int | Literal["auto"] = "auto"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    matmul_precision: Precision = "highest"
+    precision: Precision = 32
+    compile: bool | Literal["auto"] = "auto"
     devices: int | Literal["auto"] = 1
     num_nodes: int = 1
+    log_format: LogFormat = "bar"
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -121,10 +134,11 @@ class CertificationSettings:
             raise ValueError(f"num_looks, keep_statistics and num_shards are for the task identification, got {self}")
         if self.noise_at not in get_args(NoisePoint):
             raise ValueError(f"noise_at must be one of {', '.join(get_args(NoisePoint))}, got {self.noise_at!r}")
-        if self.matmul_precision not in get_args(Precision):
-            raise ValueError(
-                f"matmul_precision must be one of {', '.join(get_args(Precision))}, got {self.matmul_precision!r}"
-            )
+        check_precision(self.precision)
+        if self.compile not in (True, False, "auto"):
+            raise ValueError(f"compile must be true, false or auto, got {self.compile!r}")
+        if self.log_format not in get_args(LogFormat):
+            raise ValueError(f"log_format must be one of {', '.join(get_args(LogFormat))}, got {self.log_format!r}")
         for name, least in (("enroll_noise", 0), ("num_nodes", 1), ("devices", 1)):
             value = getattr(self, name)
             if value != "auto" and value < least:
@@ -136,6 +150,7 @@ class CertificationSettings:
             )
         if not 1 <= self.shard <= self.num_shards:
             raise ValueError(f"shard must be in [1, num_shards], got {self.shard} of {self.num_shards}")
+        self._check_split()
         if self.radii is not None and not (self.radii and all(0 <= radius < math.inf for radius in self.radii)):
             raise ValueError(f"radii must be one or more finite numbers of at least 0, got {self.radii}")
         falling = any(first >= second for first, second in pairwise(self.report_radii))
@@ -159,6 +174,26 @@ class CertificationSettings:
             )
         if not math.isfinite(self.threshold):
             raise ValueError(f"threshold must be a finite number beside a cohort, got {self.threshold}")
+
+    def _check_split(self) -> None:
+        if self.split not in get_args(Split):
+            raise ValueError(f"split must be one of {', '.join(get_args(Split))}, got {self.split!r}")
+        if self.split == "utterances":
+            return
+        if self.task != "identification" or self.num_looks > 1 or self.num_shards > 1:
+            raise ValueError(
+                "split must be utterances but for the task identification with one look and one shard, got "
+                f"{self.split} with task {self.task}, num_looks {self.num_looks} and num_shards {self.num_shards}"
+            )
+        if len(self.parts) < 2:
+            least = 2 * LEAST_PART * self.num_select
+            raise ValueError(f"num_estimate must be at least {least} for samples to be split, got {self.num_estimate}")
+
+    @property
+    def parts(self) -> list[tuple[int, int]]:
+        """The first sample of each part, and the one after its last, when samples are split."""
+        number = max(1, self.num_estimate // (LEAST_PART * self.num_select))
+        return list(pairwise(self.num_estimate * part // number for part in range(number + 1)))
 
     @property
     def samples(self) -> tuple[int, int]:

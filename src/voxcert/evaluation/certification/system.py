@@ -3,6 +3,8 @@
 Everything that decides the certified function is settled and kept here, once for all processes and for continuing.
 """
 
+import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +22,14 @@ from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.run.folder import comparable, read_config, write_config
 from voxcert.evaluation.run.job import Provenance, SpeakerData, started
 from voxcert.evaluation.run.processes import FilledBatches, at_hand
+from voxcert.evaluation.run.speed import (
+    at_precision,
+    compiled,
+    distance,
+    faster,
+    float32_products,
+    worth_compiling,
+)
 from voxcert.smoothing.batching import fastest_batch_size
 
 
@@ -33,6 +43,7 @@ class System:
         settings: With the batch size settled.
         config: All settings as the folder keeps them.
         fabric: The processes.
+        moved: How far the precision moves the embedding of a noisy copy from that in float32, at most; None in float32.
     """
 
     recognizer: Recognizer
@@ -40,6 +51,7 @@ class System:
     settings: CertificationSettings
     config: dict[str, Any]
     fabric: Fabric
+    moved: float | None
 
     def described(self, provenance: Provenance) -> dict[str, Any]:
         """What a summary says of it."""
@@ -47,6 +59,7 @@ class System:
             "command": provenance.command,
             "settings": comparable(self.config),
             "checkpoint_hash": provenance.encoder_id,
+            **({} if self.moved is None else {"moved_from_float32": self.moved}),
             "num_speakers": len(self.recognizer.speakers),
             "versions": {name: version(name) for name in ("torch", "lightning", "speechbrain", "numpy", "scipy")},
         }
@@ -68,14 +81,22 @@ def enrolled(
         ValueError: If the folder holds a run with other settings or data (the message names them), the encoder has no
             representation to put noise at, or enrolment fails.
     """
+    settings = _as_before(settings)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
-    processes = settings.accelerator, settings.devices, settings.num_nodes, settings.matmul_precision
+    processes = settings.accelerator, settings.devices, settings.num_nodes, settings.precision
     with started(settings.output_dir, config, data.plan("test"), *processes) as fabric:
         encoder, data = at_representation(encoder.to(fabric.device).eval(), data, settings.noise_at, fabric.device)
-        encoder, items = FilledBatches(encoder).eval(), data.items("test")
+        in_full, items = encoder, data.items("test")
+        encoder = FilledBatches(at_precision(encoder, settings.precision)).eval()
         settings = _prepare_folder(settings, config, encoder, items, fabric)
-        yield System(_enrol(encoder, data, settings, fabric), items, settings, config, fabric)
+        config |= {"compile": settings.compile}
+        recognizer = _enrol(encoder, data, settings, fabric)
+        probe = _probe(items, settings, fabric.device) if settings.compile or settings.precision != 32 else None
+        moved = None if probe is None or settings.precision == 32 else _moved(in_full, encoder, probe)
+        if probe is not None and settings.compile:
+            recognizer.encoder = compiled(encoder, probe)
+        yield System(recognizer, items, settings, config, fabric, moved)
 
 
 def enroll_speakers(
@@ -90,8 +111,7 @@ def find_batch_size(
     encoder: Callable[[Tensor], Tensor], items: Any, settings: CertificationSettings, device: torch.device
 ) -> int:
     """Finds the fastest batch size on `device` for the first readable item; 1 if there is none."""
-    readable = (item["waveform"] for item in map(items.__getitem__, range(len(items))) if "error" not in item)
-    waveform = next(readable, None)
+    waveform = _first_waveform(items)
     if waveform is None:
         return 1
     with torch.inference_mode():
@@ -101,10 +121,11 @@ def find_batch_size(
 def _prepare_folder(
     settings: CertificationSettings, config: dict[str, Any], encoder: nn.Module, items: Any, fabric: Fabric
 ) -> CertificationSettings:
-    """Settles the batch size and keeps the settings; returns those of all processes."""
+    """Settles what is automatic and keeps the settings; returns those of all processes."""
     if fabric.is_global_zero:
         settings = _with_batch_size(settings, encoder, items, fabric)
-        write_config(settings.output_dir, config | {"batch_size": settings.batch_size})
+        settings = _with_compile(settings, encoder, items, fabric)
+        write_config(settings.output_dir, config | {"batch_size": settings.batch_size, "compile": settings.compile})
     return fabric.broadcast(settings)  # which the others wait for
 
 
@@ -121,6 +142,60 @@ def _with_batch_size(
     if found is not None:
         return replace(settings, batch_size=found["batch_size"])
     return replace(settings, batch_size=find_batch_size(encoder, items, settings, fabric.device))
+
+
+def _with_compile(
+    settings: CertificationSettings, encoder: nn.Module, items: Any, fabric: Fabric
+) -> CertificationSettings:
+    """Settles whether generated code is worth it here: what it takes to generate counts, and so does a wrong result."""
+    if settings.compile != "auto":
+        return settings
+    probe = _probe(items, settings, fabric.device)
+    num_rows = len(items) * (settings.num_select + settings.num_estimate) / fabric.world_size
+    if probe is None or not worth_compiling(encoder, probe, num_rows):
+        return replace(settings, compile=False)
+    try:
+        return replace(settings, compile=faster(encoder, compiled(encoder, probe), probe))
+    except ValueError as error:
+        print(f"goes on without generated code: {error}", file=sys.stderr)
+        return replace(settings, compile=False)
+
+
+def _as_before(settings: CertificationSettings) -> CertificationSettings:
+    """An automatic `compile` is what the folder's run found; all other settings are as given."""
+    found = read_config(settings.output_dir) or {}
+    return replace(settings, compile=found.get("compile", "auto")) if settings.compile == "auto" else settings
+
+
+def _first_waveform(items: Any) -> Tensor | None:
+    """What is heard in the first readable item, (time,); None if there is none."""
+    readable = (item["waveform"] for item in map(items.__getitem__, range(len(items))) if "error" not in item)
+    return next(readable, None)
+
+
+def _probe(items: Any, settings: CertificationSettings, device: torch.device) -> Tensor | None:
+    """Noisy copies of the first readable item, as many as a forward takes, (batch_size, time)."""
+    waveform = _first_waveform(items)
+    if waveform is None:
+        return None
+    generator = torch.Generator().manual_seed(settings.seed)
+    noise = torch.randn(settings.batch_size, len(waveform), generator=generator)
+    return (waveform.cpu() + settings.sigma * noise).to(device)
+
+
+def _moved(in_full: nn.Module, encoder: nn.Module, probe: Tensor) -> float:
+    """How far the run's precision moves embeddings from those in float32; the summary says it.
+
+    Raises:
+        ValueError: If they are not finite.
+    """
+    with torch.inference_mode():
+        embeddings = encoder(probe)
+        with float32_products(32):
+            moved = distance(embeddings, in_full(probe))
+    if not math.isfinite(moved):
+        raise ValueError("precision must be one in which embeddings are finite, got one in which a probe's is not")
+    return moved
 
 
 def _enrol(encoder: nn.Module, data: SpeakerData, settings: CertificationSettings, fabric: Fabric) -> Recognizer:

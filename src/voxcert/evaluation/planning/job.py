@@ -22,6 +22,7 @@ from voxcert.evaluation.planning.settings import PlanSettings
 from voxcert.evaluation.run.folder import comparable, read_config, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
 from voxcert.evaluation.run.processes import FilledBatches, at_hand, device_name
+from voxcert.evaluation.run.speed import at_precision
 from voxcert.smoothing.certifier import Certifier
 from voxcert.smoothing.expected import expected_radius
 
@@ -58,9 +59,9 @@ def plan_certification(
     stage = pilot_stage(data)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
-    precision = {"matmul_precision": settings.matmul_precision}
+    precision = {"precision": settings.precision}
     with started(settings.output_dir, config, data.plan(stage), settings.accelerator, **precision) as fabric:
-        encoder = FilledBatches(encoder.to(fabric.device)).eval()
+        encoder = FilledBatches(at_precision(encoder.to(fabric.device), settings.precision)).eval()
         tested, items = data.tested(stage), data.items(stage)
         settings = replace(settings, batch_size=_batch_size(encoder, items, settings, fabric.device))
         write_config(settings.output_dir, config | {"batch_size": settings.batch_size})

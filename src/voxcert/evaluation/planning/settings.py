@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-from voxcert.evaluation.certification.settings import Precision
+from voxcert.evaluation.run.speed import Precision
 
 SIGMAS = (0.01, 0.03, 0.1, 0.25)
 BUDGETS = (0.01, 0.03, 0.1, 0.195, 0.5)
@@ -32,7 +32,7 @@ class PlanSettings:
         seed: Seed of all noise. That of the pilot is not that of the certificates.
         batch_size: Noisy copies per forward; `auto` times several.
         accelerator: Where to compute; auto takes CUDA where it is at hand.
-        matmul_precision: Float32 products in full (`highest`) or, faster on some devices, rounded.
+        precision: 32, `tf32`, `bf16` or 16, as for `certify`.
 
     Raises:
         ValueError: If a setting is out of range; says which, what is allowed and what was given.
@@ -51,7 +51,7 @@ class PlanSettings:
     seed: int = 0
     batch_size: int | Literal["auto"] = "auto"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    matmul_precision: Precision = "highest"
+    precision: Precision = 32
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes < math.inf:

@@ -1,27 +1,30 @@
-"""The skeleton of every job: plan tasks, skip what is finished, do a share, write rows, wait for all, merge.
+"""The skeleton of every job: plan tasks, skip what is finished, share out the rest, write rows, wait for all, merge.
 
 A job may be killed at any moment and is continued by the same call, whatever the number of processes was: what is
 finished is what has all its rows, and seeds depend on what they are for.
 """
 
 import hashlib
+import itertools
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from lightning.fabric import Fabric
-from tqdm import tqdm
 
 from voxcert.data.corpus import Utterance
 from voxcert.data.identity import Planned, check_plan, read_plan, write_plan
 from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, check_settings
 from voxcert.evaluation.run.lock import locked
-from voxcert.evaluation.run.processes import float32_products, launch, stop_requests, while_parent_lives
-from voxcert.evaluation.run.progress import tell
-from voxcert.rows import Row, RowWriter, read_rows, replace_rows
+from voxcert.evaluation.run.processes import launch, stop_requests
+from voxcert.evaluation.run.progress import LogFormat, Progress
+from voxcert.evaluation.run.queue import Queue, shared_store
+from voxcert.evaluation.run.speed import Precision, float32_products
+from voxcert.rows import Row, RowWriter, iterate_rows, replace_rows
 
 About = TypeVar("About")
 Kind = TypeVar("Kind", bound=Row)
@@ -58,6 +61,9 @@ class Provenance:
     command: str = ""
 
 
+_QUEUES = itertools.count()
+"""All processes run one program, and so number their queues alike."""
+
 UNKNOWN = Provenance()
 """Of results whose origin nobody noted."""
 
@@ -83,7 +89,7 @@ def started(
     accelerator: str,
     devices: int | str = 1,
     num_nodes: int = 1,
-    matmul_precision: str = "highest",
+    precision: Precision = 32,
 ) -> Iterator[Fabric]:
     """Starts a job: its folder is this job's alone and has no other settings or data, and its processes run.
 
@@ -94,7 +100,7 @@ def started(
         accelerator: See `launch`.
         devices: See `launch`.
         num_nodes: See `launch`.
-        matmul_precision: See `float32_products`.
+        precision: See `float32_products`.
 
     Raises:
         ValueError: If another job works there, the folder holds a run with other settings or data (the message names
@@ -107,7 +113,7 @@ def started(
         fabric = launch(accelerator, devices, num_nodes)
         if plan is not None and fabric.is_global_zero:
             write_plan(plan, Path(folder) / PLAN)
-        with float32_products(matmul_precision):
+        with float32_products(precision):
             yield fabric
 
 
@@ -122,8 +128,9 @@ def do_tasks(
     unit: str,
     note: Callable[[About, Sequence[Kind]], str] | None = None,
     counts: Callable[[Kind], bool] = lambda row: True,
+    log_format: LogFormat = "bar",
 ) -> list[Kind]:
-    """Does every world_size-th task that is not finished yet and writes its rows at once.
+    """Does the tasks that are not finished yet, each in the process that is free next, and writes its rows at once.
 
     Args:
         tasks: The plan, the same in all processes.
@@ -135,47 +142,47 @@ def do_tasks(
         unit: What a task is about, for the progress bar.
         note: What the progress bar says beside a task, from what it is about and the rows so far.
         counts: Whether an old row is a result; a task with one that is not is done again.
+        log_format: See `Progress`.
 
     Returns:
         In the first process the rows of all tasks, in the plan's order; in the others none.
 
     Raises:
+        ConnectionError: If a process is gone, and so tasks that it took are not done.
         RuntimeError: If a task has no rows in the end.
-        SystemExit: With status 0, after the task at hand, when SIGTERM or SIGINT asked to stop.
+        SystemExit: With status 0, after the tasks at hand, when SIGTERM or SIGINT asked one of the processes to stop.
     """
-    if fabric.is_global_zero:
-        merge_rows(folder, kind, tasks, counts)
+    rows = merge_rows(folder, kind, tasks, counts) if fabric.is_global_zero else []
     fabric.barrier("what a killed run left behind is merged")
-    rows = [row for row in read_rows(Path(folder) / ROWS, kind) if counts(row)]
-    finished = {row.key for row in rows}
-    share = tasks[fabric.global_rank :: fabric.world_size]
-    open_tasks = [task for task in share if not finished.issuperset(task.keys)]
-    progress = tqdm(
-        open_tasks,
-        verb,
-        initial=len(share) - len(open_tasks),
-        total=len(share),
-        unit=unit,
-        leave=None,  # not below the bar of several jobs
-        disable=not fabric.is_global_zero,
-    )
-    with RowWriter(rows_path(folder, fabric.global_rank)) as writer, stop_requests() as stopped:
-        for done, task in enumerate(while_parent_lives(progress, fabric), start=len(share) - len(open_tasks) + 1):
+    finished = {row.key for row in rows or iterate_rows(Path(folder) / ROWS, kind) if counts(row)}
+    todo = [task for task in tasks if not finished.issuperset(task.keys)]
+    before = len(tasks) - len(todo)
+    queue = Queue(f"{verb} {next(_QUEUES)}", len(todo), fabric.global_rank, fabric.world_size, shared_store(fabric))
+    with (
+        RowWriter(rows_path(folder, fabric.global_rank)) as writer,
+        Progress(log_format, verb, unit, before, len(tasks), fabric) as progress,
+        stop_requests() as asked_to_stop,
+        queue,
+    ):
+        for index in queue:
+            task = todo[index]
             if note is not None:
-                progress.set_postfix_str(note(task.about, rows))
+                progress.note(partial(note, task.about, rows))
             new = do(task.about)
             writer.write(new)
-            rows += new
-            tell(done, len(share))
-            if stopped():
-                progress.close()
-                if fabric.is_global_zero:
-                    message = f"stopped; what is done is in {folder}, and the same command goes on from there"
-                    print(message, file=sys.stderr)
-                raise SystemExit(0)
-    fabric.barrier("all rows are written")
+            rows += new if fabric.is_global_zero else []
+            progress.advance(before + index + 1, new)
+            if asked_to_stop():
+                queue.stop()
+        stopped = queue.wait(asked_to_stop)
+    if stopped:
+        if fabric.is_global_zero:
+            message = f"stopped; what is done is in {folder}, and the same command goes on from there"
+            print(message, file=sys.stderr)
+        raise SystemExit(0)
     if not fabric.is_global_zero:
         return []
+    del rows  # which would be in memory twice
     rows = merge_rows(folder, kind, tasks, counts=lambda row: True)
     if len(rows) < sum(len(task.keys) for task in tasks):
         raise RuntimeError(f"{folder} lacks rows of some of {len(tasks)} planned tasks")
@@ -188,18 +195,19 @@ def merge_rows(
     """Gathers the row files of all processes, of this run or a killed one, in rows.jsonl, in the plan's order.
 
     Rows of tasks that were cut short are dropped, to be made again; those that no task is about are kept at the end. A
-    process that outlived a killed run writes on to a file without a name and harms nobody.
+    process that outlived a killed run finds its file gone, and ends.
 
     Returns:
         The rows of finished tasks.
     """
     folder = Path(folder)
     files = sorted(folder.glob("rows*.jsonl"))
-    found = {row.key: row for file in files for row in read_rows(file, kind) if counts(row)}
-    finished = [key for task in tasks if found.keys() >= set(task.keys) for key in task.keys]
-    planned = {key for task in tasks for key in task.keys}
-    rows = [found[key] for key in finished]
-    replace_rows(folder / ROWS, [*rows, *(row for key, row in found.items() if key not in planned)])
+    found = {row.key: row for file in files for row in iterate_rows(file, kind) if counts(row)}
+    rows = [found[key] for task in tasks if all(key in found for key in task.keys) for key in task.keys]
+    for task in tasks:
+        for key in task.keys:
+            found.pop(key, None)  # what is left is about no task
+    replace_rows(folder / ROWS, itertools.chain(rows, found.values()))
     for file in files:
         if file.name != ROWS:
             file.unlink()

@@ -1,10 +1,10 @@
-"""Several processes for one job through Lightning Fabric: every process does its share, nothing is synchronised."""
+"""Several processes for one job through Lightning Fabric: they share the tasks, nothing is synchronised."""
 
 import ctypes
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
-LONGEST_WAIT = timedelta(days=7)  # of a process that is done with its share for the others
+LONGEST_WAIT = timedelta(days=1)  # of a process for the first one, which enrols
 MALLOC_OPTIONS = {-4: 0, -1: 2**31 - 1, -2: 2**28}
 """M_MMAP_MAX: no block has a mapping of its own; M_TRIM_THRESHOLD and M_TOP_PAD, bytes: nothing is given back."""
 
@@ -50,41 +50,6 @@ def at_hand(accelerator: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-_products, _in_use, _own = threading.Condition(), [], threading.local()
-
-
-@contextmanager
-def float32_products(precision: str) -> Iterator[None]:
-    """Matrix products and convolutions of float32 numbers as torch's "highest", "high" (TF32) or "medium", for a while.
-
-    Torch's own default is neither: on CUDA it multiplies matrices in full and convolves in TF32. It is a setting of the
-    process: threads that ask for the same share it, and one that asks for another waits until they are done.
-
-    Raises:
-        ValueError: If this very thread asked for another one already, which it would wait for for ever.
-    """
-    before_here = getattr(_own, "precision", None)
-    if before_here not in (None, precision):
-        raise ValueError(f"matmul_precision must be {before_here}, which is in use around this call, got {precision}")
-    with _products:
-        _products.wait_for(lambda: not _in_use or _in_use[0][0] == precision)
-        before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-        _in_use.append((precision, _in_use[0][1] if _in_use else before))
-        torch.set_float32_matmul_precision(precision)
-        torch.backends.cudnn.allow_tf32 = precision != "highest"
-    _own.precision = precision
-    try:
-        yield
-    finally:
-        _own.precision = before_here
-        with _products:
-            _, before = _in_use.pop()
-            if not _in_use:
-                torch.set_float32_matmul_precision(before[0])
-                torch.backends.cudnn.allow_tf32 = before[1]
-                _products.notify_all()
-
-
 def launch(accelerator: str, devices: int | str, num_nodes: int) -> Fabric:
     """Starts one process per device; each runs the whole program again.
 
@@ -118,19 +83,6 @@ def keep_freed_memory() -> None:
     if allocator is not None:
         for option, value in MALLOC_OPTIONS.items():
             allocator(option, value)
-
-
-def while_parent_lives(indices: Iterable[int], fabric: Fabric) -> Iterator[int]:
-    """Stops a process whose launcher was killed: it would compute on, for a merge that never comes.
-
-    Raises:
-        RuntimeError: If the process that started this one has gone.
-    """
-    parent = os.getppid()
-    for index in indices:
-        if fabric.local_rank != 0 and os.getppid() != parent:
-            raise RuntimeError("the process that started this one has gone")
-        yield index
 
 
 @contextmanager

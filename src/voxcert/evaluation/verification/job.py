@@ -94,6 +94,7 @@ def verify_speakers(
             fabric,
             verb="certifying",
             unit="utterance",
+            log_format=settings.log_format,
         )
         if not fabric.is_global_zero:
             return None
