@@ -18,7 +18,7 @@ import resource, sys, torch
 from voxcert.evaluation.run.processes import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
-for turn in range(4):
+for turn in range(9):
     if turn == 1:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(2**24)  # 64 MiB
@@ -32,4 +32,4 @@ def test_freed_memory_is_used_again():
         command = [sys.executable, "-c", FAULTS, way]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    assert faults("kept") < 100 < faults("given back"), "pages that were fetched from the system again"
+    assert 3 * faults("kept") < faults("given back"), "pages that were fetched from the system again"
