@@ -125,7 +125,7 @@ def _figures(certified: list[Run], trials: list[Run], attacks: list[Run], summar
     by_noise: dict[str, list[Run]] = {}
     for run in certified:
         by_noise.setdefault(run.rows[0].noise_at, []).append(run)
-    named = [run for run in attacks if run.rows[0].scenario == "csi"]
+    named = [run for run in attacks if run.rows[0].scenario == "csi" and run.rows[0].within is None]
     if named:
         by_noise.setdefault("waveform", [])
     for noise_at, own in by_noise.items():

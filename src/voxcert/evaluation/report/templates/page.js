@@ -2,7 +2,7 @@
 (() => {
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const COLOURS = [0, 1, 2, 3, 4, 5, 6].map((n) => `var(--c${n})`);
-  const DASHES = ["none", "7 3", "2 3", "9 3 2 3", "4 2", "1 2"];
+  const DASHES = ["none", "8 4", "2 3", "10 3 2 3", "16 4", "1 5"];
   const DECADES = 2.5; // most of a logarithmic axis
   const unique = (values) => [...new Set(values)];
   const cycled = (list, n) => list[n % list.length];
@@ -15,8 +15,8 @@
 
   // Controls -----------------------------------------------------------------
   function swatch(colour, dash, dot) {
-    const svg = d3.create("svg").attr("class", "swatch").attr("width", 26).attr("height", 10).attr("aria-hidden", "true");
-    if (!dot) svg.append("line").attr("x1", 0).attr("x2", 26).attr("y1", 5).attr("y2", 5).attr("stroke-width", 2.5).attr("stroke-dasharray", dash);
+    const svg = d3.create("svg").attr("class", "swatch").attr("width", 30).attr("height", 10).attr("aria-hidden", "true");
+    if (!dot) svg.append("line").attr("x1", 0).attr("x2", 30).attr("y1", 5).attr("y2", 5).attr("stroke-width", 2.5).attr("stroke-dasharray", dash);
     else svg.append("circle").attr("cx", 13).attr("cy", 5).attr("r", 4).attr("fill", colour);
     return svg.style("stroke", dot ? "none" : colour).node();
   }
@@ -126,9 +126,10 @@
       const points = visible.flatMap((curve) => {
         const own = curve.rule ? of(several ? systems : rules, curve.system === undefined || !several ? curve.rule : curve.system) : of(attacks, curve.system);
         const dash = curve.rule ? of(rules, curve.rule).dash : own.dash;
+        const banded = curve.rule ? curve.guarantee : attacks.filter((entry) => entry.shown).length < 3; // more would hide all
         const said = curve.rule ? `${curve.label}: certified` : "empirical";
         return curve.points.map(([x, y, low, high]) => ({
-          x: x || 1e-9, y, low, high, curve: `${curve.system}/${curve.rule}`, colour: own.colour, dash, band: curve.rule ? curve.guarantee : true, marked: !curve.rule && curve.marks.includes(x),
+          x: x || 1e-9, y, low, high, curve: `${curve.system}/${curve.rule}`, colour: own.colour, dash, band: banded, marked: !curve.rule && curve.marks.includes(x),
           title: `${curve.system}\n${said} ${percent(y)} [${percent(low)}, ${percent(high)}]\nbeyond l2 norm ${floored(x)}`,
         }));
       });
