@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,14 +129,28 @@ def test_another_list_is_another_run(run, capsys):
     moved = folder / "moved.txt"
     shutil.copy(folder / "trials.txt", moved)
     certify(["--config", str(folder / "certify.yaml"), "--trials", str(moved)])
-    moved.write_text("\n".join(lines[:-1]))
+    other = folder / "other.txt"
+    other.write_text("\n".join(lines[:-1]))
     with pytest.raises(SystemExit):
-        certify(["--config", str(folder / "certify.yaml"), "--trials", str(moved)])
+        certify(["--config", str(folder / "certify.yaml"), "--trials", str(other)])
     assert "trials_hash is " in capsys.readouterr().err
-    moved.write_text("\n".join([*lines, lines[0]]))
+    other.write_text("\n".join([*lines, lines[0]]))
     with pytest.raises(SystemExit):
-        certify(["--config", str(folder / "certify.yaml"), "--trials", str(moved), "--output_dir", str(folder / "x")])
+        certify(["--config", str(folder / "certify.yaml"), "--trials", str(other), "--output_dir", str(folder / "x")])
     assert "trials must be listed once, got 1 that do not" in capsys.readouterr().err
+
+
+def test_the_config_of_a_run_repeats_it_with_the_same_list(run, tmp_path, capsys):
+    folder, lines = run
+    again = ["--config", str(folder / "run" / "config.yaml"), "--output_dir", str(tmp_path / "again")]
+    certify(again)
+    first, second = (read_trials_of_run(one) for one in (folder / "run", tmp_path / "again"))
+    assert [replace(row, seconds=0.0) for row in first] == [replace(row, seconds=0.0) for row in second]
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join(lines[2:]))
+    with pytest.raises(SystemExit):
+        certify([*again[:2], "--trials", str(other), "--output_dir", str(tmp_path / "third")])
+    assert "trials must be the list with hash " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ class CertificationSettings:
         trials: For verification: file with a list of trials, `1|0 ENROLMENT TEST` as for VoxCeleb or `ENROLMENT TEST
             target|nontarget` as in Kaldi, about the tested speakers. A recording on the enrolment side enrols alone.
             When null, each test utterance claims to be each tested speaker.
+        trials_hash: SHA-256 of that file: refuse another list. The config.yaml of a run holds that of its own.
         num_impostors: For verification: other speakers whose place each test utterance claims, drawn by the seed; all
             when null.
         cohort: For verification: normalise scores by those of this cohort, a part of the data or so many speakers drawn
@@ -87,6 +88,7 @@ class CertificationSettings:
     sigma: float
     task: Task = "identification"
     trials: str | None = None
+    trials_hash: str | None = None
     num_impostors: int | None = None
     cohort: int | str | None = None
     cohort_nearest: int | None = None

@@ -62,10 +62,13 @@ def verify_speakers(
     """
     trials, voices = None, {}
     if settings.trials is not None:
+        if settings.trials_hash not in (None, digest := content_hash(settings.trials)):
+            raise ValueError(
+                f"trials must be the list with hash {settings.trials_hash}, got {settings.trials}: {digest}"
+            )
         found = listed(data, settings.trials)
         data, trials, voices = found.data, found.trials, found.voices
-        digest = {"trials_hash": content_hash(settings.trials)}
-        provenance = replace(provenance, origin=provenance.origin | digest)
+        settings = replace(settings, trials_hash=digest)
     tested = data.tested("test")
     with enrolled(encoder, data, settings, provenance) as system:
         settings, items, fabric = system.settings, system.items, system.fabric
