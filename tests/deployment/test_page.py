@@ -32,10 +32,16 @@ def file(recording, tmp_path):
 
 
 def test_names_who_speaks(page, file):
-    text, heard, noise = page.identify(file("bob"))
+    text, heard, noise = page.identify(file("bob"), 0.5)
     assert text.startswith("This is **bob**.")
     assert not heard.visible
     assert not noise.visible
+
+
+def test_a_stranger_is_nobody(page, file):
+    page.recognizer.open_set = True
+    assert page.identify(file("bob"), 0.99999)[0].startswith("This is **nobody** who is enrolled.")
+    assert page.identify(file("bob"), -0.9)[0].startswith("This is **bob**.")
 
 
 def test_a_certificate_is_read_and_heard(page, file):
@@ -55,14 +61,14 @@ def test_who_is_enrolled_is_named(page, file):
     text, *_, known = page.enroll(file("dora"), " dora ")
     assert text.startswith("**dora** is enrolled")
     assert known == "4 speakers are enrolled: ann, bob, cid, dora"
-    assert page.identify(file("dora"))[0].startswith("This is **dora**.")
+    assert page.identify(file("dora"), 0.5)[0].startswith("This is **dora**.")
 
 
 def test_mistakes_are_sentences(page, file, tmp_path):
     (tmp_path / "empty.wav").write_bytes(b"")
-    assert page.identify(None)[0] == "Record or choose a recording first."
+    assert page.identify(None, 0.5)[0] == "Record or choose a recording first."
     assert page.certify(str(tmp_path / "empty.wav"))[0] == "the recording: empty: the file has 0 bytes"
-    assert "too short" in page.identify(file("ann", seconds=0.2))[0]
+    assert "too short" in page.identify(file("ann", seconds=0.2), 0.5)[0]
     assert page.enroll(file("ann"), "  ")[0] == "Name the speaker to enrol."
 
 

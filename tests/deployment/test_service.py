@@ -51,6 +51,12 @@ def test_names_who_speaks(client, recording, format):
         assert not {"utterance", "seed"} & answer.keys(), "the noise is a secret"
 
 
+def test_strangers_are_nobody(client, recording):
+    assert ask(client, "/identify?threshold=-0.9", recording("bob")).json()["prediction"] == "bob"
+    answer = ask(client, "/identify?threshold=0.99999", recording("bob")).json()
+    assert (answer["prediction"], answer["nobody"], answer["abstained"]) == (None, True, None)
+
+
 def test_files_of_a_form_are_recordings(client, recording):
     answer = client.post("/identify", files={"audio": ("bob.wav", recording("bob"))}, headers=BEARER)
     assert answer.json()["prediction"] == "bob"
@@ -134,8 +140,9 @@ def test_a_body_that_hides_its_size_is_cut_off(client):
     [
         ("/verify?threshold=0.5", 422, "speaker: field required"),
         ("/verify?speaker=ann", 422, "threshold: field required"),
-        ("/verify?speaker=ann&threshold=1", 422, "threshold: input should be less than 1, got '1'"),
+        ("/verify?speaker=ann&threshold=1", 422, "threshold must be in (-1, 1), got 1"),
         ("/verify?speaker=ann&threshold=nan", 422, "threshold: "),
+        ("/identify?threshold=1", 422, "threshold: input should be less than 1, got '1'"),
         ("/verify?speaker=eve&threshold=0.5", 404, "speaker must be an enrolled one, got 'eve'"),
         ("/enroll", 422, "speaker: field required"),
         ("/enroll?speaker=", 422, "speaker must have 1 to 200 printable characters"),

@@ -41,6 +41,9 @@ def create_page(recognizer: SmoothedRecognizer) -> gr.Blocks:
                 recording = gr.Audio(
                     sources=["microphone", "upload"], type="filepath", label="Recording", buttons=["download"]
                 )
+                threshold = gr.Slider(
+                    -0.99, 0.99, 0.5, step=0.01, label="Nobody, below this score", visible=recognizer.open_set
+                )
                 identify = gr.Button("Identify", variant="primary")
                 certify = gr.Button("Certify")
                 with gr.Group():
@@ -52,7 +55,7 @@ def create_page(recognizer: SmoothedRecognizer) -> gr.Blocks:
                 heard = gr.Audio(label="Heard, with noise at the radius", buttons=["download"], visible=False)
                 noise = gr.Audio(label="That noise alone", buttons=["download"], visible=False)
         blocks.load(page.known, None, known)
-        identify.click(page.identify, recording, [answer, heard, noise])
+        identify.click(page.identify, [recording, threshold], [answer, heard, noise])
         certify.click(page.certify, recording, [answer, heard, noise])
         enroll.click(page.enroll, [recording, name], [answer, heard, noise, known])
     return blocks
@@ -79,9 +82,10 @@ class _Page:
         shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
         return f"{len(names)} speakers are enrolled: {shown}"
 
-    def identify(self, path: str | None) -> tuple[Any, ...]:
+    def identify(self, path: str | None, threshold: float) -> tuple[Any, ...]:
+        threshold = threshold if self.recognizer.open_set else None
         try:
-            return answered(self.recognizer.identify(_waveform(path))), *_silent()
+            return answered(self.recognizer.identify(_waveform(path), threshold)), *_silent()
         except ValueError as error:
             return _mistake(error, path), *_silent()
 

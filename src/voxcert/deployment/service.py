@@ -130,13 +130,15 @@ class _Service:
     async def metrics(self) -> Response:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
-    async def identify(self, request: Request) -> dict[str, Any]:
+    async def identify(
+        self, request: Request, threshold: float | None = Query(None, gt=-1, lt=1, allow_inf_nan=False)
+    ) -> dict[str, Any]:
         content = await self._one(request)
-        answer = await self._listen(lambda: self.recognizer.identify(decoded(content, self.limits)))
+        answer = await self._listen(lambda: self.recognizer.identify(decoded(content, self.limits), threshold))
         return self._told("/identify", answer)
 
     async def verify(
-        self, request: Request, speaker: str, threshold: float = Query(gt=-1, lt=1, allow_inf_nan=False)
+        self, request: Request, speaker: str, threshold: float = Query(allow_inf_nan=False)
     ) -> dict[str, Any]:
         if speaker not in self.recognizer.speakers:
             raise HTTPException(404, f"speaker must be an enrolled one, got {speaker!r}")

@@ -17,6 +17,8 @@ AUDIBLE = 0.05
 def answered(answer: Prediction) -> str:
     """An answer in a sentence."""
     drawn = f"It took {answer.num_forwards} noisy copies of the recording."
+    if answer.nobody:
+        return f"This is **nobody** who is enrolled. {drawn} The best mean cosine was {answer.score:.2f}."
     if answer.prediction is None:
         return f"I do not know who this is ({answer.abstained}). {drawn}"
     return f"This is **{answer.prediction}**. {drawn} The mean cosine with their voice was {answer.score:.2f}."
