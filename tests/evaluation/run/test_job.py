@@ -17,7 +17,7 @@ from torch.distributed import HashStore
 from voxcert.evaluation.run import job, progress, queue
 from voxcert.evaluation.run.folder import ROWS
 from voxcert.evaluation.run.job import Task, do_tasks, merge_rows, rows_path, seed_of
-from voxcert.rows import Row, RowWriter, read_rows
+from voxcert.rows import Row, RowWriter, iterate_rows, read_rows
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,43 @@ def test_a_slow_process_does_what_it_can(tmp_path):
         others_are_done.set()
         assert rows.result() == [*squares(3), *squares(1), *squares(2)]
     assert asked == ([3], [1, 2])
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_process_that_reads_late_shares_the_same_tasks(tmp_path, monkeypatch):
+    """A continued run: the second process still reads what is finished when the first could have new rows."""
+    write(tmp_path, 0, squares(3))
+    both, written, second_is_done, asked = threading.Barrier(2), threading.Event(), threading.Event(), []
+
+    def is_second():
+        return threading.current_thread().name.startswith("second")
+
+    def late(path, kind):
+        if is_second():
+            written.wait(1.0)
+        return iterate_rows(path, kind)
+
+    def advance(progress, done, rows):
+        written.set()
+        assert is_second() or second_is_done.wait(60)
+
+    def make(number):
+        asked.append(number)
+        return squares(number)
+
+    def start(rank):
+        fabric = process(rank, 2)
+        fabric.barrier = lambda name: both.wait(60)
+        return do_tasks(TASKS, make, Square, tmp_path, fabric, verb="squaring", unit="number")
+
+    monkeypatch.setattr(job, "iterate_rows", late)
+    monkeypatch.setattr(progress.Progress, "advance", advance)
+    with ThreadPoolExecutor(1, "first") as first, ThreadPoolExecutor(1, "second") as second:
+        rows = first.submit(start, 0)
+        assert second.submit(start, 1).result() == []
+        second_is_done.set()
+        assert rows.result() == [*squares(3), *squares(1), *squares(2)]
+    assert sorted(asked) == [1, 2]
 
 
 @pytest.mark.usefixtures("shared")

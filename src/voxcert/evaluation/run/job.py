@@ -155,6 +155,7 @@ def do_tasks(
     rows = merge_rows(folder, kind, tasks, counts) if fabric.is_global_zero else []
     fabric.barrier("what a killed run left behind is merged")
     finished = {row.key for row in rows or iterate_rows(Path(folder) / ROWS, kind) if counts(row)}
+    fabric.barrier("all know what is finished")  # before a new row is: the numbers of tasks are to mean the same to all
     todo = [task for task in tasks if not finished.issuperset(task.keys)]
     before = len(tasks) - len(todo)
     queue = Queue(f"{verb} {next(_QUEUES)}", len(todo), fabric.global_rank, fabric.world_size, shared_store(fabric))
