@@ -189,6 +189,31 @@ def test_samples_that_are_split_give_the_rows_of_one_pass(toy, settings, tmp_pat
     assert parts.read_text().splitlines(keepends=True)[:3] == kept[:3]
 
 
+@pytest.mark.parametrize("read", [0, 1])
+def test_a_recording_that_one_part_could_not_read_has_no_certificate(toy, settings, read, capsys):
+    class Flaky(list):
+        """Items whose second cannot be read once: at the first read or the next."""
+
+        reads = 0
+
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            self.reads += index == 1
+            lost = index == 1 and self.reads == read + 1
+            return {"utterance": item["utterance"], "speaker": "d", "error": "it was away"} if lost else item
+
+    encoder, data = toy
+    data.tests = Flaky(data.tests[-3:])
+    split = {"split": "samples", "num_select": 4, "num_estimate": 300, "log_format": "json"}
+    summary = certify_speakers(encoder, data, replace(settings, batch_size=16, **split))
+    rows = read_run(settings.output_dir)
+    assert {row.abstained for row in rows if row.utterance == data.tests[1]["utterance"]} == {"it was away"}
+    assert {row.num_forwards for row in rows} == {304, 0}
+    assert summary["num_failed"] == 2
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    assert lines[-1]["forwards_per_second"] > 0
+
+
 def test_where_generated_code_is_wrong_auto_goes_on_without(toy, settings, tmp_path, monkeypatch, capsys):
     encoder, data = toy
     monkeypatch.setattr(speed, "WORTH_COMPILING", 0.0)

@@ -45,6 +45,11 @@ class Part(Row):
         """Utterance and part."""
         return self.utterance, self.part
 
+    @property
+    def num_forwards(self) -> int:
+        """Rows sent through the encoder for it."""
+        return max(row["num_forwards"] for row in self.rows)
+
 
 def certify_in_parts(
     utterances: Sequence[str],
@@ -83,11 +88,14 @@ def certify_in_parts(
 
 
 def _added_up(parts: Sequence[Part]) -> Examined:
-    """The certificates of an utterance from all its parts, which spent their time apart."""
+    """The certificates of an utterance from all its parts, which spent their time apart.
+
+    If one has nothing to count, as where its process could not read the recording, its rows say why.
+    """
     seconds = sum(part.rows[0]["seconds"] for part in parts)
-    rows = [replace(Certificate(**row), seconds=seconds) for row in parts[0].rows]
-    counted = [Statistics.from_dict(part.statistics) for part in parts if part.statistics is not None]
-    if not counted:
+    part = next((one for one in parts if one.statistics is None), parts[0])
+    rows = [replace(Certificate(**row), seconds=seconds) for row in part.rows]
+    if part.statistics is None:
         return rows, None
-    statistics = reduce(Statistics.merge, counted)
+    statistics = reduce(Statistics.merge, (Statistics.from_dict(one.statistics) for one in parts))
     return [recertify(row, statistics) for row in rows], statistics
