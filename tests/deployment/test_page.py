@@ -57,6 +57,15 @@ def test_a_certificate_is_read_and_heard(page, file):
     assert noise.visible
 
 
+def test_no_more_is_promised_of_an_open_set_than_is_proved(page, file):
+    page.recognizer.open_set = True
+    path = file("ann")
+    text, *_ = page.certify(path)
+    assert text.startswith("Proved: no other speaker than **ann** is named for this recording, whatever anyone adds to")
+    assert "answer for this recording" not in text, "for that may be nobody:"
+    assert page.identify(path, 0.99999)[0].startswith("This is **nobody** who is enrolled.")
+
+
 def test_who_is_enrolled_is_named(page, file):
     text, *_, known = page.enroll(file("dora"), " dora ")
     assert text.startswith("**dora** is enrolled")

@@ -1,5 +1,7 @@
 """The service in one process; `test_service_process.py` starts it as a user does."""
 
+import asyncio
+
 import numpy as np
 import pytest
 import torch
@@ -133,6 +135,24 @@ def test_what_cannot_be_heard_is_said(client, recording, as_file, content, statu
 def test_a_body_that_hides_its_size_is_cut_off(client):
     answer = client.post("/identify", content=(b"0" * 50_000 for _ in range(10)), headers=BEARER)
     assert answer.status_code == 413
+
+
+def test_a_sender_who_goes_away_is_no_error_of_the_service(client):
+    """As a server calls the service: half of a recording comes, and then the end of the connection."""
+    messages = iter([{"type": "http.request", "body": b"RIFF", "more_body": True}, {"type": "http.disconnect"}])
+    headers = [(b"authorization", BEARER["Authorization"].encode())]
+    scope = {"type": "http", "method": "POST", "path": "/identify", "query_string": b"", "headers": headers}
+    sent = []
+
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(client.app(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert b"closed before the whole request had come" in sent[1]["body"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ MIN_SECONDS = 0.5
 KEPT_SECONDS = 600
 INTRODUCTION = """# Who is speaking?
 Record or choose a few seconds of speech. The recognizer names the speaker from noisy copies of it, or says that it does
-not know. **Certify** proves how much anyone may add to the recording without changing the answer, and lets you hear it.
+not know. **Certify** proves how much anyone may add to the recording without another being named, and lets you hear it.
 """
 STYLE = ".gradio-container {max-width: 1000px !important; margin: auto}"
 
@@ -96,11 +96,11 @@ class _Page:
         except ValueError as error:
             return _mistake(error, path), *_silent()
         if not certificate.radius > 0:
-            return promised(certificate), *_silent()
+            return promised(certificate, self.recognizer.open_set), *_silent()
         together, alone, louder = at_radius(waveform, certificate.radius)
         label = f"That noise alone, made {louder:.0f} dB louder"
         sounds = gr.Audio(_sound(together), visible=True), gr.Audio(_sound(alone), label=label, visible=True)
-        return promised(certificate), *sounds
+        return promised(certificate, self.recognizer.open_set), *sounds
 
     def enroll(self, path: str | None, name: str) -> tuple[Any, ...]:
         try:

@@ -119,8 +119,9 @@ class SmoothedRecognizer:
     ) -> Self:
         """The very system that a certification run was about: encoder, purifier, speakers, sigma, alpha, batch size.
 
-        It computes on the run's kind of device and in its precision (without generated code, whose embeddings are
-        within 1e-4 of these), has its cohort, and is an open set of its enrolled speakers if the run was about one.
+        It computes on the run's kind of device and in its precision, has its cohort, and is an open set of its
+        enrolled speakers if the run was about one. It computes without generated code: where the run had such
+        (`compile`), embeddings differ from those that were certified, by at most 1e-4 where the run compared them.
 
         Args:
             folder: Output folder of `certify`.
@@ -212,8 +213,10 @@ class SmoothedRecognizer:
         return replace(answer, threshold=threshold, score=fixed.normalized(answer.score))
 
     def certify(self, waveform: Tensor) -> Certificate:
-        """The radius within which the name that `identify` gives without a threshold cannot change; takes all samples.
+        """The radius within which no other speaker can be named; takes all samples.
 
+        Within it `identify` without a threshold gives the certified name, or None. With a threshold, as in an open set,
+        it may also give nobody: nothing is certified of the score. (`voxcert certify --task open_set` certifies that.)
         Arguments as there.
         """
         waveform = self.heard(waveform)

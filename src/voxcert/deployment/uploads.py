@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import HTTPException, Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 from torch import Tensor
 
 from voxcert.data.audio import AudioError, duration, load
@@ -45,7 +46,7 @@ async def recordings(request: Request, limits: Limits) -> list[bytes]:
     """The recordings of a request: its body, or the files that are called `audio` in a form.
 
     Raises:
-        HTTPException: 413 if they are too large, 422 if there are none or too many.
+        HTTPException: 413 if they are too large, 422 if there are none or too many, 400 if the sender went away.
     """
     body = await _body(request, round(limits.max_megabytes * 1e6))
     found = [body]
@@ -83,10 +84,13 @@ async def _body(request: Request, limit: int) -> bytes:
     content = bytearray()
     too_large = announced.isdecimal() and int(announced) > limit
     if not too_large:
-        async for chunk in request.stream():
-            content += chunk
-            if too_large := len(content) > limit:
-                break
+        try:
+            async for chunk in request.stream():
+                content += chunk
+                if too_large := len(content) > limit:
+                    break
+        except ClientDisconnect as error:
+            raise HTTPException(400, "the connection was closed before the whole request had come") from error
     if too_large:
         raise HTTPException(TOO_LARGE, f"a request must have at most {limit} bytes", headers={"Connection": "close"})
     return bytes(content)

@@ -24,16 +24,25 @@ def answered(answer: Prediction) -> str:
     return f"This is **{answer.prediction}**. {drawn} The mean cosine with their voice was {answer.score:.2f}."
 
 
-def promised(certificate: Certificate) -> str:
-    """A certificate in sentences: what cannot happen, how loud that is, and how sure it is."""
+def promised(certificate: Certificate, open_set: bool = False) -> str:
+    """A certificate in sentences: what cannot happen, how loud that is, and how sure it is.
+
+    Args:
+        certificate: That this speaker goes on winning.
+        open_set: Whether the answer may be nobody as well: nothing is proved about the winner's score.
+    """
     if certificate.abstained is not None:
         return f"Nothing is proved about this recording: {certificate.abstained}."
     loudness = "" if certificate.snr_db is None else f" (that is {certificate.snr_db:.0f} dB below it)"
+    if open_set:
+        outcome = f"no other speaker than **{certificate.prediction}** is named for this recording"
+    else:
+        outcome = f"the answer for this recording is **{certificate.prediction}**, or none"
     return (
-        f"Proved: the answer for this recording is **{certificate.prediction}**, or none, whatever anyone adds to the "
-        f"{certificate.num_samples / SAMPLE_RATE:g} s that are heard, as long as its l2 norm is below "
-        f"**{rounded_down(certificate.radius)}**{loudness}. A proof like this fails with a probability of at most "
-        f"{certificate.alpha:g}, and so does each answer. {certificate.num_forwards} noisy copies were drawn."
+        f"Proved: {outcome}, whatever anyone adds to the {certificate.num_samples / SAMPLE_RATE:g} s that are heard, "
+        f"as long as its l2 norm is below **{rounded_down(certificate.radius)}**{loudness}. A proof like this fails "
+        f"with a probability of at most {certificate.alpha:g}, and so does each answer. "
+        f"{certificate.num_forwards} noisy copies were drawn."
     )
 
 
