@@ -62,6 +62,46 @@ def test_sigterm_finishes_what_is_running_and_speakers_are_there_again(served, r
         assert client.post("/identify", content=recording("dora", 8)).json()["prediction"] == "dora"
 
 
+HELD = """
+import signal, socket, threading, time
+from fastapi import FastAPI, Request
+from voxcert.deployment import service
+
+service.PATIENCE = 1
+app, begun = FastAPI(), threading.Event()
+
+@app.post("/")
+async def slow(request: Request):
+    begun.set()
+    await request.body()
+
+def send():
+    for _ in range(100):
+        try:
+            connection = socket.create_connection(address)
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    connection.sendall(b"POST / HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 10\\r\\n\\r\\nhalf")
+    begun.wait(30)
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(60)
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    address = free.getsockname()
+threading.Thread(target=send, daemon=True).start()
+service.run(app, *address)
+print("ended, begun:", begun.is_set())
+"""
+
+
+def test_a_sender_who_never_ends_does_not_hold_the_service():
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    done = subprocess.run([sys.executable, "-c", HELD], env=environment, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout.strip()) == (0, "ended, begun: True"), done.stderr
+
+
 def test_mistakes_are_messages(certified_run, tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("VOXCERT_TOKEN", raising=False)
     (tmp_path / "empty").write_text("\n")

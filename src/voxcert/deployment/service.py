@@ -26,6 +26,8 @@ from voxcert.deployment.recognizer import SmoothedRecognizer
 from voxcert.deployment.uploads import UNUSABLE, Limits, decoded, recordings
 
 MAX_NAME = 200
+PATIENCE = 60
+"""Seconds that requests have to end when the service is told to: a sender who never comes to an end must not hold it."""
 ASKED = ("/identify", "/verify", "/enroll", "/speakers", "/health", "/metrics")
 Result = TypeVar("Result")
 
@@ -98,10 +100,11 @@ def check_exposure(host: str, token: str | None) -> None:
 
 
 def run(app: FastAPI, host: str, port: int) -> None:
-    """Serves until SIGINT or SIGTERM; what is running then is finished, and what comes then is not accepted."""
+    """Serves until SIGINT or SIGTERM; what is running then has a minute, and what comes then is not accepted."""
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn hands on what it caught: here it has done its work
         signal.signal(number, lambda *_: None)
-    uvicorn.run(app, host=host, port=port, access_log=False, server_header=False)
+    settings = {"access_log": False, "server_header": False, "timeout_graceful_shutdown": PATIENCE}
+    uvicorn.run(app, host=host, port=port, **settings)
 
 
 class _Service:
