@@ -27,7 +27,7 @@ from voxcert.deployment.uploads import UNUSABLE, Limits, decoded, recordings
 
 MAX_NAME = 200
 PATIENCE = 60
-"""Seconds that requests have to end when the service is told to: a sender who never comes to an end must not hold it."""
+"""Seconds that requests have when the service is told to end: a sender who never comes to an end must not keep it."""
 ASKED = ("/identify", "/verify", "/enroll", "/speakers", "/health", "/metrics")
 Result = TypeVar("Result")
 
