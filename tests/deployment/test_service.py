@@ -201,6 +201,17 @@ def test_without_the_token_nothing_is_told(client, recording, header):
     assert client.get("/health").json() == {"status": "ok"}
 
 
+def test_without_a_token_no_page_in_a_browser_enrols_anybody(open_client, recording):
+    client, page = open_client(), {"Origin": "https://example.org"}
+    for path in ("/enroll?speaker=ann&replace=true", "/identify"):
+        answer = client.post(path, files={"audio": ("a.wav", recording("bob"))}, headers=page)
+        assert (answer.status_code, "only if the service has a token" in answer.text) == (403, True)
+    assert client.database.read() == {}
+    client.database.close()
+    guarded = open_client(token=TOKEN)
+    assert guarded.post("/identify", content=recording("bob"), headers=page | BEARER).json()["prediction"] == "bob"
+
+
 def test_metrics_count_what_was_asked(client, recording):
     ask(client, "/identify", recording("ann"))
     ask(client, "/identify", b"")

@@ -46,7 +46,8 @@ def create_app(
         recognizer: Who answers; the speakers of the database are enrolled with it.
         speakers: Where new ones are kept.
         limits: What is taken; `Limits()` when None.
-        token: What a request must bear (`Authorization: Bearer TOKEN`), but for /health; None asks for nothing.
+        token: What a request must bear (`Authorization: Bearer TOKEN`), but for /health; None asks for nothing, and
+            refuses what pages in a browser send.
         threads: Recordings that are listened to at a time; others wait.
 
     Raises:
@@ -65,6 +66,8 @@ def create_app(
         service.pool.shutdown()
 
     def authorized(request: Request) -> None:
+        if token is None and "origin" in request.headers:  # any page that is open here could have someone enrolled
+            raise HTTPException(403, "a page in a browser is answered only if the service has a token")
         given = request.headers.get("authorization", "").encode()
         if token is not None and not secrets.compare_digest(given, f"Bearer {token}".encode()):
             needed = "a valid token is needed: send the header Authorization: Bearer TOKEN"
