@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from voxcert.evaluation.attack.certified_trials import ATTACKED_TRIALS_NOTE, attacked_trials, attacked_trials_table
-from voxcert.evaluation.attack.comparison import describe_attacks, is_attack_run, read_attacks, redraw
+from voxcert.evaluation.attack.comparison import describe_attacks, fitting, is_attack_run, read_attacks, redraw
 from voxcert.evaluation.certification.comparison import COMPARISON_PLOT, plot_comparison
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
 from voxcert.evaluation.certification.folder import PLOT, planned_utterances, read_run
@@ -62,8 +62,10 @@ def show_runs(runs: list[str], radii: list[float] | None) -> list[Path]:
         print(f"\n{path}")
         pictures.append(path)
     if attacked:
-        pictures.append(redraw(attacked, certified))
-        print(f"\n{describe_attacks(attacked, certified)}\n\n{pictures[-1]}")
+        print(f"\n{describe_attacks(attacked, certified)}")
+        for some, beside in fitting(attacked, certified):
+            pictures.append(redraw(some, beside))
+            print(f"\n{pictures[-1]}")
     for run in verified if attacked else []:
         compared = attacked_trials(read_trials_of_run(run), [row for one in attacked for row in read_attacks(one)])
         if compared:
