@@ -64,7 +64,10 @@ def system_of(name: str) -> str:
     summary = read_summary(RESULTS / name)
     words = shlex.split(summary.get("command", ""))
     given = dict(zip(words, words[1:], strict=False))
-    return system_name(summary["settings"] | {"checkpoint": given.get("--checkpoint")})
+    made = {"checkpoint": given.get("--checkpoint")}
+    if "--encoder" in given:  # a class without weights
+        made["encoder"] = {"class_path": given["--encoder"]}
+    return system_name(summary["settings"] | made)
 
 
 def certified(arguments: list[str]) -> str:

@@ -71,6 +71,6 @@ def test_page_and_plots_go_to_weights_and_biases(runs, tmp_path, monkeypatch):
     report(folder, "--wandb", "voxcert-test")
     plot = folder / "certified_accuracy.png"
     assert logged == [(folder / "report.html", {"run/certified_accuracy": plot})]
-    kept = {path.read_bytes() for path in (tmp_path / "wandb").rglob("*") if path.suffix in (".html", ".png")}
+    kept = {path.read_bytes() for path in (folder / "wandb").rglob("*") if path.suffix in (".html", ".png")}
     assert kept >= {plot.read_bytes()}
     assert any(b"What was proved" in content for content in kept)

@@ -284,7 +284,7 @@ def test_command_line_and_export(espeak, victim, tmp_path):
     training = read_card(folder)["training"]
     assert training["model"]["victim"] == "victim", "a card says nothing of the machine"
     assert training["model"]["objective"] == config["model"]["init_args"]["objective"]
-    with pytest.raises(ValueError, match="folder must not hold a checkpoint"):
+    with pytest.raises(ValueError, match="target must not hold a checkpoint"):
         export(checkpoint, folder)
 
 

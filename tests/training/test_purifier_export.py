@@ -75,5 +75,5 @@ def test_command_line_and_export(espeak, encoder, tmp_path):
     assert training["model"]["attack"]["class_path"] == "voxcert.attacks.pgd"
     assert training["model"]["victim"] == "victim", "a card says nothing of the machine"
     assert training["command"] == "python train.py fit"
-    with pytest.raises(ValueError, match="folder must not hold a checkpoint"):
+    with pytest.raises(ValueError, match="target must not hold a checkpoint"):
         export(checkpoint, folder)

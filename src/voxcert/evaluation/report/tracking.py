@@ -1,5 +1,6 @@
 """A page and the figures of its runs in Weights & Biases: the page as an artifact, and to be looked at."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ def log_report(run: Any, page: str | Path, pictures: Mapping[str, str | Path] | 
 
 
 def track_report(project: str, page: str | Path, pictures: Sequence[str | Path] = ()) -> None:
-    """Logs a page to a new run of a project; with WANDB_MODE=offline without an account or a network."""
-    with wandb.init(project=project, job_type=ARTIFACT) as run:
+    """Logs a page to a new run of a project, which is kept in `wandb` beside the page.
+
+    With WANDB_MODE=offline that takes neither an account nor a network.
+    """
+    folder, mode = Path(page).resolve().parent, os.environ.get("WANDB_MODE")
+    with wandb.init(project=project, job_type=ARTIFACT, dir=folder, mode=mode) as run:
         log_report(run, page, {f"{Path(path).resolve().parent.name}/{Path(path).stem}": path for path in pictures})
