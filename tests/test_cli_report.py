@@ -51,6 +51,16 @@ def test_systems_that_have_nothing_in_common_share_a_page(runs, tmp_path, capsys
     assert (tmp_path / "all.html").is_file()
 
 
+def test_trials_of_one_kind_have_a_page_that_says_so(runs, tmp_path, capsys):
+    folder = shutil.copytree(runs[1], tmp_path / "cut")
+    (folder / "summary.json").unlink()
+    first, *_ = (folder / "rows.jsonl").read_text().splitlines(keepends=True)
+    (folder / "rows.jsonl").write_text(first)
+    report(folder)
+    assert "one kind is still missing" in capsys.readouterr().out
+    assert "one kind is still missing" in (folder / "report.html").read_text()
+
+
 def test_a_pdf_needs_a_browser(runs, tmp_path, monkeypatch, capsys):
     folder = shutil.copytree(runs[0], tmp_path / "run")
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -18,6 +18,7 @@ from voxcert.evaluation.certification.tables import (
 )
 from voxcert.evaluation.defence.job import describe_comparison, is_comparison
 from voxcert.evaluation.report import write_report
+from voxcert.evaluation.report.page import ONE_KIND, has_both_kinds
 from voxcert.evaluation.report.pdf import write_pdf
 from voxcert.evaluation.run.folder import read_config
 from voxcert.evaluation.verification.figures import plot_error_rates
@@ -47,6 +48,9 @@ def show_runs(runs: list[str], radii: list[float] | None) -> list[Path]:
         print(f"\n{run}\n\n{describe_comparison(run)}")
     for run in verified:
         trials = read_trials_of_run(run)
+        if not has_both_kinds(trials):
+            print(f"\n{run}\n\n{ONE_KIND}")
+            continue
         verifiers = summarize_trials(trials, (read_config(run) or {}).get("threshold"))
         plot_error_rates(trials, verifiers, Path(run) / TRIALS_PLOT)
         pictures.append(Path(run) / TRIALS_PLOT)

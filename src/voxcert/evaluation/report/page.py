@@ -31,6 +31,7 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+ONE_KIND = "Nothing was proved so far: error rates need genuine and impostor trials, and one kind is still missing."
 SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
 
 
@@ -152,9 +153,8 @@ def _bounded(run: Run, summary: dict[str, Any]) -> Finding:
 
 def _too_few(runs: Sequence[Run], trials: Sequence[Run]) -> list[Finding]:
     """What is said of runs of trials that have no error rates yet."""
-    text = "Nothing was proved so far: error rates need genuine and impostor trials, and one kind is still missing."
     lacking = [run for run in runs if run.task in ("verification", "open_set") and run not in trials]
-    return [Finding(run.name, text, False) for run in lacking]
+    return [Finding(run.name, ONE_KIND, False) for run in lacking]
 
 
 def _broken(certified: Sequence[Run], attacks: Sequence[Run]) -> list[Finding]:
