@@ -77,6 +77,9 @@ def test_hearing_refuses_what_is_no_run(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["hearing", str(tmp_path)])
     assert capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["hearing", str(tmp_path / "nowhere")])
+    assert "run must be the output folder of `certify`, got no folder in:" in capsys.readouterr().err
 
 
 def without_times(page):

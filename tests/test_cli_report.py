@@ -1,5 +1,6 @@
 """What a user types: `voxcert report`, which writes a page, prints tables, and sends both where asked."""
 
+import re
 import shutil
 
 import pytest
@@ -30,6 +31,34 @@ def test_a_page_of_several_runs_beside_their_tables(runs, tmp_path, capsys):
     report(folders[0])
     assert f"\n{folders[0]}/report.html\n" in capsys.readouterr().out
     assert "<h1>tiny</h1>" in (folders[0] / "report.html").read_text()
+
+
+def test_systems_that_have_nothing_in_common_share_a_page(runs, tmp_path, capsys):
+    """An attack on another encoder and certificates whose noise is elsewhere have pictures of their own."""
+    certified, _, attacked, bare = (shutil.copytree(run, tmp_path / run.name) for run in runs)
+    text = (bare / "rows.jsonl").read_text()
+    (bare / "rows.jsonl").write_text(re.sub(r'"encoder": ?"[0-9a-f]+"', '"encoder": "ffffffffffffffff"', text))
+    config = (bare / "config.yaml").read_text()
+    (bare / "config.yaml").write_text(re.sub("(?m)^certified: .*$", "certified: null", config))
+    features = shutil.copytree(certified, tmp_path / "features")
+    text = (features / "rows.jsonl").read_text()
+    (features / "rows.jsonl").write_text(re.sub(r'"noise_at": ?"waveform"', '"noise_at": "features"', text))
+    report(certified, features, attacked, bare, "--output", tmp_path / "all.html")
+    printed = capsys.readouterr().out
+    assert f"\n{attacked}/certified_empirical.png\n" in printed
+    assert f"\n{bare}/robust_accuracy.png\n" in printed
+    assert printed.count(" certificates of ") == 1, "the attack on what was certified, and no other"
+    assert (tmp_path / "all.html").is_file()
+
+
+def test_trials_of_one_kind_have_a_page_that_says_so(runs, tmp_path, capsys):
+    folder = shutil.copytree(runs[1], tmp_path / "cut")
+    (folder / "summary.json").unlink()
+    first, *_ = (folder / "rows.jsonl").read_text().splitlines(keepends=True)
+    (folder / "rows.jsonl").write_text(first)
+    report(folder)
+    assert "one kind is still missing" in capsys.readouterr().out
+    assert "one kind is still missing" in (folder / "report.html").read_text()
 
 
 def test_a_pdf_needs_a_browser(runs, tmp_path, monkeypatch, capsys):

@@ -18,8 +18,10 @@ def hearing(args: list[str], program: str = "voxcert hearing") -> None:
     parser.add_class_arguments(
         SpeakerDataModule, "data", sub_configs=True, help="The run's data, where they have moved: --data.corpus.root"
     )
+    if not any(Path(arg).is_dir() or arg == "-h" or arg.endswith("help") for arg in args):
+        parser.error(f"run must be the output folder of `certify`, got no folder in: {' '.join(args)}")
     with messages_for_errors():
-        known = {"data": config["data"]} if (config := _config_of(args)) else {}
+        known = {"data": config["data"]} if (config := _config_of(args)) and "data" in config else {}
     parser.set_defaults(known)
     config = parser.parse_args(args)
     with messages_for_errors():

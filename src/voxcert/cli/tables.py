@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from voxcert.evaluation.attack.certified_trials import ATTACKED_TRIALS_NOTE, attacked_trials, attacked_trials_table
-from voxcert.evaluation.attack.comparison import describe_attacks, is_attack_run, read_attacks, redraw
+from voxcert.evaluation.attack.comparison import describe_attacks, fitting, is_attack_run, read_attacks, redraw
 from voxcert.evaluation.certification.comparison import COMPARISON_PLOT, plot_comparison
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
 from voxcert.evaluation.certification.folder import PLOT, planned_utterances, read_run
@@ -18,6 +18,7 @@ from voxcert.evaluation.certification.tables import (
 )
 from voxcert.evaluation.defence.job import describe_comparison, is_comparison
 from voxcert.evaluation.report import write_report
+from voxcert.evaluation.report.page import ONE_KIND, has_both_kinds
 from voxcert.evaluation.report.pdf import write_pdf
 from voxcert.evaluation.run.folder import read_config
 from voxcert.evaluation.verification.figures import plot_error_rates
@@ -47,6 +48,9 @@ def show_runs(runs: list[str], radii: list[float] | None) -> list[Path]:
         print(f"\n{run}\n\n{describe_comparison(run)}")
     for run in verified:
         trials = read_trials_of_run(run)
+        if not has_both_kinds(trials):
+            print(f"\n{run}\n\n{ONE_KIND}")
+            continue
         verifiers = summarize_trials(trials, (read_config(run) or {}).get("threshold"))
         plot_error_rates(trials, verifiers, Path(run) / TRIALS_PLOT)
         pictures.append(Path(run) / TRIALS_PLOT)
@@ -62,8 +66,10 @@ def show_runs(runs: list[str], radii: list[float] | None) -> list[Path]:
         print(f"\n{path}")
         pictures.append(path)
     if attacked:
-        pictures.append(redraw(attacked, certified))
-        print(f"\n{describe_attacks(attacked, certified)}\n\n{pictures[-1]}")
+        print(f"\n{describe_attacks(attacked, certified)}")
+        for some, beside in fitting(attacked, certified):
+            pictures.append(redraw(some, beside))
+            print(f"\n{pictures[-1]}")
     for run in verified if attacked else []:
         compared = attacked_trials(read_trials_of_run(run), [row for one in attacked for row in read_attacks(one)])
         if compared:

@@ -58,6 +58,16 @@ def test_what_was_heard_is_not_heard_again(run, monkeypatch):
     assert heard == list(dict.fromkeys(row.utterance for row in rows[4:]))
 
 
+def test_what_was_heard_is_kept_when_it_is_cut_short(run, monkeypatch):
+    folder, data = run
+    bounds = iter([1.0, 2.0])
+    monkeypatch.setattr("voxcert.evaluation.hearing.job.norm_bound", lambda item: next(bounds))
+    with pytest.raises(StopIteration):
+        measure_hearing(folder, data)
+    assert {row.norm_bound for row in read_hearing(folder)} == {1.0, 2.0}
+    assert [row.key for row in read_hearing(folder)] == [row.key for row in read_run(folder)[:4]]
+
+
 def test_other_data_and_other_noise_are_refused(run):
     folder, data = run
     data.tests[0]["utterance"] = "another"
@@ -78,7 +88,9 @@ def test_summary_and_table_by_hand(certificate):
     assert summary["margins"] == pytest.approx([20 * math.log10(0.5), 20, 40])
     table = hearing_table({"distribution": summary})
     assert "| 3 of 4    | -6.0       | -6.0     | 20.0     | 40.0" in table
-    assert "covered for 1 of 4 utterances" in hearing_statement({"distribution": summary})
+    assert "all that the masking threshold hides is covered for 1 of 4 utterances" in hearing_statement(
+        {"distribution": summary}
+    )
 
 
 def test_margins_are_rounded_up_and_missing_ones_are_said(certificate):

@@ -62,6 +62,14 @@ def is_own(url, written):
     return url.startswith("data:") or url.partition("#")[0] == written.as_uri()
 
 
+def test_between_two_radii_the_rate_is_that_of_the_larger(opened):
+    open_page, _ = opened
+    lines = open_page().locator('[data-figure="rates"] svg g[aria-label="line"] path')
+    for drawn in lines.evaluate_all("paths => paths.map((path) => path.getAttribute('d'))"):
+        x, y = map(float, re.match(r"M([\d.]+),([\d.]+)", drawn).groups())
+        assert re.match(rf"M{x:g},{y:g}V|M{x:g},{y:g}L{x:g},", drawn), "up first, then along"
+
+
 def curves(page):
     return page.locator('[data-figure="accuracy-waveform"] svg g[aria-label="line"] path').count()
 

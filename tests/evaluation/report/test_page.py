@@ -198,8 +198,63 @@ def test_nothing_is_called_proved_that_is_not(runs, tmp_path):
     assert "Proved for" not in page.text
     assert "covered: proved" not in page.text
     assert [line[0] for line in page.tables["certified-0"][1:]] == ["published_mean (not a guarantee)"]
+    assert "the answer is proved" not in page.text
+    assert "so there is no radius to play" in page.text
+    assert "Radii by speaker, rule published_mean (not a guarantee)" in page.text
     page = Page(write_report([runs[3]], tmp_path / "attack.html").read_text())
     assert "Nothing: no certification is among these runs." in page.text
+
+
+def answered(folder):
+    """Makes a run of attacks one whose system answered rightly before each attack."""
+    rows = [row | {"abstained_before": False, "clean": row["expected"]} for row in lines_of(folder)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_system_that_did_not_answer_shows_no_certificate_unbroken(runs, tmp_path):
+    """Sixteen noisy copies are too few for an answer: nothing was tried."""
+    certified, attacked = (shutil.copytree(run, tmp_path / run.name) for run in (runs[0], runs[2]))
+    assert {row["abstained_before"] for row in lines_of(attacked)} == {True}
+    page = Page(write_report([certified, attacked], tmp_path / "report.html").read_text())
+    assert "ertificate was broken" not in page.text
+    assert {line[page.tables["budgets-0"][0].index("broken by attack (smoothed, vote)")] for line in lines(page)} == {
+        "not tried"
+    }
+    answered(attacked)
+    page = Page(write_report([certified, attacked], tmp_path / "report.html").read_text())
+    assert "No certificate was broken." in page.text
+
+
+def lines(page):
+    return page.tables["budgets-0"][1:]
+
+
+def test_attacks_on_waveforms_say_nothing_of_certificates_elsewhere(runs, tmp_path):
+    """The same encoder, speakers, sigma and rule, but noise at the features: radii are norms of something else."""
+    folder, attacked = (shutil.copytree(run, tmp_path / run.name) for run in (runs[0], runs[2]))
+    answered(attacked)
+    large = [row | {"radius": 1e9 * row["radius"]} for row in lines_of(folder)]
+    pages = {}
+    for place in ("waveform", "features"):
+        rows = [row | {"noise_at": place} for row in large]
+        (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        pages[place] = Page(write_report([folder, attacked], tmp_path / "report.html").read_text())
+    assert "ertificate was broken" in pages["waveform"].text
+    assert pages["waveform"].figures["accuracy-waveform"]["norm"] is not None
+    assert "dB below that utterance" in pages["waveform"].text
+    assert "ertificate was broken" not in pages["features"].text
+    assert pages["features"].figures["accuracy-features"]["norm"] is None
+    assert "dB below that utterance" not in pages["features"].text
+
+
+def test_trials_of_one_kind_are_no_error_rates_yet(runs, tmp_path):
+    folder = shutil.copytree(runs[1], tmp_path / "cut")
+    (folder / "summary.json").unlink()
+    rows = [row for row in lines_of(folder) if row["claim"] == row["speaker"]][:1]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = Page(write_report([folder], tmp_path / "report.html").read_text())
+    assert "Nothing was proved so far: error rates need genuine and impostor trials" in page.text
+    assert "no certification is among these runs" not in page.text
 
 
 def test_an_unfinished_run_says_so_on_top(runs, tmp_path):
@@ -237,7 +292,7 @@ def test_hearing_margins_are_shown_where_there_are_some(runs, tmp_path):
     ]
     (folder / "hearing.jsonl").write_text("".join(json.dumps(row) + "\n" for row in margins))
     heading, line = Page(write_report([folder], tmp_path / "report.html").read_text()).tables["hearing"]
-    assert line[:3] == ["vote", f"{SIGMA:g}", "3 of 3"]
+    assert line[:4] == [f"tiny, sigma {SIGMA:g}", "vote", f"{SIGMA:g}", "3 of 3"]
     assert dict(zip(heading, line, strict=True))["g of 50%"] == "4.0"
     assert "hearing" not in Page(write_report([runs[0]], tmp_path / "report.html").read_text()).tables
 

@@ -154,6 +154,9 @@ def test_figure_has_a_curve_for_every_verifier_and_radius():
     left, right, *_ = error_rate_figure(rows, summarize_trials(rows)).axes
     assert [line.get_label() for line in left.get_lines()] == ["embedding", "vote"]
     assert list(left.get_lines()[0].get_ydata()) == [0.0, 50.0]
+    assert left.get_lines()[0].get_drawstyle() == "steps-pre", (
+        "between two radii what is proved at the larger one holds"
+    )
     assert [text.get_text() for text in right.get_legend().get_texts()] == ["0", "0.1"]
     assert all(math.isfinite(x) for line in right.get_lines() for x in line.get_xdata())
     with pytest.raises(ValueError, match="rows must hold at least one trial, got none"):

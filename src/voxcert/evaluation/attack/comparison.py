@@ -76,6 +76,27 @@ def redraw(attacks: Sequence[Folder], certified: Sequence[Folder]) -> Path:
     return path
 
 
+def fitting(attacks: Sequence[Folder], certified: Sequence[Folder]) -> list[tuple[list[Folder], list[Folder]]]:
+    """Which attack runs go on one picture, and which certification runs beside them.
+
+    Args:
+        attacks: Folders of attack runs, of any encoders.
+        certified: Folders of certification runs, likewise.
+
+    Returns:
+        Attacks on one encoder with its certificates, if noise entered at waveforms; without any of those, all attacks.
+    """
+    first = {folder: read_run(folder)[0] for folder in certified}
+    usable = {folder: row.encoder for folder, row in first.items() if row.noise_at == "waveform"}
+    attacked = {folder: read_attacks(folder)[0].encoder for folder in attacks}
+    if not set(usable.values()) & set(attacked.values()):
+        return [(list(attacks), [])]
+    return [
+        ([one for one in attacks if attacked[one] == encoder], [one for one in usable if usable[one] == encoder])
+        for encoder in dict.fromkeys(attacked.values())
+    ]
+
+
 def describe_attacks(attacks: Sequence[Folder], certified: Sequence[Folder]) -> str:
     """The table of attack runs, and what they mean for the certificates of the same systems.
 
@@ -88,16 +109,22 @@ def describe_attacks(attacks: Sequence[Folder], certified: Sequence[Folder]) -> 
     for (folder, rows), run in ((pair, run) for pair in runs.items() for run in certified):
         for rule, own in by_rule(read_run(run)).items():
             if is_guarantee(rule) and is_about(own[0], rows[0]):
-                broken, both = broken_certificates(rows, own), _utterances(own) & _utterances(rows)
+                broken, answered = broken_certificates(rows, own), {row.utterance for row in rows if row.correct_before}
+                tried = [one for one in own if one.correct and one.abstained is None and one.utterance in answered]
                 names = f": {', '.join(one.utterance for one in broken)}" if broken else ""
-                lines.append(f"{folder} broke {len(broken)} of {len(both)} certificates of {run} ({rule}){names}.")
+                lines.append(f"{folder} broke {len(broken)} of {len(tried)} certificates of {run} ({rule}){names}.")
     return "\n\n".join(lines)
 
 
 def is_about(certificate: Certificate, row: AttackRow) -> bool:
-    """Whether an attack was on the classifier that a certificate is about: its noise, and its way to decide."""
+    """Whether an attack was on the classifier that a certificate is about: its encoder, its noise, its way to decide.
+
+    Attacks write waveforms and smooth there, so none is about certificates whose noise is elsewhere.
+    """
+    if certificate.noise_at != "waveform" or row.scenario != "csi":
+        return False
     decision = "vote" if certificate.rule == "vote" else "mean"
-    return (certificate.sigma, decision) == (row.sigma, row.decision)
+    return (certificate.encoder, certificate.sigma, decision) == (row.encoder, row.sigma, row.decision)
 
 
 def read_attacks(folder: Folder) -> list[AttackRow]:

@@ -70,7 +70,8 @@ def certified_accuracy_figure(rows: Sequence[Certificate], planned: int | None =
     axes.set_title(f"{done},  {settings}", fontsize=11)
     tidy(axes, has_top=True)
     axes.legend(frameon=False, title="rule, 95 % Wilson band", alignment="left")
-    add_loudness_axis(axes, [row.waveform_norm for row in rows if row.waveform_norm > 0])
+    if first.noise_at == "waveform":
+        add_loudness_axis(axes, [row.waveform_norm for row in rows if row.waveform_norm > 0])
     return figure
 
 

@@ -118,9 +118,10 @@ def table_lines(rules: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 TABLE_NOTE = (
     "CA at r: share of all utterances with the right speaker and a radius above r (l2 norm of the perturbation, "
-    "waveform in [-1, 1]), with its 95 % Wilson interval. ACR: mean radius, wrong and abstained ones counting 0. "
-    "Radii are rounded down. ACR, plug-in: of the sample shares taken for the true ones, no guarantee; > marks a mean "
-    "over estimates some of which are capped, since no more can be seen in so many samples."
+    "waveform in [-1, 1]; where noise enters later, of what it is added to), with its 95 % Wilson interval. ACR: mean "
+    "radius, wrong and abstained ones counting 0. Radii are rounded down. ACR, plug-in: of the sample shares taken for "
+    "the true ones, no guarantee; > marks a mean over estimates some of which are capped, since no more can be seen in "
+    "so many samples."
 )
 
 
@@ -143,8 +144,9 @@ def statement(rows: Sequence[Certificate], planned: int | None = None) -> str:
     middle = proved[(len(proved) - 1) // 2]  # at least half of the radii are no smaller
     classifier = "vote" if rule == "vote" else "embedding"
     inside = " (purifier and encoder together)" if "+" in middle.encoder else ""
-    loudness = f" ({middle.snr_db:.1f} dB below that utterance)" if middle.snr_db is not None else ""
+    loudness = ""
     if middle.noise_at == "waveform":
+        loudness = f" ({middle.snr_db:.1f} dB below that utterance)" if middle.snr_db is not None else ""
         heard = f"the {middle.num_samples / SAMPLE_RATE:g} s of waveform that it hears"
     else:
         heard = f"the {middle.num_samples} numbers of the utterance's {middle.noise_at} (not to its waveform)"

@@ -17,7 +17,7 @@ from voxcert.evaluation.hearing.row import HearingRow
 from voxcert.evaluation.run.folder import PLAN
 from voxcert.evaluation.run.job import SpeakerData
 from voxcert.evaluation.run.lock import locked
-from voxcert.rows import read_rows, replace_rows
+from voxcert.rows import RowWriter, read_rows, replace_rows
 from voxcert.smoothing.certificate import Certificate
 
 HEARING = "hearing.jsonl"
@@ -50,8 +50,10 @@ def measure_hearing(folder: str | Path, data: SpeakerData) -> list[HearingRow]:
         items = data.items("test")
         places = {one.id: index for index, one in enumerate(data.tested("test"))}
         names = dict.fromkeys(row.utterance for row in certificates)
-        for name in tqdm([name for name in names if name not in known], "hearing", unit="utterance", leave=None):
-            known[name] = norm_bound(items[places[name]])
+        with RowWriter(folder / HEARING) as writer:  # at once, for who is killed and goes on
+            for name in tqdm([name for name in names if name not in known], "hearing", unit="utterance", leave=None):
+                known[name] = norm_bound(items[places[name]])
+                writer.write(hearing_row(one, known[name]) for one in certificates if one.utterance == name)
         rows = [hearing_row(certificate, known[certificate.utterance]) for certificate in certificates]
         replace_rows(folder / HEARING, rows)
     return rows

@@ -58,7 +58,8 @@ def hearing_lines(rules: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 HEARING_NOTE = (
     "g, in dB: every perturbation that stays more than g below the masking threshold of the utterance, at all times "
-    "and frequencies, is within the certified radius. g of 50%: of half of all utterances, at most; - where fewer are "
+    "and frequencies (below 20 Hz, where there is none, that of the lowest bin that is heard), is within the certified "
+    "radius. g of 50%: of half of all utterances, at most; - where fewer are "
     "certified for their speaker. Rounded up. The threshold is a model of hearing, with the loudest sound played at 96 "
     "dB; g <= 0 would mean that all that it hides is covered. What is not covered need not be an attack that works."
 )
@@ -70,7 +71,7 @@ def hearing_statement(rules: dict[str, dict[str, Any]]) -> str:
     if entry is None or entry["smallest"] is None:
         return "No perturbation is covered: nothing was certified."
     return (
-        f"By the rule {rule}, all that cannot be heard is covered for {entry['num_all_hidden']} of "
+        f"By the rule {rule}, all that the masking threshold hides is covered for {entry['num_all_hidden']} of "
         f"{entry['num_utterances']} utterances, and what stays more than {rounded_up(entry['smallest'])} dB below the "
         "masking threshold for the best of them."
     )

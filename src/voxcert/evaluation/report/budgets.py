@@ -152,9 +152,9 @@ def budgets_table(run: Run, attacks: Sequence[Run], index: int) -> Table:
         lines.append([budget.name, *(cells[place] for cells in columns.values()), budget.source])
     note = (
         "Covered: named rightly, and proved to stay so under every perturbation of the budget. Broken: named rightly "
-        "without an attack and wrongly under a perturbation within the budget, of those that one was tried on; an "
-        "attack that fails proves nothing. An l-infinity budget e counts as the l2 norm e sqrt(T) that it can reach "
-        "over T samples."
+        "without an attack and wrongly under a perturbation within the budget, of those that one was tried on (an "
+        "utterance about which a smoothed system says nothing before the attack is none of them); an attack that fails "
+        "proves nothing. An l-infinity budget e counts as the l2 norm e sqrt(T) that it can reach over T samples."
     )
     return Table(f"budgets-{index}", f"Budgets by rule and attack: {run.name}", lines, note)
 
@@ -191,7 +191,7 @@ def _broken(rows: Sequence[AttackRow], attacks: Sequence[Run]) -> list[str]:
 
 
 def _tried(rows: Sequence[AttackRow], budget: Budget) -> str:
-    tried = {row.utterance for row in rows if row.failed is None and budget.allows(row)}
+    tried = {row.utterance for row in rows if row.failed is None and not row.abstained_before and budget.allows(row)}
     return _share(len(turned(rows, budget)), len(tried)) if tried else "not tried"
 
 

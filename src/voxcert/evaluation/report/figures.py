@@ -39,7 +39,6 @@ def accuracy_figure(runs: Sequence[Run], attacks: Sequence[Run]) -> Figure:
             {"system": _attack_name(run, runs), "rule": "", "label": "empirical", "guarantee": False, "marks": marks}
             | {"points": _points(list(breaking_norms(run.rows).values()), marks)}
         )
-    norms = [row.waveform_norm for run in runs for row in run.rows if row.waveform_norm > 0]
     budgets = {}
     if about_waveforms and runs:
         for one in PUBLISHED:
@@ -49,7 +48,7 @@ def accuracy_figure(runs: Sequence[Run], attacks: Sequence[Run]) -> Figure:
         "kind": "accuracy",
         "curves": curves,
         "unit": "waveform in [-1, 1]" if about_waveforms else f"of the {noise_at}",
-        "norm": median(norms) if norms else None,
+        "norm": _loudness(runs),
         "budgets": [{"radius": radius, "label": label} for radius, label in sorted(budgets.items())],
     }
 
@@ -74,8 +73,7 @@ def error_rates_figure(runs: Sequence[Run], summaries: Sequence[dict[str, Any]])
         for run, summary in zip(runs, summaries, strict=True)
         for verifier, entry in summary.items()
     ]
-    norms = [row.waveform_norm for run in runs for row in run.rows if row.waveform_norm > 0]
-    return {"kind": "rates", "curves": curves, "norm": median(norms) if norms else None}
+    return {"kind": "rates", "curves": curves, "norm": _loudness(runs)}
 
 
 def det_figure(runs: Sequence[Run]) -> Figure:
@@ -88,6 +86,12 @@ def det_figure(runs: Sequence[Run]) -> Figure:
     ]
     ticks = [{"at": float(ndtri(tick)), "label": f"{100 * tick:g}"} for tick in TICKS]
     return {"kind": "det", "curves": curves, "ticks": ticks}
+
+
+def _loudness(runs: Sequence[Run]) -> float | None:
+    """The median norm of the utterances, which an axis in decibels is about; none where noise is not at waveforms."""
+    rows = [row for run in runs for row in run.rows if row.waveform_norm > 0]
+    return median(row.waveform_norm for row in rows) if rows and all(r.noise_at == "waveform" for r in rows) else None
 
 
 def _attack_name(run: Run, certified: Sequence[Run]) -> str:

@@ -16,7 +16,6 @@ from voxcert.data.audio import AudioError
 from voxcert.evaluation.attack.robust_accuracy import broken_certificates
 from voxcert.evaluation.certification.comparison import system_name
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee, statement
-from voxcert.evaluation.hearing.row import HearingRow
 from voxcert.evaluation.report import budgets, figures, tables
 from voxcert.evaluation.report.hearing import margins_table, measured_margins
 from voxcert.evaluation.report.runs import Folder, Run, open_runs
@@ -32,6 +31,7 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+ONE_KIND = "Nothing was proved so far: error rates need genuine and impostor trials, and one kind is still missing."
 SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
 
 
@@ -65,33 +65,30 @@ def write_report(folders: Sequence[Folder], output: Folder, *, title: str | None
         ValueError: If there is no run, or a folder holds no rows of such a run.
     """
     runs, output = open_runs(folders), Path(output)
-    margins = measured_margins([run.folder for run in runs])
-    replace_file(output, render_report(runs, title=title, hearing=margins))
+    replace_file(output, render_report(runs, title=title))
     return output
 
 
-def render_report(
-    runs: Sequence[Run], *, title: str | None = None, hearing: Sequence[Sequence[HearingRow]] = ()
-) -> str:
+def render_report(runs: Sequence[Run], *, title: str | None = None) -> str:
     """The page about runs as text.
 
     Args:
         runs: At least one.
         title: Of the page; the systems by default.
-        hearing: Margins of runs.
     """
     certified = [run for run in runs if run.task == "identification"]
     trials = [run for run in runs if run.task in ("verification", "open_set") and has_both_kinds(run.rows)]
     attacks = [run for run in runs if run.task == "attack"]
     summaries = [summarize_trials(run.rows, run.config.get("threshold")) for run in trials]
     heard, unheard = _examples(certified, attacks)
+    margins = measured_margins(runs)
     return TEMPLATES.get_template("page.html").render(
         title=title or ", ".join(dict.fromkeys(system_name(run.config) for run in runs)),
         runs=runs,
         written=datetime.now().astimezone(),
         version=version("voxcert"),
         unfinished=[run for run in runs if run.done is not None],
-        findings=[*map(_proved, certified), *map(_bounded, trials, summaries)],
+        findings=[*map(_proved, certified), *map(_bounded, trials, summaries), *_too_few(runs, trials)],
         broken=_broken(certified, attacks),
         alphas=sorted({row.alpha for run in certified + trials for row in run.rows}),
         verdicts=[(run, tables.first_sound(run)[0], budgets.verdicts(run, attacks)) for run in certified],
@@ -111,7 +108,7 @@ def render_report(
         speakers=[tables.speakers_table(run, n) for n, run in enumerate(certified)],
         abstentions=[tables.abstentions_table(run, n) for n, run in enumerate(certified)],
         settings=[tables.settings_table(run, n) for n, run in enumerate(runs)],
-        hearing=margins_table(hearing) if hearing else None,
+        hearing=margins_table(margins) if margins else None,
         examples=heard,
         unheard=unheard,
         figures=_figures(certified, trials, attacks, summaries),
@@ -154,6 +151,12 @@ def _bounded(run: Run, summary: dict[str, Any]) -> Finding:
     return Finding(run.name, text, not text.startswith("Nothing"))
 
 
+def _too_few(runs: Sequence[Run], trials: Sequence[Run]) -> list[Finding]:
+    """What is said of runs of trials that have no error rates yet."""
+    lacking = [run for run in runs if run.task in ("verification", "open_set") and run not in trials]
+    return [Finding(run.name, ONE_KIND, False) for run in lacking]
+
+
 def _broken(certified: Sequence[Run], attacks: Sequence[Run]) -> list[Finding]:
     """What attacks on the very classifiers that were certified mean for their certificates."""
     found = []
@@ -161,7 +164,7 @@ def _broken(certified: Sequence[Run], attacks: Sequence[Run]) -> list[Finding]:
         for rule, rows in by_rule(run.rows).items():
             attacked = budgets.on_classifier(run, rule, attacks) if is_guarantee(rule) else []
             radii = {row.utterance: row.radius for row in rows if row.correct and row.abstained is None}
-            tried = {row.utterance for row in attacked if row.failed is None and row.l2 < radii.get(row.utterance, 0)}
+            tried = {row.utterance for row in attacked if row.correct_before and row.l2 < radii.get(row.utterance, 0)}
             if tried:
                 broken = broken_certificates(attacked, rows)
                 names = f": {', '.join(one.utterance for one in broken)}" if broken else ""

@@ -32,11 +32,15 @@ def write_pdf(page: str | Path, output: str | Path) -> Path:
     if browser is None:
         raise ValueError(f"pdf needs Chromium: one of {', '.join(BROWSERS)} on the path, got none")
     output = Path(output).resolve()
+    output.unlink(missing_ok=True)  # so that none is taken for this one
     with tempfile.TemporaryDirectory() as profile:
         command = [browser, "--headless", "--disable-gpu", "--no-pdf-header-footer", f"--user-data-dir={profile}"]
         command += ["--no-sandbox"] if getattr(os, "geteuid", lambda: 1)() == 0 else []  # it has none for root
         command += [f"--print-to-pdf={output}", Path(page).resolve().as_uri()]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            raise ValueError(f"pdf was not printed by {browser} within {SECONDS} s") from None
     if ended.returncode != 0 or not output.is_file():
         raise ValueError(f"pdf was not printed by {browser}: {ended.stderr.strip()[-500:]}")
     return output

@@ -21,6 +21,7 @@ from voxcert.attacks.budgets import norms
 from voxcert.data.audio import SAMPLE_RATE
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.attack.pictures import RANGE_DB, decibels
+from voxcert.evaluation.certification.tables import is_guarantee
 from voxcert.evaluation.report.budgets import on_bare_encoder
 from voxcert.evaluation.report.runs import Run
 from voxcert.evaluation.report.tables import first_sound
@@ -76,9 +77,12 @@ def examples(run: Run, attacks: Sequence[Run], count: int = NUM_EXAMPLES) -> lis
         count: How many.
 
     Raises:
-        ValueError: If the recordings are not at hand, or are not those that were certified; says which.
+        ValueError: If no rule is a guarantee, or the recordings are not at hand or not those that were certified; says
+            which.
     """
     rule, rows = first_sound(run)
+    if not is_guarantee(rule):
+        raise ValueError("the published rules are not a guarantee, so there is no radius to play")
     certified = sorted((row for row in rows if row.correct and row.abstained is None), key=lambda row: row.radius)
     if not certified:
         return []
@@ -174,6 +178,9 @@ def _heard(run: Run, utterances: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
         for utterance in utterances:
             if utterance not in places:
                 raise ValueError(f"the data at hand lacks {utterance}")
-            yield utterance, items[places[utterance]]["waveform"]
+            item = items[places[utterance]]
+            if "error" in item:
+                raise ValueError(item["error"])
+            yield utterance, item["waveform"]
     except (ArgumentError, OSError) as error:
         raise ValueError(str(error)) from error

@@ -69,9 +69,8 @@ def speakers_table(run: Run, index: int) -> Table:
         counts = len(own), sum(row.correct for row in own), sum(radius > 0 for radius in radii)
         lines.append([speaker, *map(str, counts), *map(rounded_down, shown)])
     note = "Wrong and abstained utterances count with radius 0; of an even number of radii the median is the lower one."
-    return Table(
-        f"speakers-{index}", f"Radii by speaker, rule {rule}: {run.name}", lines, f"{note} Radii are rounded down."
-    )
+    caption = f"Radii by speaker, rule {rule_name(rule)}: {run.name}"
+    return Table(f"speakers-{index}", caption, lines, f"{note} Radii are rounded down.")
 
 
 def abstentions_table(run: Run, index: int) -> Table:

@@ -21,6 +21,8 @@ TICKS = [0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95]
 def error_rate_figure(rows: Sequence[CertifiedScore], summary: dict[str, dict[str, Any]]) -> Figure:
     """Draws the certified equal error rate over the radius, and a certified DET curve for each radius.
 
+    Between two radii the rate is the one at the larger: nothing better is proved there.
+
     Args:
         rows: Of one run, of one or more verifiers; the DET curves are those of the first.
         summary: What `summarize_trials` says of them.
@@ -38,10 +40,11 @@ def error_rate_figure(rows: Sequence[CertifiedScore], summary: dict[str, dict[st
     for verifier, entry in summary.items():
         radii = [rate["radius"] for rate in entry["rates"]]
         color = COLORS[verifier]
-        left.plot(radii, [100 * rate["eer"] for rate in entry["rates"]], marker="o", color=color, label=verifier)
+        rates = [100 * rate["eer"] for rate in entry["rates"]]
+        left.plot(radii, rates, marker="o", drawstyle="steps-pre", color=color, label=verifier)
         bands = [[rate[end] for rate in entry["rates"]] for end in ("eer_low", "eer_high")]
         if None not in bands[0]:
-            left.fill_between(radii, *(100 * np.array(bands)), color=color, alpha=0.12, linewidth=0)
+            left.fill_between(radii, *(100 * np.array(bands)), step="pre", color=color, alpha=0.12, linewidth=0)
     entry = next(iter(summary.values()))
     left.set(xlim=(0, None), ylim=(0, None), ylabel="certified equal error rate in %")
     left.set_xlabel(
@@ -49,7 +52,8 @@ def error_rate_figure(rows: Sequence[CertifiedScore], summary: dict[str, dict[st
     )
     left.legend(title="verifier", frameon=False)
     tidy(left, has_top=True)
-    add_loudness_axis(left, [row.waveform_norm for row in rows if row.waveform_norm > 0])
+    if rows[0].noise_at == "waveform":
+        add_loudness_axis(left, [row.waveform_norm for row in rows if row.waveform_norm > 0])
     _draw_det(right, next(iter(by_verifier(rows).values())))
     first, counts = rows[0], [entry[f"num_{kind}"] for kind in ("genuine", "impostor", "speakers")]
     figure.suptitle(

@@ -186,8 +186,8 @@
         color: { type: "identity" },
         marks: [
           Plot.gridX(grid), Plot.gridY(grid),
-          ...own.map(({ curve, colour }) => Plot.areaY(curve.rates.filter((rate) => rate.eer_low !== null), { x: "radius", y1: "eer_low", y2: "eer_high", fill: colour, fillOpacity: 0.13 })),
-          ...own.map(({ curve, colour, dash }) => Plot.lineY(curve.rates, { x: "radius", y: "eer", stroke: colour, strokeWidth: 2.25, strokeDasharray: dash })),
+          ...own.map(({ curve, colour }) => Plot.areaY(curve.rates.filter((rate) => rate.eer_low !== null), { x: "radius", y1: "eer_low", y2: "eer_high", curve: "step-before", fill: colour, fillOpacity: 0.13 })),
+          ...own.map(({ curve, colour, dash }) => Plot.lineY(curve.rates, { x: "radius", y: "eer", curve: "step-before", stroke: colour, strokeWidth: 2.25, strokeDasharray: dash })),
           Plot.dot(points, { x: "radius", y: "eer", fill: "colour", r: 3.5 }),
           ...loudness(figure.norm, domain, false, size.width < 520),
           bottom("l2 norm of the perturbation"),
