@@ -153,7 +153,7 @@ def test_the_commands_of_the_docs_work(served, recording, tmp_path):
         environment = os.environ | {"VOXCERT_TOKEN": TOKEN}
         run = subprocess.run(["bash", "-ec", commands], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    enrolled, identified, verified, speakers, *_ = map(json.loads, run.stdout.splitlines()[:4])
+    enrolled, identified, open_set, verified, speakers = map(json.loads, run.stdout.splitlines()[:5])
     assert enrolled == {"speaker": "dora", "recordings": 2, "enrolled": 4}
-    assert (identified["prediction"], verified["accepted"]) == ("dora", True)
+    assert (identified["prediction"], open_set["prediction"], verified["accepted"]) == ("dora", "dora", True)
     assert speakers["speakers"] == ["ann", "bob", "cid", "dora"]
