@@ -32,6 +32,7 @@ from voxcert.evaluation.hearing.row import HearingRow
 from voxcert.evaluation.hearing.tables import hearing_lines, summarize_hearing
 from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.evaluation.inversion.tables import inversion_table, summarize_inversions
+from voxcert.evaluation.planning.settings import BUDGETS
 from voxcert.evaluation.run.folder import ROWS, SUMMARY, read_summary
 from voxcert.evaluation.show.figures import save
 from voxcert.evaluation.show.tables import render_table, rounded_down
@@ -43,9 +44,8 @@ from voxcert.smoothing.certified_score import CertifiedScore
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
-BUDGETS = [0.01, 0.03, 0.1, 0.195, 0.5]
-"""l2 norms of published attacks, waveform amplitude; the leaderboard ranks by the fourth (6400 in int16 units)."""
 RANKED_BY = BUDGETS.index(0.195)
+"""The leaderboard ranks by the l2 budget of a published attack (6400 in int16 units)."""
 KEPT_ROWS, KEPT_MARGINS = f"{ROWS}.gz", f"{HEARING}.gz"
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: (.+?) -->\n!\[[^\]]*\]\(([^)]+)\)")

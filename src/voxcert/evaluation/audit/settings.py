@@ -1,6 +1,6 @@
 """The settings of an audit, checked before anything slow happens."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from voxcert.evaluation.planning import PlanSettings
@@ -64,19 +64,6 @@ class AuditSettings:
         self.plan("plan")  # checks the rest
 
     def plan(self, folder: str) -> PlanSettings:
-        """The settings of the pilot."""
-        return PlanSettings(
-            output_dir=folder,
-            minutes=self.minutes,
-            sigmas=self.sigmas,
-            budgets=self.budgets,
-            samples=self.samples,
-            num_utterances=self.num_utterances,
-            num_pilot=self.num_pilot,
-            num_select=self.num_select,
-            alpha=self.alpha,
-            enroll_noise=self.enroll_noise,
-            seed=self.seed,
-            batch_size=self.batch_size,
-            accelerator=self.accelerator,
-        )
+        """The settings of the pilot: those that both have, in a folder of its own."""
+        shared = {one.name: getattr(self, one.name) for one in fields(PlanSettings) if hasattr(self, one.name)}
+        return PlanSettings(**shared | {"output_dir": folder})
