@@ -55,6 +55,9 @@ class CertificationSettings:
         target_radius: With several looks: stop when every rule has certified this radius.
         keep_statistics: Keep the counts of every utterance in `statistics`: `voxcert recertify` then certifies at any
             other alpha, and puts shards together, without an encoder.
+        embeddings: Folder in which the embeddings of noisy copies are kept, and from which they are taken: runs of one
+            encoder on the same recordings, with the same sigma and seed, then share their forward passes, whatever else
+            they ask (task, rules, alpha, enrolment, fewer copies). Some 800 bytes a copy; nothing is kept when null.
         num_shards: Cut the estimation samples in so many parts, to be drawn by runs of their own, which
             `voxcert recertify` puts together; their statistics must be kept.
         shard: Which part this run draws, from 1 on.
@@ -102,6 +105,7 @@ class CertificationSettings:
     tolerance: float = 0.05
     target_radius: float | None = None
     keep_statistics: bool = False
+    embeddings: str | None = None
     num_shards: int = 1
     shard: int = 1
     split: Split = "utterances"

@@ -28,9 +28,12 @@ from voxcert.evaluation.run.speed import (
     distance,
     faster,
     float32_products,
+    in_precision,
     worth_compiling,
 )
 from voxcert.smoothing.batching import fastest_batch_size
+from voxcert.smoothing.kept_embeddings import KeptEmbeddings
+from voxcert.smoothing.sampler import ESTIMATE_START, GRID, NoisySampler
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,13 @@ def enrolled(
         yield System(recognizer, items, settings, config, fabric, moved)
 
 
+def kept_embeddings(settings: CertificationSettings, encoder_id: str) -> KeptEmbeddings | None:
+    """Where a run keeps the embeddings of noisy copies, and takes them from; None if it does not."""
+    if settings.embeddings is None:
+        return None
+    return KeptEmbeddings(settings.embeddings, f"{in_precision(encoder_id, settings.precision)} {settings.noise_at}")
+
+
 def enroll_speakers(
     encoder: nn.Module, batches: Iterable[dict], settings: CertificationSettings, device: torch.device
 ) -> Recognizer:
@@ -124,7 +134,8 @@ def _prepare_folder(
     """Settles what is automatic and keeps the settings; returns those of all processes."""
     if fabric.is_global_zero:
         settings = _with_batch_size(settings, encoder, items, fabric)
-        settings = _with_compile(settings, encoder, items, fabric)
+        kept = kept_embeddings(settings, config["checkpoint_hash"])
+        settings = _with_compile(settings, kept, encoder, items, fabric)
         write_config(settings.output_dir, config | {"batch_size": settings.batch_size, "compile": settings.compile})
     return fabric.broadcast(settings)  # which the others wait for
 
@@ -145,13 +156,15 @@ def _with_batch_size(
 
 
 def _with_compile(
-    settings: CertificationSettings, encoder: nn.Module, items: Any, fabric: Fabric
+    settings: CertificationSettings, kept: KeptEmbeddings | None, encoder: nn.Module, items: Any, fabric: Fabric
 ) -> CertificationSettings:
     """Settles whether generated code is worth it here: what it takes to generate counts, and so does a wrong result."""
     if settings.compile != "auto":
         return settings
     probe = _probe(items, settings, fabric.device)
     num_rows = len(items) * (settings.num_select + settings.num_estimate) / fabric.world_size
+    if _first_is_kept(kept, items, settings, fabric.device):
+        num_rows = 0  # it stands for all
     if probe is None or not worth_compiling(encoder, probe, num_rows):
         return replace(settings, compile=False)
     try:
@@ -161,16 +174,34 @@ def _with_compile(
         return replace(settings, compile=False)
 
 
+def _first_is_kept(
+    kept: KeptEmbeddings | None, items: Any, settings: CertificationSettings, device: torch.device
+) -> bool:
+    """Whether all that is asked about the first readable item is embedded already."""
+    item = _first_readable(items)
+    if kept is None or item is None:
+        return False
+    grid = GRID if settings.noise_at == "waveform" else None
+    sampler = NoisySampler(item["waveform"].to(device), settings.sigma, settings.seed, item["utterance"], grid)
+    first, stop = (ESTIMATE_START + sample for sample in settings.samples)
+    return kept.holds(sampler, 0, settings.num_select) and kept.holds(sampler, first, stop)
+
+
 def _as_before(settings: CertificationSettings) -> CertificationSettings:
     """An automatic `compile` is what the folder's run found; all other settings are as given."""
     found = read_config(settings.output_dir) or {}
     return replace(settings, compile=found.get("compile", "auto")) if settings.compile == "auto" else settings
 
 
+def _first_readable(items: Any) -> dict[str, Any] | None:
+    """The first item whose audio could be read; None if there is none."""
+    return next((item for item in map(items.__getitem__, range(len(items))) if "error" not in item), None)
+
+
 def _first_waveform(items: Any) -> Tensor | None:
     """What is heard in the first readable item, (time,); None if there is none."""
-    readable = (item["waveform"] for item in map(items.__getitem__, range(len(items))) if "error" not in item)
-    return next(readable, None)
+    item = _first_readable(items)
+    return None if item is None else item["waveform"]
 
 
 def _probe(items: Any, settings: CertificationSettings, device: torch.device) -> Tensor | None:
