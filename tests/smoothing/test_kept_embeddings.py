@@ -112,3 +112,13 @@ def test_certificates_are_the_same_and_another_enrolment_embeds_nothing(tmp_path
     monkeypatch.setattr(KeptEmbeddings, "write", lambda *args: pytest.fail("something was embedded again"))
     other = Certifier(Counting().eval(), prototypes.flip(0), **settings).certify(waveform, "u")
     assert [row.prediction for row in other] == ["2"] * len(other)
+
+
+def test_a_batch_is_embedded_once(tmp_path):
+    encoder, batch = Counting(), torch.eye(TIME)
+    embed = KeptEmbeddings(tmp_path, "abc").through(encoder)
+    assert torch.equal(embed(batch), embed(batch.clone()))
+    assert encoder.rows == TIME
+    assert torch.equal(embed(batch.flip(0)), batch.flip(0))
+    assert KeptEmbeddings(tmp_path, "abd").through(encoder)(batch).shape == batch.shape
+    assert encoder.rows == 3 * TIME

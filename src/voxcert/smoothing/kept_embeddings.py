@@ -5,7 +5,7 @@ seed and index alone. Files lie under a digest of all of these, so none can be t
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -62,6 +62,25 @@ class KeptEmbeddings:
         """
         path = self._place(sampler) / f"{start}-{start + len(embeddings)}.safetensors"
         replace_file(path, save({"embeddings": embeddings.cpu().contiguous()}))
+
+    def through(self, encoder: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """The encoder, but for batches (batch, time) that it has embedded before: their embeddings are taken.
+
+        Raises:
+            ValueError: when called, as `read`.
+        """
+
+        def embed(waveform: Tensor) -> Tensor:
+            about = f"{self.encoder_id}:{waveform.device.type}:{waveform.dtype}:{tuple(waveform.shape)}:"
+            key = hashlib.sha256(about.encode() + waveform.cpu().numpy().tobytes()).hexdigest()
+            path = self.folder / key[:2] / f"{key}.safetensors"
+            if path.is_file():
+                return _load(path, len(waveform)).to(waveform.device)
+            embeddings = encoder(waveform)
+            replace_file(path, save({"embeddings": embeddings.cpu().contiguous()}))
+            return embeddings
+
+        return embed
 
     def _place(self, sampler: NoisySampler) -> Path:
         key = hashlib.sha256(f"{self.encoder_id}:{sampler.identity}".encode()).hexdigest()

@@ -19,7 +19,7 @@ from voxcert.evaluation.run.folder import ROWS
 from voxcert.evaluation.run.job import Provenance, rows_path
 from voxcert.evaluation.verification.job import verify_speakers
 from voxcert.rows import RowWriter
-from voxcert.smoothing import CertifiedScore, Certifier
+from voxcert.smoothing import CertifiedScore, Certifier, kept_embeddings
 from voxcert.smoothing.kept_embeddings import KeptEmbeddings
 
 
@@ -337,3 +337,22 @@ def test_the_time_to_generate_code_is_not_spent_on_what_is_embedded_already(toy,
     certify_speakers(*toy, kept, Provenance("abc"))
     certify_speakers(*toy, replace(kept, output_dir=str(tmp_path / "again"), alpha=0.01), Provenance("abc"))
     assert asked == [13 * 50, 0]
+
+
+def test_more_speakers_than_there_are_are_rivals_and_no_more(toy, settings, tmp_path):
+    plain = certify_speakers(*toy, settings, Provenance("abc"))
+    many = replace(settings, output_dir=str(tmp_path / "many"), num_speakers=300)
+    summary = certify_speakers(*toy, many, Provenance("abc"))
+    assert (summary["num_speakers"], summary["num_made_up"]) == (300, 296)
+    assert (plain["num_speakers"], plain["num_made_up"]) == (4, 0)
+    few, large = ([row for row in read_run(tmp_path / name) if row.rule == "vote"] for name in ("run", "many"))
+    assert all(row.radius <= other.radius for row, other in zip(large, few, strict=True))
+
+
+def test_enrolment_is_kept_with_the_embeddings(toy, settings, tmp_path, monkeypatch):
+    kept = replace(settings, batch_size=16, embeddings=str(tmp_path / "kept"), enroll_noise=2)
+    certify_speakers(*toy, kept, Provenance("abc"))
+    monkeypatch.setattr(KeptEmbeddings, "write", lambda *args: pytest.fail("something was embedded again"))
+    monkeypatch.setattr(kept_embeddings, "replace_file", lambda *args: pytest.fail("enrolled again"))
+    more = replace(kept, output_dir=str(tmp_path / "more"), num_speakers=10)
+    assert certify_speakers(*toy, more, Provenance("abc"))["num_made_up"] == 6

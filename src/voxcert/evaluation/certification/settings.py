@@ -39,6 +39,9 @@ class CertificationSettings:
             by the seed, from those who are enrolled but neither tested nor claimed. Thresholds are then about
             normalised scores.
         cohort_nearest: Speakers of the cohort, those nearest to the claim, whose scores count; all when null.
+        num_speakers: For identification: how many speakers are enrolled: those who are tested, others drawn by the
+            seed, and, beyond those at hand, made-up ones whose prototypes have the mean and covariance of the real
+            ones; all at hand, and nobody else, when null.
         enrolled: For the open set: names of the speakers who can be named, or how many of those with test utterances;
             the others are strangers.
         threshold: For verification and the open set: scores from here on are accepted, cosines unless there is a
@@ -95,6 +98,7 @@ class CertificationSettings:
     num_impostors: int | None = None
     cohort: int | str | None = None
     cohort_nearest: int | None = None
+    num_speakers: int | None = None
     enrolled: int | list[str] | None = None
     threshold: float | None = None
     noise_at: NoisePoint = "waveform"
@@ -136,6 +140,8 @@ class CertificationSettings:
                 f"with task {self.task} and num_impostors {self.num_impostors}"
             )
         self._check_cohort()
+        if self.num_speakers is not None and (self.task != "identification" or self.num_speakers < 2):
+            raise ValueError(f"num_speakers must be at least 2, for the task identification, got {self.num_speakers}")
         if self.task != "identification" and (self.num_looks > 1 or self.keep_statistics or self.num_shards > 1):
             raise ValueError(f"num_looks, keep_statistics and num_shards are for the task identification, got {self}")
         if self.noise_at not in get_args(NoisePoint):

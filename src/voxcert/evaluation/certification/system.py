@@ -22,6 +22,7 @@ from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.run.folder import comparable, read_config, write_config
 from voxcert.evaluation.run.job import Provenance, SpeakerData, started
 from voxcert.evaluation.run.processes import FilledBatches, at_hand
+from voxcert.evaluation.run.speakers import MADE_UP, so_many
 from voxcert.evaluation.run.speed import (
     at_precision,
     compiled,
@@ -64,6 +65,7 @@ class System:
             "checkpoint_hash": provenance.encoder_id,
             **({} if self.moved is None else {"moved_from_float32": self.moved}),
             "num_speakers": len(self.recognizer.speakers),
+            "num_made_up": sum(name.startswith(MADE_UP) for name in self.recognizer.speakers),
             "versions": {name: version(name) for name in ("torch", "lightning", "speechbrain", "numpy", "scipy")},
         }
 
@@ -92,9 +94,10 @@ def enrolled(
         encoder, data = at_representation(encoder.to(fabric.device).eval(), data, settings.noise_at, fabric.device)
         in_full, items = encoder, data.items("test")
         encoder = FilledBatches(at_precision(encoder, settings.precision)).eval()
-        settings = _prepare_folder(settings, config, encoder, items, fabric)
+        kept = kept_embeddings(settings, provenance.encoder_id)
+        settings = _prepare_folder(settings, config, kept, encoder, items, fabric)
         config |= {"compile": settings.compile}
-        recognizer = _enrol(encoder, data, settings, fabric)
+        recognizer = _enrol(encoder, kept, data, settings, fabric)
         probe = _probe(items, settings, fabric.device) if settings.compile or settings.precision != 32 else None
         moved = None if probe is None or settings.precision == 32 else _moved(in_full, encoder, probe)
         if probe is not None and settings.compile:
@@ -129,12 +132,16 @@ def find_batch_size(
 
 
 def _prepare_folder(
-    settings: CertificationSettings, config: dict[str, Any], encoder: nn.Module, items: Any, fabric: Fabric
+    settings: CertificationSettings,
+    config: dict[str, Any],
+    kept: KeptEmbeddings | None,
+    encoder: nn.Module,
+    items: Any,
+    fabric: Fabric,
 ) -> CertificationSettings:
     """Settles what is automatic and keeps the settings; returns those of all processes."""
     if fabric.is_global_zero:
         settings = _with_batch_size(settings, encoder, items, fabric)
-        kept = kept_embeddings(settings, config["checkpoint_hash"])
         settings = _with_compile(settings, kept, encoder, items, fabric)
         write_config(settings.output_dir, config | {"batch_size": settings.batch_size, "compile": settings.compile})
     return fabric.broadcast(settings)  # which the others wait for
@@ -229,10 +236,19 @@ def _moved(in_full: nn.Module, encoder: nn.Module, probe: Tensor) -> float:
     return moved
 
 
-def _enrol(encoder: nn.Module, data: SpeakerData, settings: CertificationSettings, fabric: Fabric) -> Recognizer:
+def _enrol(
+    encoder: nn.Module,
+    kept: KeptEmbeddings | None,
+    data: SpeakerData,
+    settings: CertificationSettings,
+    fabric: Fabric,
+) -> Recognizer:
     """Enrols in the first process, or takes the speakers that the folder has; the same prototypes for all."""
     if fabric.is_global_zero and read_prototypes(settings.output_dir) is None:
-        recognizer = enroll_speakers(encoder, data.enrollment_dataloader("test"), settings, fabric.device)
+        embed = encoder if kept is None else kept.through(encoder)
+        recognizer = enroll_speakers(embed, data.enrollment_dataloader("test"), settings, fabric.device)
+        names = [one.speaker for one in data.tested("test")]
+        recognizer = so_many(recognizer, names, settings.num_speakers, settings.seed)
         write_prototypes(settings.output_dir, recognizer.prototypes, recognizer.speakers)
     fabric.barrier("the speakers are enrolled")
     prototypes, speakers = read_prototypes(settings.output_dir)
