@@ -1,5 +1,6 @@
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -87,7 +88,7 @@ def test_another_encoder_has_embeddings_of_its_own(tmp_path):
 def test_a_broken_file_is_named(tmp_path, content):
     kept = KeptEmbeddings(tmp_path, "abc")
     embedded(Counting(), kept, 0, 4)
-    [path] = tmp_path.rglob("*.safetensors")
+    [path] = tmp_path.rglob("*.npy")
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"{path.name} does not hold embeddings"):
         embedded(Counting(), kept, 0, 4)
@@ -96,8 +97,8 @@ def test_a_broken_file_is_named(tmp_path, content):
 def test_a_file_of_another_length_is_refused(tmp_path):
     kept = KeptEmbeddings(tmp_path, "abc")
     kept.write(sampler(), 0, torch.eye(TIME))
-    [path] = tmp_path.rglob("*.safetensors")
-    path.rename(path.with_name("0-4.safetensors"))
+    [path] = tmp_path.rglob("*.npy")
+    path.rename(path.with_name("0-4.npy"))
     with pytest.raises(ValueError, match="must hold 4 embeddings"):
         embedded(Counting(), kept, 0, 4)
 
@@ -122,3 +123,19 @@ def test_a_batch_is_embedded_once(tmp_path):
     assert torch.equal(embed(batch.flip(0)), batch.flip(0))
     assert KeptEmbeddings(tmp_path, "abd").through(encoder)(batch).shape == batch.shape
     assert encoder.rows == 3 * TIME
+
+
+def test_half_precision_comes_back_exactly(tmp_path):
+    kept, rows = KeptEmbeddings(tmp_path, "abc"), torch.randn(4, TIME).bfloat16()
+    kept.write(sampler(), 0, rows)
+    [again] = kept.read(sampler(), 0, 4)
+    assert torch.equal(again, rows.float())
+
+
+def test_a_pickle_is_not_opened(tmp_path):
+    kept = KeptEmbeddings(tmp_path, "abc")
+    kept.write(sampler(), 0, torch.eye(4, TIME))
+    [path] = tmp_path.rglob("*.npy")
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="does not hold embeddings"):
+        list(kept.read(sampler(), 0, 4))

@@ -5,11 +5,12 @@ seed and index alone. Files lie under a digest of all of these, so none can be t
 """
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+import numpy as np
+import torch
 from torch import Tensor
 
 from voxcert.rows import replace_file
@@ -60,8 +61,7 @@ class KeptEmbeddings:
         Raises:
             OSError: if they cannot be written; names the file.
         """
-        path = self._place(sampler) / f"{start}-{start + len(embeddings)}.safetensors"
-        replace_file(path, save({"embeddings": embeddings.cpu().contiguous()}))
+        _save(self._place(sampler) / f"{start}-{start + len(embeddings)}.npy", embeddings)
 
     def through(self, encoder: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The encoder, but for batches (batch, time) that it has embedded before: their embeddings are taken.
@@ -73,11 +73,11 @@ class KeptEmbeddings:
         def embed(waveform: Tensor) -> Tensor:
             about = f"{self.encoder_id}:{waveform.device.type}:{waveform.dtype}:{tuple(waveform.shape)}:"
             key = hashlib.sha256(about.encode() + waveform.cpu().numpy().tobytes()).hexdigest()
-            path = self.folder / key[:2] / f"{key}.safetensors"
+            path = self.folder / key[:2] / f"{key}.npy"
             if path.is_file():
                 return _load(path, len(waveform)).to(waveform.device)
             embeddings = encoder(waveform)
-            replace_file(path, save({"embeddings": embeddings.cpu().contiguous()}))
+            _save(path, embeddings)
             return embeddings
 
         return embed
@@ -88,17 +88,23 @@ class KeptEmbeddings:
 
     def _files(self, sampler: NoisySampler) -> dict[tuple[int, int], Path]:
         """The files about a waveform's noisy copies, by their first sample and the one after their last."""
-        paths = self._place(sampler).glob("[0-9]*-[0-9]*.safetensors")
+        paths = self._place(sampler).glob("[0-9]*-[0-9]*.npy")
         return {tuple(map(int, path.stem.split("-"))): path for path in paths}
+
+
+def _save(path: Path, embeddings: Tensor) -> None:
+    if embeddings.dtype == torch.bfloat16:  # which NumPy does not know; float32 holds it exactly
+        embeddings = embeddings.float()
+    file = io.BytesIO()
+    np.save(file, embeddings.cpu().numpy(), allow_pickle=False)
+    replace_file(path, file.getvalue())
 
 
 def _load(path: Path, num_rows: int) -> Tensor:
     try:
-        embeddings = load_file(path)["embeddings"]
-    except (SafetensorError, KeyError) as error:
+        embeddings = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
         raise ValueError(f"{path} does not hold embeddings (remove it to embed again): {error}") from error
-    if embeddings.dim() != 2 or len(embeddings) != num_rows:
-        raise ValueError(
-            f"{path} must hold {num_rows} embeddings (remove it to embed again), got {tuple(embeddings.shape)}"
-        )
-    return embeddings
+    if embeddings.ndim != 2 or len(embeddings) != num_rows:
+        raise ValueError(f"{path} must hold {num_rows} embeddings (remove it to embed again), got {embeddings.shape}")
+    return torch.from_numpy(embeddings)
