@@ -11,8 +11,10 @@ import torch
 import yaml
 
 from tiny import TINY
+from voxcert.attacks import SaliencyGenerator
 from voxcert.cli import main
 from voxcert.cli.certify import certify
+from voxcert.encoders.checkpoint import save_checkpoint
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.rows import read_rows
 
@@ -100,6 +102,23 @@ def test_attacks_on_claims_stand_beside_the_certificates_of_the_same_trials(conf
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[:3] == ["0.001", "4", "4"]
     assert cells[10] == "0", "no proof was broken"
+
+
+def test_one_generator_forges_whomever_it_is_told(config, tmp_path, capsys):
+    save_checkpoint(SaliencyGenerator((2, 2, 2), dilations=(), target_dim=TINY["dim"]), tmp_path / "any", {})
+    told = ["--attack.class_path", "voxcert.attacks.ssed", "--attack.network", tmp_path / "any"]
+    attack(config, *told, "--attack.epsilon", 0.01)
+    drawn = rows_of(tmp_path / "run")
+    assert all(row.target != row.speaker and 0 < row.linf < 0.0101 for row in drawn)
+    assert len({row.target for row in drawn}) > 1
+    assert {(row.forwards, row.backwards) for row in drawn} == {(0, 0)}, "the generator asks the victim nothing"
+    smoothed = ["--sigma", 0.003, "--num_eval", 8, "--target", "speaker1", "--output_dir", tmp_path / "smoothed"]
+    attack(config, *told, "--attack.epsilon", 0.01, *smoothed)
+    assert {row.target for row in rows_of(tmp_path / "smoothed")} == {"speaker1"}
+    save_checkpoint(SaliencyGenerator((2, 2, 2), dilations=(), target_dim=8), tmp_path / "other", {})
+    other = [*told[:2], "--attack.network", tmp_path / "other", "--output_dir", tmp_path / "refused"]
+    printed = message(capsys, "attack", "--config", config, *other)
+    assert f"of the size that the generator was trained with, 8, got {TINY['dim']}" in printed
 
 
 def test_a_negative_number_of_pictures_is_an_error(config, capsys):

@@ -122,7 +122,9 @@ def test_training_experiments(path, overrides, tmp_path, monkeypatch):
         assert purifier.predict_noise(sample, step, purifier.network.condition(sample)).shape == (2, 800)
         return
     if isinstance(cli.model, GeneratorModule):
-        assert all(part.shape == waveform.shape for part in cli.model.generator.eval()(waveform))
+        dim = cli.model.generator.target_dim
+        told = None if dim is None else torch.zeros(len(waveform), dim)
+        assert all(part.shape == waveform.shape for part in cli.model.generator.eval()(waveform, told))
         return
     if cli.model.hparams.classification_weight > 0:
         assert cli.model.criterion.weight.shape[0] == cli.datamodule.num_classes

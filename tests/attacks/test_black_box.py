@@ -4,7 +4,7 @@ import torch
 from linear import Linear, speech_like
 
 from voxcert import attacks
-from voxcert.attacks import Attack, Counted, Margin
+from voxcert.attacks import Attack, Margin
 from voxcert.attacks.black_box import BlackBox, draws, noise
 
 
@@ -38,14 +38,6 @@ def test_no_more_rows_at_once_than_asked_for():
 def test_batch_sizes_below_one_are_named():
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         BlackBox(Linear(2, 5), Margin(), False, 0)
-
-
-def test_queries_are_counted():
-    counted = Counted(Linear(4, 50))
-    waveform = speech_like(3, 50)
-    assert torch.equal(counted(waveform), counted.recognizer(waveform))
-    counted(waveform[:2])
-    assert counted.queries == 5
 
 
 @pytest.mark.parametrize(("count", "rows", "batch_size"), [(25, 2, 64), (25, 100, 64), (7, 4, 12), (1, 1, 1)])

@@ -76,11 +76,11 @@ def test_the_budget_of_queries_is_kept(max_queries):
     start = speech_like(3, 80, seed=5)
     start = torch.where(Margin().succeeded(recognizer(start), labels, False)[:, None], start, -start)
     found = hop_skip_jump(counted, waveform, labels, start=start, max_queries=max_queries)
-    assert counted.queries <= 3 * max_queries
+    assert counted.forwards <= 3 * max_queries
     if max_queries >= 2:
         assert Margin().succeeded(recognizer(found), labels, targeted=False).all()
     if max_queries == 1000:
-        assert counted.queries >= 3 * 750  # the next round would not fit
+        assert counted.forwards >= 3 * 750  # the next round would not fit
 
 
 def test_rows_that_succeed_already_or_never_come_back_as_they_are():
@@ -134,6 +134,6 @@ def test_it_comes_as_near_as_the_toolbox_with_as_many_queries():
     classifier = PyTorchClassifier(counted, nn.CrossEntropyLoss(), (64,), 4, clip_values=(-1.0, 1.0), device_type="cpu")
     attack = evasion.HopSkipJump(classifier, targeted=False, max_iter=4, init_eval=100, batch_size=64, verbose=False)
     theirs = torch.from_numpy(attack.generate(waveform.numpy(), labels.numpy()))
-    ours = hop_skip_jump(network, waveform, labels, max_queries=counted.queries // len(waveform))
+    ours = hop_skip_jump(network, waveform, labels, max_queries=counted.forwards // len(waveform))
     assert Margin().succeeded(network(ours), labels, targeted=False).all()
     assert (norms(ours - waveform, "l2") <= 1.1 * norms(theirs - waveform, "l2")).all()

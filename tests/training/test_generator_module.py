@@ -148,6 +148,27 @@ def test_training_forges_the_target(make, encoder):
     assert min(hits[-5:]) == 1
 
 
+def test_training_forges_whomever_it_is_told(make, encoder):
+    """As above, each example for three targets at once, so that it is what is told that decides who is forged."""
+    module = make(target="any", generator={"epsilon": 0.3, "target_dim": encoder.dim}, norm_weight=0.0, lr=1e-2)
+    batches = [{"waveform": 0.1 * torch.randn(3, 4000), "speaker": ["ann", "bob", "eve"]}]
+    module._victims.append(enroll(encoder.eval().requires_grad_(False), batches))
+    waveform, target = 0.1 * torch.randn(3, 4000).repeat(3, 1), torch.arange(3).repeat_interleave(3)
+    optimizer = torch.optim.Adam(module.generator.parameters(), lr=module.hparams.lr)
+    losses, hits = [], []
+    for _ in range(100):
+        terms, scores = module._terms(waveform, target)
+        loss = sum(terms.values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        hits.append(module.objective.succeeded(scores, target, True).float().mean())
+    assert max(losses[-5:]) < 0.7 * losses[0]
+    assert hits[0] < 0.5
+    assert min(hits[-5:]) == 1
+
+
 def test_starts_from_another_generator(make, tmp_path):
     other = make().generator
     with torch.no_grad():
@@ -158,6 +179,19 @@ def test_starts_from_another_generator(make, tmp_path):
         assert torch.equal(value, started.state_dict()[name]), name
     with pytest.raises(ValueError, match="init_from must be a generator of the same size, got .*other"):
         make(init_from=str(tmp_path / "other"), generator={"channels": [4, 6, 10]})
+
+
+def test_for_any_target_it_may_start_from_a_generator_for_one(make, tmp_path):
+    other = make().generator
+    save_checkpoint(other, tmp_path / "one", {})
+    fresh = make(generator={"target_dim": 24}).generator.state_dict()  # make seeds the weights
+    started = make(init_from=str(tmp_path / "one"), generator={"target_dim": 24}).generator
+    for name, value in started.state_dict().items():
+        expected = fresh if name.startswith("condition.") else other.state_dict()
+        assert torch.equal(value, expected[name]), name
+    save_checkpoint(started, tmp_path / "any", {})
+    with pytest.raises(ValueError, match="init_from must be a generator of the same size"):
+        make(init_from=str(tmp_path / "any"))
 
 
 def test_the_learning_rate_falls_to_zero(make, data, trainer):
@@ -248,7 +282,8 @@ def test_a_named_target_is_among_the_enrolled(make, data, trainer):
         assert len(module.victim.speakers) == 2
 
 
-def test_command_line_and_export(espeak, victim, tmp_path):
+@pytest.mark.parametrize("told", [{}, {"target_dim": 24}])
+def test_command_line_and_export(espeak, victim, tmp_path, told):
     write_manifest(espeak.utterances(), tmp_path / "manifest.csv")
     corpus = {"class_path": "voxcert.data.Manifest", "init_args": {"path": str(tmp_path / "manifest.csv")}}
     crops = {"crop_seconds": 1.0, "train_crop_seconds": 0.5, "batch_size": 4, "num_enroll": 2}
@@ -264,9 +299,10 @@ def test_command_line_and_export(espeak, victim, tmp_path):
             "init_args": {
                 "generator": {
                     "class_path": "voxcert.attacks.generator.network.SaliencyGenerator",
-                    "init_args": {**SIZES, "epsilon": 0.02},
+                    "init_args": {**SIZES, **told, "epsilon": 0.02},
                 },
                 "victim": victim,
+                "target": "any" if told else "random",
                 "objective": {"class_path": "voxcert.attacks.Margin", "init_args": {"threshold": 0.5}},
             },
         },
@@ -278,9 +314,9 @@ def test_command_line_and_export(espeak, victim, tmp_path):
     folder = export(checkpoint, tmp_path / "folder", command="python train.py fit")
     loaded, trained = load_generator(folder), cli.model.generator.eval()
     assert loaded.config == trained.config
-    assert loaded.target in cli.model.victim.speakers
-    x = 0.1 * torch.randn(2, 3001)
-    assert all(torch.equal(a, b) for a, b in zip(loaded(x), trained(x), strict=True))
+    assert (loaded.target is None) if told else (loaded.target in cli.model.victim.speakers)
+    given = (0.1 * torch.randn(2, 3001), *([cli.model.victim.prototypes[:2]] if told else []))
+    assert all(torch.equal(a, b) for a, b in zip(loaded(*given), trained(*given), strict=True))
     training = read_card(folder)["training"]
     assert training["model"]["victim"] == "victim", "a card says nothing of the machine"
     assert training["model"]["objective"] == config["model"]["init_args"]["objective"]

@@ -27,7 +27,6 @@ from voxcert.attacks.adaptive import (
     StraightThrough,
 )
 from voxcert.attacks.audibility import Audibility
-from voxcert.attacks.black_box import Counted
 from voxcert.attacks.budgets import (
     epsilon_at_snr,
     from_int16,
@@ -38,6 +37,7 @@ from voxcert.attacks.budgets import (
 from voxcert.attacks.call_shape import Attack, attack
 from voxcert.attacks.carlini_wagner import carlini_wagner
 from voxcert.attacks.checks import GradientWarning, check_gradients
+from voxcert.attacks.counting import Counted
 from voxcert.attacks.decision_based import hop_skip_jump
 from voxcert.attacks.generator import SaliencyGenerator, load_generator, saliency, ssed
 from voxcert.attacks.gradient import bim, fgsm, pgd

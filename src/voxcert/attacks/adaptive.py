@@ -55,6 +55,16 @@ class Expectation(nn.Module, ABC):
         self.batch_size, self.seed, self.fresh = batch_size, seed, fresh
         self._seeds = random.Random(seed)  # a generator of its own, which copies and pickles with the module
 
+    @property
+    def speakers(self) -> list[str]:
+        """Who is enrolled with the recognizer; AttributeError if it does not say, as a plain function does not."""
+        return self.recognizer.speakers
+
+    @property
+    def prototypes(self) -> Tensor:
+        """Their embeddings (speakers, dim), likewise: some attacks are told by them whom to forge."""
+        return self.recognizer.prototypes
+
     @abstractmethod
     def scores(self, waveform: Tensor, seeds: Sequence[int]) -> Tensor:
         """Scores (draws x batch, speakers) of one draw per seed, all examples of a draw together."""

@@ -1,4 +1,4 @@
-"""What an attacker sees who can only ask: scores or decisions, without gradients, and how often was asked.
+"""What an attacker sees who can only ask: scores or decisions, without gradients.
 
 A query is one waveform, as in Ilyas et al. 2018; attacks spend at most `max_queries` per utterance.
 """
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from voxcert.attacks.objectives import Objective
 
@@ -49,23 +49,6 @@ class BlackBox:
     def succeeded(self, candidates: Tensor, labels: Tensor) -> Tensor:
         """The decisions of `judge` alone, for an attacker who sees no scores."""
         return self.judge(candidates, labels)[1]
-
-
-class Counted(nn.Module):
-    """A recognizer that counts what it is asked: `queries` waveforms so far.
-
-    Args:
-        recognizer: Waveform (batch, time) -> scores (batch, speakers).
-    """
-
-    def __init__(self, recognizer: Callable[[Tensor], Tensor]):
-        super().__init__()
-        self.recognizer, self.queries = recognizer, 0
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Returns the recognizer's scores (batch, speakers) of waveforms (batch, time)."""
-        self.queries += len(waveform)
-        return self.recognizer(waveform)
 
 
 def draws(count: int, rows: int, batch_size: int) -> list[int]:

@@ -35,7 +35,8 @@ class GeneratorModule(L.LightningModule):
         objective: What is attacked, such as `voxcert.attacks.Margin`: closed set, or open set with a threshold.
         target: Name of the enrolled speaker to forge, "random" for one drawn with `seed`, or, beyond the paper, "any"
             for a generator that is told whom: it needs `target_dim`, the size of the victim's embeddings.
-        init_from: Checkpoint folder of a generator of the same size to start from.
+        init_from: Checkpoint folder of a generator of the same size to start from. One with a single target lets one
+            for any target start too, which then learns from scratch what to make of the target alone.
         num_enrolled: Speakers to enrol, drawn with `seed`; all when null.
         kappa: Margin, in scores, by which the target is to win; the speaker loss gains nothing beyond it. Infinite in
             the paper, where easy voices may get ever louder perturbations while hard ones fail.
@@ -223,8 +224,9 @@ class GeneratorModule(L.LightningModule):
 
 
 def _start_from(generator: SaliencyGenerator, folder: str) -> None:
-    """Gives a generator the weights of another."""
+    """Gives a generator the weights of another, but for its condition where the other has none."""
+    own = {name: value for name, value in generator.state_dict().items() if name.startswith("condition.")}
     try:
-        generator.load_state_dict(load_generator(folder).state_dict())
+        generator.load_state_dict(own | load_generator(folder).state_dict())
     except RuntimeError as error:
         raise ValueError(f"init_from must be a generator of the same size, got {folder}: {error}") from error

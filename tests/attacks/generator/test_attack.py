@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from voxcert.attacks import Attack, Margin
+from voxcert.attacks import Attack, ExpectationOverNoise, Margin
 from voxcert.attacks.generator.attack import ssed
 from voxcert.attacks.generator.checkpoint import load_generator
 from voxcert.attacks.generator.network import Residual, SaliencyGenerator, Spectrum, log_magnitude
@@ -114,12 +114,23 @@ def test_told_whom_to_forge(recognizer):
     torch.testing.assert_close(forged, x + net.epsilon * noise * saliency)
     with pytest.raises(ValueError, match="recognizer must have prototypes"):
         ssed(lambda x: x[:, :3], x, torch.tensor([1, 2]), network=net, targeted=True)
+    with pytest.raises(ValueError, match=f"of the size that the generator was trained with, {DIM + 1}, got {DIM}"):
+        ssed(recognizer, x, torch.tensor([1, 2]), network=network(target_dim=DIM + 1), targeted=True)
+
+
+def test_a_smoothed_recognizer_says_who_is_enrolled(recognizer):
+    smoothed, x, labels = ExpectationOverNoise(recognizer, 0.1, 2), waveforms(), torch.tensor([1, 2])
+    told, one = network(target_dim=DIM), network(target="bob")
+    bare = ssed(recognizer, x, labels, network=told, targeted=True)
+    assert torch.equal(ssed(smoothed, x, labels, network=told, targeted=True), bare)
+    with pytest.raises(ValueError, match=r"labels must be the generator's target 'bob', got \['eve'\]"):
+        ssed(smoothed, x, labels, network=one, targeted=True)
 
 
 @pytest.mark.parametrize("told", [True, False])
 def test_target_and_network_must_agree(told):
     target = None if told else torch.eye(DIM)[:2]
-    with pytest.raises(ValueError, match="target must (have a row|be None)"):
+    with pytest.raises(ValueError, match="target must (have shape|be None)"):
         network(target_dim=DIM if told else None)(waveforms(), target)
 
 

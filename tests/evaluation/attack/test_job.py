@@ -7,7 +7,7 @@ import pytest
 import torch
 from attacked import distances
 
-from voxcert.attacks import CrossEntropy, attack, bim, carlini_wagner, fgsm, pgd
+from voxcert.attacks import CrossEntropy, attack, bim, carlini_wagner, fgsm, nes, pgd
 from voxcert.data.audio import load
 from voxcert.encoders.base import enroll
 from voxcert.evaluation.attack.job import attack_speakers
@@ -91,6 +91,26 @@ def test_rows_say_what_was_attacked_and_what_came_of_it(toy, run):
         assert (row.seed, row.encoder, row.scenario, row.sigma, row.num_eval) == (3, "toy", "csi", None, 0)
     assert failed.failed == "d9.wav: empty: the file has 0 bytes"
     assert not failed.success
+
+
+@pytest.mark.parametrize("attack", [fgsm(epsilon=0.05), bim(epsilon=0.05), pgd(epsilon=0.05, steps=5, restarts=2)])
+@pytest.mark.parametrize("smoothed", [{}, {"sigma": 0.05, "num_noise": 3, "num_eval": 4}])
+def test_rows_carry_the_passes_of_the_attack_alone(run, tmp_path, attack, smoothed):
+    *measured, failed = run(attack=attack, utterances_per_batch=5, **smoothed)
+    settings, draws = measured[0].attack_settings, smoothed.get("num_noise", 1)
+    steps, restarts = settings.get("steps", 1), settings.get("restarts", 1)
+    judged = restarts if restarts > 1 else 0
+    for row in measured:
+        assert row.forwards == draws * (steps * restarts + judged)
+        assert row.backwards == draws * steps * restarts
+    assert (failed.forwards, failed.backwards) == (None, None)
+    (entry,) = read_summary(tmp_path / "run")["attacks"]
+    assert (entry["forwards"], entry["backwards"]) == (measured[0].forwards, measured[0].backwards)
+
+
+def test_black_box_attacks_have_no_backwards(run):
+    rows = run(attack=nes(epsilon=1e-6, num_pairs=5, max_queries=33), utterances_per_batch=4)
+    assert {(row.forwards, row.backwards) for row in rows[:-1]} == {(33, 0)}
 
 
 def test_summary_holds_what_the_rows_say(run, tmp_path):

@@ -26,8 +26,19 @@ def test_summary_counts_what_was_there_before_and_failures():
     assert entry["l2"] == pytest.approx(0.075)
 
 
+def test_passes_are_means_over_the_rows_that_count_them():
+    rows = [attack_row(forwards=10, backwards=4), attack_row(forwards=11, backwards=4), attack_row(failed="empty")]
+    entry = summarize_attack(rows)
+    assert (entry["forwards"], entry["backwards"]) == (10.5, 4)
+    heading, _, line = attack_table([rows]).splitlines()
+    cells = dict(zip(*([cell.strip() for cell in text.split("|")] for text in (heading, line)), strict=True))
+    assert (cells["forwards"], cells["backwards"]) == ("10.5", "4")
+
+
 def test_nothing_to_average_is_none():
     entry = summarize_attack([attack_row(success_before=True, success=False, snr_db=None)])
+    assert entry["forwards"] is None
+    assert entry["backwards"] is None
     assert entry["success_rate_of_rest"] is None
     assert entry["snr_db"] is None
     assert entry["snr_db_of_successes"] is None
@@ -55,3 +66,4 @@ def test_table_has_one_line_per_run_and_budget():
     assert "smoothed 0.01 (vote)" in small
     assert "| 0.2 l2 " in large
     assert "| carlini_wagner, untargeted | - " in without
+    assert "| -        | -         | 0.5 |" in without, "rows older than the count"

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from voxcert.attacks import CrossEntropy, ExpectationOverNoise, Margin, Verification
+from voxcert.attacks import Counted, CrossEntropy, ExpectationOverNoise, Margin, Verification
 from voxcert.encoders.base import Recognizer
 from voxcert.evaluation.attack.settings import AttackSettings
 from voxcert.evaluation.attack.trials import Trial
@@ -89,7 +89,7 @@ def test_by_vote_the_score_of_a_claim_is_the_median(recognizer, waveform):
     rows = recognizer(NoisySampler(waveform[1], 0.2, 3, "v").batch(0, 51)).double()
     expected = rows.sort(dim=0).values[25]
     torch.testing.assert_close(smoothed.scores(waveform[1:2], ["v"])[0], expected, rtol=1e-5, atol=1e-7)
-    assert smoothed.exposed(0).scale is None, "what the attack sees are cosines"
+    assert smoothed.exposed(recognizer.encoder, 0).scale is None, "what the attack sees are cosines"
 
 
 def test_thresholds_reject_and_refuse(recognizer):
@@ -128,14 +128,25 @@ def test_objectives_are_those_of_the_attack_at_the_threshold_of_the_system(recog
 
 
 def test_an_attack_sees_an_expectation_over_noise_of_its_own(recognizer, waveform):
-    assert victim(recognizer).exposed(0) is recognizer
+    assert torch.equal(victim(recognizer).exposed(recognizer.encoder, 0)(waveform), recognizer(waveform))
     smoothed = victim(recognizer, sigma=0.2, num_noise=3, num_eval=3)
-    exposed = smoothed.exposed(5)
+    exposed = smoothed.exposed(recognizer.encoder, 5)
     assert isinstance(exposed, ExpectationOverNoise)
     assert (exposed.sigma, exposed.num_samples, exposed.scale) == (0.2, 3, None)
     assert not torch.allclose(exposed(waveform).double(), smoothed.scores(waveform, ["u", "v", "w"]), atol=1e-4)
-    votes = victim(recognizer, sigma=0.2, decision="vote").exposed(5)(waveform)
+    votes = victim(recognizer, sigma=0.2, decision="vote").exposed(recognizer.encoder, 5)(waveform)
     torch.testing.assert_close(votes.exp().sum(dim=1), torch.ones(3))
+
+
+def test_an_attack_goes_through_the_encoder_that_it_is_given(recognizer, waveform):
+    counted = Counted(recognizer.encoder)
+    victim(recognizer).exposed(counted, 0)(waveform)
+    assert counted.forwards == 3
+    smoothed = victim(recognizer, sigma=0.2, num_noise=4)
+    smoothed.exposed(counted, 0)(waveform)
+    assert counted.forwards == 3 + 4 * 3
+    smoothed.decide(waveform, [trial()] * 3)
+    assert counted.forwards == 3 + 4 * 3, "decisions are no part of the attack"
 
 
 CPU = torch.device("cpu")

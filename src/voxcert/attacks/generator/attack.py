@@ -50,7 +50,7 @@ def ssed(
 
     Raises:
         ValueError: If the attack is not targeted, if labels are not the speaker that the generator was trained to
-            forge, or if a generator for any target meets a recognizer without prototypes.
+            forge, or if a generator for any target meets a recognizer without prototypes or with those of another size.
     """
     if not targeted:
         raise ValueError("targeted must be True: a generator forges the speaker it was trained for, got False")
@@ -88,6 +88,11 @@ def _embeddings(network: SaliencyGenerator, recognizer: Callable[[Tensor], Tenso
         prototypes = getattr(recognizer, "prototypes", None)
         if prototypes is None:
             raise ValueError("recognizer must have prototypes: the generator is told whom to forge by an embedding")
+        if prototypes.shape[1] != network.target_dim:
+            raise ValueError(
+                f"recognizer must have embeddings of the size that the generator was trained with, "
+                f"{network.target_dim}, got {prototypes.shape[1]}"
+            )
         return prototypes[labels]
     speakers = getattr(recognizer, "speakers", None)
     if speakers is not None and network.target is not None:

@@ -91,11 +91,13 @@ class SaliencyGenerator(nn.Module):
             target: Embeddings to forge, shape (batch, target_dim); only with `target_dim`.
 
         Raises:
-            ValueError: If a target is missing, or given to a generator that has one for good.
+            ValueError: If a target is missing or of another shape, or given to a generator that has one for good.
         """
-        if (target is None) != (self.condition is None):
-            needed = "be None: the generator has one target" if self.condition is None else "have a row per waveform"
-            raise ValueError(f"target must {needed}, got {None if target is None else tuple(target.shape)}")
+        needed = None if self.condition is None else (len(waveform), self.target_dim)
+        given = None if target is None else tuple(target.shape)
+        if given != needed:
+            wanted = "be None: the generator has one target" if needed is None else f"have shape {needed}"
+            raise ValueError(f"target must {wanted}, got {given}")
         time = waveform.shape[-1]
         spectrum = None if self.spectrum is None else self.spectrum(waveform)
         code = waveform[:, None] if spectrum is None else log_magnitude(spectrum)  # (batch, inputs, steps)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from voxcert.attacks import Attack, norms
+from voxcert.attacks import Attack, Counted, norms
 from voxcert.evaluation.attack.description import attack_path, attack_settings
 from voxcert.evaluation.attack.pictures import attack_mask, perturbation_figure, picture_path
 from voxcert.evaluation.attack.row import AttackRow
@@ -69,7 +69,7 @@ class Attacker:
         ]
 
     def _attack(self, trials: Sequence[Trial], waveform: Tensor, radius: float | None) -> list[AttackRow]:
-        adversarial, seconds = self._run(trials, waveform, radius)
+        adversarial, cost = self._run(trials, waveform, radius)
         finite = adversarial.isfinite().all(dim=1)
         files: list[str | None] = [None] * len(trials)
         adversarial = adversarial.where(finite[:, None], waveform)
@@ -82,21 +82,19 @@ class Attacker:
         self._draw(trials, waveform, adversarial, radius)
         clean, after = self._before(trials, waveform), self.victim.decide(adversarial, trials)
         return [
-            self._row(
-                trial, radius, clean[n], after[n], seconds=seconds, file=files[n], **_sizes(waveform[n], adversarial[n])
-            )
+            self._row(trial, radius, clean[n], after[n], file=files[n], **_sizes(waveform[n], adversarial[n]), **cost)
             if finite[n]
-            else self._row(trial, radius, clean[n], failed="the attack's waveform is not finite", seconds=seconds)
+            else self._row(trial, radius, clean[n], failed="the attack's waveform is not finite", **cost)
             for n, trial in enumerate(trials)
         ]
 
-    def _run(self, trials: Sequence[Trial], waveform: Tensor, radius: float | None) -> tuple[Tensor, float]:
-        """Adversarial waveforms (batch, time), and the seconds that each took."""
+    def _run(self, trials: Sequence[Trial], waveform: Tensor, radius: float | None) -> tuple[Tensor, dict[str, float]]:
+        """Adversarial waveforms (batch, time), and each one's share of the cost, by its name in a row."""
         seed = seed_of(self.victim.settings.seed, radius, *(trial.utterance for trial in trials))
-        labels = self._labels(trials)
+        labels, encoder = self._labels(trials), Counted(self.victim.recognizer.encoder)
         start = time.perf_counter()
         adversarial = self.attack(
-            self.victim.exposed(seed),
+            self.victim.exposed(encoder, seed),
             waveform,
             labels,
             objective=self.objective,
@@ -113,7 +111,8 @@ class Attacker:
                 f"attack must return waveforms of shape {tuple(waveform.shape)} in [-1, 1], got "
                 f"{tuple(adversarial.shape)} with a peak of {peak:g} from {self.name}"
             )
-        return adversarial, seconds / len(trials)
+        cost = {"seconds": seconds, "forwards": encoder.forwards, "backwards": encoder.backwards}
+        return adversarial, {name: spent / len(trials) for name, spent in cost.items()}
 
     def _draw(self, trials: Sequence[Trial], waveform: Tensor, adversarial: Tensor, radius: float | None) -> None:
         """Draws the first `plot` utterances, at every radius."""

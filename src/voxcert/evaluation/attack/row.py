@@ -46,6 +46,10 @@ class AttackRow(Row):
         l2: Norm of the perturbation, waveform in [-1, 1].
         linf: Its largest sample.
         seconds: Wall-clock time of the attack, shared equally among the utterances attacked together.
+        forwards: Waveforms that the attack sent through the encoder, noisy copies one by one, shared equally as
+            `seconds` is; None in rows older than the count, and without a result. What the attack learnt or was trained
+            on beforehand, and the decisions here, do not count; an encoder behind a purifier counts with it as one.
+        backwards: Waveforms for which it took gradients of the encoder, likewise.
         file: Adversarial waveform, relative to the folder of the run; None where it was not kept.
     """
 
@@ -77,6 +81,8 @@ class AttackRow(Row):
     l2: float = 0.0
     linf: float = 0.0
     seconds: float = 0.0
+    forwards: float | None = None
+    backwards: float | None = None
     file: str | None = None
 
     @property

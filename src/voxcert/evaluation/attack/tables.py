@@ -1,6 +1,7 @@
 """From the rows of attacks to a table, one line per attack and budget.
 
-Columns are those of Yao et al. 2022 (SSED, Tables I and II): success rate, SNR and seconds, with what was there before.
+Columns are those of Yao et al. 2022 (SSED, Tables I and II): success rate, SNR and seconds, with what was there before
+and what the attack cost whatever the machine.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,8 @@ ATTACK_NOTE = (
     "targets), with its 95 % Wilson interval; before: the same without an attack; of the rest: among those that did "
     "not do so before; abstains: share about which a smoothed system then says nothing, which is no success, except "
     "for who wants to lock speakers out. SNR: mean over all utterances that were changed, and over the successes "
-    "among them; s: seconds per utterance, those attacked together sharing their time."
+    "among them; forwards, backwards: waveforms that an attack sent through the encoder, and took its gradients for, "
+    "per utterance, each noisy copy as one; s: seconds per utterance, those attacked together sharing their time."
 )
 
 
@@ -38,7 +40,8 @@ def summarize_attack(rows: Sequence[AttackRow]) -> dict[str, Any]:
     Returns:
         `radius`, `within`, `num_utterances`, `num_failed`, `success_rate` with its Wilson interval `low`, `high`,
         `abstention_rate`, `success_rate_before`, `success_rate_of_rest` (None if all succeeded before),
-        `accuracy_before`, `accuracy`, `snr_db` and `snr_db_of_successes` (None without any), mean `l2` and `linf`.
+        `accuracy_before`, `accuracy`, `snr_db` and `snr_db_of_successes` (None without any), mean `l2` and `linf`, mean
+        `forwards` and `backwards` of the rows that have them (None without any).
     """
     successes, rest = sum(row.success for row in rows), [row for row in rows if not row.success_before]
     low, high = wilson_interval(successes, len(rows))
@@ -60,6 +63,8 @@ def summarize_attack(rows: Sequence[AttackRow]) -> dict[str, Any]:
         "snr_db_of_successes": _mean(row.snr_db for row in rows if row.success and row.snr_db is not None),
         "l2": _mean(row.l2 for row in measured),
         "linf": _mean(row.linf for row in measured),
+        "forwards": _mean(row.forwards for row in rows if row.forwards is not None),
+        "backwards": _mean(row.backwards for row in rows if row.backwards is not None),
     }
 
 
@@ -87,7 +92,7 @@ def attack_lines(runs: Iterable[Sequence[AttackRow]]) -> list[list[str]]:
     """The heading and the cells of that table, a line for each run and budget."""
     lines = [
         ["attack", "budget", "scenario", "encoder", "system", "utterances", "before %", "success %", "of the rest %"]
-        + ["abstains %", "SNR dB", "SNR dB, successes", "s"]
+        + ["abstains %", "SNR dB", "SNR dB, successes", "forwards", "backwards", "s"]
     ]
     return lines + [_line(group) for rows in runs for group in by_budget(rows).values()]
 
@@ -113,6 +118,8 @@ def _line(rows: Sequence[AttackRow]) -> list[str]:
         percent(entry["abstention_rate"]) if first.sigma is not None and first.scenario != "osi" else "-",
         _number(entry["snr_db"]),
         _number(entry["snr_db_of_successes"]),
+        _count(entry["forwards"]),
+        _count(entry["backwards"]),
         f"{fmean(row.seconds for row in rows):.3g}",
     ]
 
@@ -126,6 +133,10 @@ def _budget(row: AttackRow) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}".removesuffix(".0")
 
 
 def _mean(values: Iterable[float]) -> float | None:

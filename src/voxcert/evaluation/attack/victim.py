@@ -162,14 +162,20 @@ class Victim:
             wanted = replace(wanted, scale=1.0)  # the scores are log-probabilities already
         return replace(wanted, threshold=self.threshold)
 
-    def exposed(self, seed: int) -> nn.Module:
-        """What an attack is given: the recognizer, or its expectation over noise drawn by `seed`."""
+    def exposed(self, encoder: nn.Module, seed: int) -> nn.Module:
+        """What an attack is given: the recognizer, or its expectation over noise.
+
+        Args:
+            encoder: In the place of the recognizer's own: the same one, such as inside what counts its passes.
+            seed: Of the noise.
+        """
         settings = self.settings
+        recognizer = Recognizer(encoder, self.recognizer.prototypes, self.recognizer.speakers)
         if settings.sigma is None:
-            return self.recognizer
+            return recognizer
         scale = VOTE_SCALE if settings.decision == "vote" and settings.scenario == "csi" else None
         return ExpectationOverNoise(
-            self.recognizer, settings.sigma, settings.num_noise, scale=scale, batch_size=settings.batch_size, seed=seed
+            recognizer, settings.sigma, settings.num_noise, scale=scale, batch_size=settings.batch_size, seed=seed
         )
 
 
