@@ -119,6 +119,8 @@ class AttackSettings:
                 f"start and judge must be utterance and null but for targeted attacks in the scenario sv, got "
                 f"{self.start} and {self.judge!r} with scenario {self.scenario} and targeted {self.targeted}"
             )
+        if self.judge_hash is not None and self.judge is None:
+            raise ValueError(f"judge_hash must be null without a judge, got {self.judge_hash!r}")
         if self.threshold is not None and self.scenario == "csi":
             raise ValueError(f"threshold must be null in the scenario csi, got {self.threshold}")
         if self.decision == "vote" and (self.sigma is None or self.scenario == "osi"):
