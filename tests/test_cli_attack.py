@@ -212,7 +212,7 @@ def test_an_open_set(config, tmp_path, capsys):
         (["--attack.epsilonn", 1], "epsilonn"),
         (["--attack", "voxcert.attacks.none"], "voxcert.attacks.none"),
         (["--certified", "none"], "error: none must be the folder of a certification run"),
-        (["--scenario", "sv", "--judge", "none"], "error: none "),
+        (["--scenario", "sv", "--judge", "none"], "error: checkpoint none does not exist"),
         (["--start", "white"], "error: start and judge must be utterance and null but for targeted attacks in the"),
         (["--checkpoint_hash", "0123"], "error: checkpoint_hash must be 0123, got "),
     ],
