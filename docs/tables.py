@@ -120,6 +120,38 @@ def leaderboard(patterns: list[str]) -> str:
     return "\n\n".join([render_table(lines), *commands])
 
 
+def varied(arguments: list[str]) -> str:
+    """Kept runs that differ in one setting, a line for each of its values and each rule."""
+    parser = argparse.ArgumentParser("varied")
+    parser.add_argument("setting")
+    parser.add_argument("patterns", nargs="+")
+    parser.add_argument("--radii", nargs="+", type=float, required=True)
+    parser.add_argument("--rules", nargs="+", default=["vote"])
+    given = parser.parse_args(arguments)
+    shown = given.setting.rpartition(".")[2].replace("_", " ")
+    lines = [[shown, "rule", "smoothed accuracy", *(f"CA at {radius:g}" for radius in given.radii), "ACR"]]
+    for value, rows in _by_setting(given.setting, given.patterns):
+        for rule, own in by_rule(rows).items():
+            if rule in given.rules:
+                entry = summarize(own, given.radii)[rule]
+                shares = [_with_speakers(point) for point in entry["certified_accuracy"]]
+                lines.append([f"{value:g}", f"`{rule}`", f"{entry['smoothed_accuracy']:.2f}", *shares])
+                lines[-1] += [rounded_down(entry["acr"])]
+    return render_table(lines)
+
+
+def _by_setting(setting: str, patterns: list[str]) -> list[tuple[float, list[Certificate]]]:
+    """The values of a setting in kept runs, ascending, with the rows."""
+    names = sorted({path.name for pattern in patterns for path in RESULTS.glob(pattern)})
+    if not names:
+        raise ValueError(f"docs/results must hold runs of a name like {' or '.join(patterns)}, got none")
+    summaries = {name: read_summary(RESULTS / name) for name in names}
+    values = {name: one["settings"].get(setting, one.get(setting)) for name, one in summaries.items()}
+    if len(set(values.values())) < len(names):
+        raise ValueError(f"runs must differ in {setting}, got {values}")
+    return [(values[name], rows_of(name, Certificate)) for name in sorted(names, key=values.get)]
+
+
 def _with_speakers(point: dict[str, Any]) -> str:
     low, high = point["low_speakers"], point["high_speakers"]
     return f"{point['value']:.2f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]")
@@ -200,6 +232,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "certified": certified,
     "leaderboard": leaderboard,
     "paired": paired,
+    "varied": varied,
     "attacks": attacks,
     "transfers": transfers,
     "defences": defences,
@@ -211,7 +244,11 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
 
 
 def draw_figure(arguments: list[str], path: Path) -> None:
-    """Draws one run, or the certified accuracy of several beside each other."""
+    """Draws one run, or the certified accuracy of several beside each other, or of `varied SETTING RUNS`."""
+    if arguments[0] == "varied":
+        runs = [(f"{arguments[1]} = {value:g}", rows) for value, rows in _by_setting(arguments[1], arguments[2:])]
+        save(comparison_figure(runs), path)
+        return _made_small(path)
     if read_summary(RESULTS / arguments[0])["settings"].get("task", "identification") != "identification":
         plot_error_rates(*_trials_of(arguments[0]), path)
         return _made_small(path)

@@ -157,3 +157,22 @@ def test_kept_hearing_margins_are_a_table(elsewhere, run):
     assert "| mini   | `vote` | 0.01  | 3 of 3    | 38.5       | 38.5     | 42.0     | 48.0     |" == table[2]
     with pytest.raises(ValueError, match="must hold the hearing margins of a run"):
         elsewhere.hearing(["nobody"])
+
+
+def test_runs_that_differ_in_a_setting_stand_in_its_order(elsewhere, run, tmp_path):
+    for number in (100, 20):
+        settings = {"settings": {"num_enroll": number}, "num_speakers": 2 * number, "command": "certify"}
+        write_summary(run, settings)
+        elsewhere.keep(run, f"study-{number}")
+    lines = elsewhere.varied(["num_enroll", "study-*", "--radii", "0.005"]).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["20", "100"]
+    assert "num enroll" in lines[0]
+    assert "0.67" in lines[2]
+    speakers = elsewhere.varied(["num_speakers", "study-*", "--radii", "0.005"]).splitlines()
+    assert [line.split("|")[1].strip() for line in speakers[2:]] == ["40", "200"], "the summary is asked too"
+    elsewhere.draw_figure(["varied", "num_enroll", "study-*"], tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+    with pytest.raises(ValueError, match="runs must differ in alpha"):
+        elsewhere.varied(["alpha", "study-*", "--radii", "0.005"])
+    with pytest.raises(ValueError, match="of a name like nothing"):
+        elsewhere.varied(["alpha", "nothing", "--radii", "0.005"])
