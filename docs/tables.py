@@ -22,6 +22,7 @@ from PIL import Image
 from voxcert.evaluation.attack.certified_trials import attacked_trials, attacked_trials_table
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import attack_table
+from voxcert.evaluation.attack.transfer import transfer_table
 from voxcert.evaluation.certification.comparison import comparison_figure, paired_difference, system_name
 from voxcert.evaluation.certification.figures import certified_accuracy_figure
 from voxcert.evaluation.certification.tables import by_rule, markdown_table, summarize
@@ -176,6 +177,11 @@ def attacks(names: list[str]) -> str:
     return attack_table(rows_of(name, AttackRow) for name in names)
 
 
+def transfers(names: list[str]) -> str:
+    """Judged attacks on claims, a line for each budget."""
+    return transfer_table(rows_of(name, AttackRow) for name in names)
+
+
 def defences(names: list[str]) -> str:
     """A comparison of defences, with the notes that belong to its tables."""
     return "\n\n".join(render_defences(summarize_defences(rows_of(name, DefenceRow))) for name in names)
@@ -228,6 +234,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "paired": paired,
     "varied": varied,
     "attacks": attacks,
+    "transfers": transfers,
     "defences": defences,
     "inversion": inversion,
     "trials": trials,

@@ -121,6 +121,23 @@ def test_one_generator_forges_whomever_it_is_told(config, tmp_path, capsys):
     assert f"of the size that the generator was trained with, 8, got {TINY['dim']}" in printed
 
 
+def test_another_encoder_judges_and_its_weights_are_kept(config, checkpoint, tmp_path, capsys):
+    claims = ["--scenario", "sv", "--start", "white", "--judge", checkpoint]
+    attack(config, *claims)
+    printed, rows, folder = capsys.readouterr().out, timeless(tmp_path / "run"), tmp_path / "run"
+    assert "| bim, targeted, from white noise | 0.01 linf | sv " in printed
+    assert "| white noise | 0.01 linf " in printed
+    assert "judge accepts before %" in printed
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["judge"]["encoder"] == summary["checkpoint_hash"] == rows[0].judge
+    assert summary["judge"]["threshold"] == pytest.approx(summary["threshold"], abs=1e-6), "it is the attacked encoder"
+    assert [row.judge_score for row in rows] == pytest.approx([row.score for row in rows], abs=1e-6)
+    attack(folder / "config.yaml", "--output_dir", tmp_path / "again")
+    assert timeless(tmp_path / "again") == rows
+    printed = message(capsys, "attack", "--config", config, *claims, "--judge_hash", "0123")
+    assert f"judge must have the hash 0123, got {rows[0].judge} in {checkpoint}" in printed
+
+
 def test_a_negative_number_of_pictures_is_an_error(config, capsys):
     assert "plot must be at least 0, got -1" in message(capsys, "attack", "--config", config, "--plot", -1)
 
@@ -214,6 +231,8 @@ def test_an_open_set(config, tmp_path, capsys):
         (["--attack.epsilonn", 1], "epsilonn"),
         (["--attack", "voxcert.attacks.none"], "voxcert.attacks.none"),
         (["--certified", "none"], "error: none must be the folder of a certification run"),
+        (["--scenario", "sv", "--judge", "none"], "error: checkpoint none does not exist"),
+        (["--start", "white"], "error: start and judge must be utterance and null but for targeted attacks in the"),
         (["--checkpoint_hash", "0123"], "error: checkpoint_hash must be 0123, got "),
     ],
 )

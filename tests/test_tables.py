@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.hearing.job import HEARING, hearing_row
 from voxcert.evaluation.run.folder import ROWS, write_summary
 from voxcert.rows import read_rows, replace_rows
@@ -133,6 +134,18 @@ def test_pairs_of_runs_are_compared_on_the_same_utterances(elsewhere, run, tmp_p
     elsewhere.keep(tmp_path / "shorter", "b")
     (line,) = elsewhere.paired(["a", "b", "--radii", "0.007"]).splitlines()[2:]
     assert line.startswith("| `vote` | -0.333 [")
+
+
+def test_judged_attacks_are_a_table(elsewhere, tmp_path):
+    about = {"utterance": "u", "speaker": "a", "target": "b", "scenario": "sv", "expected": None, "attack": "bim"}
+    judged = {"judge": "other", "judge_threshold": 0.5, "judge_before": 0.1, "judge_score": 0.6}
+    row = AttackRow(**about, **judged, attack_settings={"epsilon": 4.0, "norm": "l2"}, seed=0, encoder="e", score=0.9)
+    replace_rows(tmp_path / "run" / ROWS, [row])
+    write_summary(tmp_path / "run", {"settings": {}})
+    elsewhere.keep(tmp_path / "run", "judged")
+    new = elsewhere.redrawn("<!-- table: transfers judged -->\n<!-- end -->\n")
+    assert "| utterance | 4 l2   | e " in new
+    assert "100.0 [20.7, 100.0]" in new
 
 
 def test_kept_hearing_margins_are_a_table(elsewhere, run):

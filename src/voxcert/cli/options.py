@@ -15,8 +15,8 @@ from voxcert.cli.configs import with_files
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.parser import Parser
 from voxcert.encoders.base import Encoder
-from voxcert.encoders.checkpoint import CheckpointError, checkpoint_hash
-from voxcert.encoders.loading import encoder_hash, is_checkpoint, load_encoder
+from voxcert.encoders.checkpoint import CheckpointError
+from voxcert.encoders.loading import encoder_hash, load_encoder, source_hash
 from voxcert.evaluation.defence.encoder import denoising, encoder_of, open_purifier, system_id
 from voxcert.purifiers import Purifier
 from voxcert.purifiers.hearing import Aud2Vec, Transcriber
@@ -105,8 +105,8 @@ def named_encoder(config: Any, untrained: Encoder | None, purifier: Purifier | N
     if untrained is not None:
         print("the encoder has random weights: what follows says nothing about a trained one", file=sys.stderr)
     encoder = load_encoder(config.checkpoint) if untrained is None else untrained.eval()
-    own = untrained is None and is_checkpoint(config.checkpoint)
-    encoder_id = system_id(checkpoint_hash(config.checkpoint) if own else encoder_hash(encoder), purifier)
+    own = source_hash(config.checkpoint, encoder) if untrained is None else encoder_hash(encoder)
+    encoder_id = system_id(own, purifier)
     if config.checkpoint_hash not in (None, encoder_id, encoder_of(encoder_id)):
         where = "random weights" if untrained is not None else config.checkpoint
         raise CheckpointError(f"checkpoint_hash must be {config.checkpoint_hash}, got {encoder_id} in {where}")

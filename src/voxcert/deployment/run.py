@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from voxcert.data.identity import read_plan
 from voxcert.encoders.base import Recognizer
-from voxcert.encoders.checkpoint import checkpoint_hash
-from voxcert.encoders.loading import encoder_hash, is_checkpoint, load_encoder
+from voxcert.encoders.loading import load_encoder, source_hash
 from voxcert.evaluation.certification.folder import PROTOTYPES, read_prototypes
 from voxcert.evaluation.defence.encoder import DefendedEncoder, denoising, open_purifier, system_id
 from voxcert.evaluation.run.folder import PLAN, read_config
@@ -44,8 +43,7 @@ def system_of_run(
     purifier = config.get("purifier")
     purifier = None if purifier is None else denoising(open_purifier(purifier), config["sigma"])
     encoder = load_encoder(source)
-    own = checkpoint_hash(source) if is_checkpoint(source) else encoder_hash(encoder)
-    if (found := system_id(own, purifier)) != config["checkpoint_hash"]:
+    if (found := system_id(source_hash(source, encoder), purifier)) != config["checkpoint_hash"]:
         raise ValueError(f"checkpoint must be {config['checkpoint_hash']}, which {folder} is about, got {found}")
     system = encoder if purifier is None else DefendedEncoder(purifier, encoder)
     device = _device(accelerator, config.get("accelerator", "cpu"), folder)

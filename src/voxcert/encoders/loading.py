@@ -15,7 +15,7 @@ import yaml
 from huggingface_hub import snapshot_download
 
 from voxcert.encoders.base import Encoder
-from voxcert.encoders.checkpoint import WEIGHTS, CheckpointError, load_checkpoint, require_finite
+from voxcert.encoders.checkpoint import WEIGHTS, CheckpointError, checkpoint_hash, load_checkpoint, require_finite
 from voxcert.encoders.refusals import missing_content, refusal
 
 HUB, MODELSCOPE = "hf:", "modelscope:"
@@ -113,6 +113,11 @@ def encoder_hash(encoder: Encoder) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def source_hash(source: str | Path, encoder: Encoder) -> str:
+    """Identifies an encoder by where it was loaded from: the hash of a checkpoint folder, or else `encoder_hash`."""
+    return checkpoint_hash(source) if is_checkpoint(source) else encoder_hash(encoder)
 
 
 def is_checkpoint(folder: str | Path) -> bool:

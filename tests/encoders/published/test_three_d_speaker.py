@@ -15,7 +15,7 @@ from voxcert import load_encoder
 from voxcert.encoders.campplus import CAMPPlus
 from voxcert.encoders.checkpoint import CheckpointError
 from voxcert.encoders.eres2net import ERes2Net
-from voxcert.encoders.loading import encoder_hash, is_checkpoint
+from voxcert.encoders.loading import encoder_hash, is_checkpoint, source_hash
 
 SIZES = {"growth_rate": 4, "bn_size": 2, "init_channels": 8, "num_mels": 16}
 CONFIGURATION = {
@@ -52,6 +52,7 @@ def assert_loads(source, encoder, waveform):
     assert encoder_hash(loaded) == encoder_hash(encoder)  # its config too: povey windows, waveforms below one
     torch.testing.assert_close(loaded(waveform), encoder(waveform), atol=1e-6, rtol=0)
     assert not is_checkpoint(source)
+    assert source_hash(source, loaded) == encoder_hash(loaded)
 
 
 @pytest.mark.parametrize("named", ["", "configuration.json", "campplus_cn_common.bin"])

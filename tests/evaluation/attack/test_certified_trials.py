@@ -49,6 +49,10 @@ ATTACKS = [attack("a", None, 0.50, True), attack("b", None, 0.35, False)]
 ATTACKS += [attack("a", "b", 0.30, False), attack("b", "a", 0.32, False)]
 
 
+def test_noise_in_place_of_an_utterance_is_not_what_was_certified():
+    assert attacked_trials(PROOFS, [replace(one, start="white") for one in ATTACKS]) == []
+
+
 def test_rates_by_hand():
     (one,) = attacked_trials(PROOFS, ATTACKS)
     assert one == {

@@ -8,6 +8,16 @@ from voxcert.evaluation.attack.settings import AttackSettings
     [
         ({"scenario": "open"}, "scenario must be one of csi, osi, sv, got 'open'"),
         ({"decision": "max"}, "decision must be one of mean, vote, got 'max'"),
+        ({"start": "speech"}, "start must be one of utterance, white, .*, got 'speech'"),
+        (
+            {"start": "white"},
+            "start and judge must be utterance .* got white and None with scenario csi",
+        ),
+        (
+            {"judge": "other", "scenario": "sv", "targeted": False},
+            "and 'other' with scenario sv and targeted False",
+        ),
+        ({"judge_hash": "0123", "scenario": "sv"}, "judge_hash must be null without a judge, got '0123'"),
         ({"num_eval": 0}, "num_eval must be at least 1, got 0"),
         ({"enroll_noise": -1}, "enroll_noise must be at least 0, got -1"),
         ({"utterances_per_batch": 0}, "utterances_per_batch must be at least 1, got 0"),

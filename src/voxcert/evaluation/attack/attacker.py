@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from voxcert.attacks import Attack, Counted, norms
+from voxcert.attacks.inversion import Noise
 from voxcert.evaluation.attack.description import attack_path, attack_settings
+from voxcert.evaluation.attack.judge import Judge
 from voxcert.evaluation.attack.pictures import attack_mask, perturbation_figure, picture_path
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.trials import Trial
@@ -35,13 +38,23 @@ class Attacker:
         victim: The system.
         device: Where it is.
         encoder_id: Hash of its encoder.
+        judge: Another encoder that hears what the attack makes; None for none.
     """
 
-    def __init__(self, attack: Attack, victim: Victim, device: torch.device, encoder_id: str = ""):
+    def __init__(
+        self,
+        attack: Attack,
+        victim: Victim,
+        device: torch.device,
+        encoder_id: str = "",
+        judge: Judge | None = None,
+    ):
         self.attack, self.victim, self.device, self.encoder_id = attack, victim, device, encoder_id
+        self.judge = judge
         self.name, self.settings = attack_path(attack).rpartition(".")[2], attack_settings(attack)
         self.objective = victim.objective(getattr(attack, "keywords", {}).get("objective"))
         self._clean: dict[str, Decision] = {}  # the same for all radii
+        self._judged_clean: dict[str, float] = {}  # likewise
         self._drawn: set[str] = set()
 
     def rows(self, items: Sequence[dict[str, Any]], trials: Sequence[Trial], radius: float | None) -> list[AttackRow]:
@@ -61,12 +74,21 @@ class Attacker:
         readable = [number for number, item in enumerate(items) if "error" not in item]
         rows = {}
         if readable:
-            waveform = torch.stack([items[number]["waveform"] for number in readable]).to(self.device)
+            waveform = torch.stack([self._start(items[n]["waveform"], trials[n]) for n in readable]).to(self.device)
             rows = dict(zip(readable, self._attack([trials[n] for n in readable], waveform, radius), strict=True))
         return [
             rows.get(number) or self._row(trial, radius, failed=items[number]["error"])
             for number, trial in enumerate(trials)
         ]
+
+    def _start(self, waveform: Tensor, trial: Trial) -> Tensor:
+        """The utterance (time,), or noise in its place that depends on seed and utterance alone, as loud."""
+        color, seed = self.victim.settings.start, self.victim.settings.seed
+        if color == "utterance":
+            return waveform
+        generator = np.random.default_rng(seed_of(seed, "start", trial.utterance))
+        noise = Noise(color).draw(len(waveform), generator)
+        return (waveform.norm() / noise.norm() * noise).clamp(-1, 1)
 
     def _attack(self, trials: Sequence[Trial], waveform: Tensor, radius: float | None) -> list[AttackRow]:
         adversarial, cost = self._run(trials, waveform, radius)
@@ -81,8 +103,18 @@ class Attacker:
             )
         self._draw(trials, waveform, adversarial, radius)
         clean, after = self._before(trials, waveform), self.victim.decide(adversarial, trials)
+        judged = self._judged(trials, waveform, adversarial)
         return [
-            self._row(trial, radius, clean[n], after[n], file=files[n], **_sizes(waveform[n], adversarial[n]), **cost)
+            self._row(
+                trial,
+                radius,
+                clean[n],
+                after[n],
+                **cost,
+                file=files[n],
+                **judged[n],
+                **_sizes(waveform[n], adversarial[n]),
+            )
             if finite[n]
             else self._row(trial, radius, clean[n], failed="the attack's waveform is not finite", **cost)
             for n, trial in enumerate(trials)
@@ -139,6 +171,19 @@ class Attacker:
             self._clean |= {trial.utterance: decision for trial, decision in zip(trials, decisions, strict=True)}
         return [self._clean[trial.utterance] for trial in trials]
 
+    def _judged(self, trials: Sequence[Trial], waveform: Tensor, adversarial: Tensor) -> list[dict[str, Any]]:
+        """What the judge says before and after, as fields of rows; the former is heard once for all radii."""
+        if self.judge is None:
+            return [{} for _ in trials]
+        if any(trial.utterance not in self._judged_clean for trial in trials):
+            before = self.judge.scores(waveform, trials)
+            self._judged_clean |= {trial.utterance: score for trial, score in zip(trials, before, strict=True)}
+        fixed = {"judge": self.judge.encoder_id, "judge_threshold": self.judge.verifier.threshold}
+        return [
+            fixed | {"judge_before": self._judged_clean[trial.utterance], "judge_score": score}
+            for trial, score in zip(trials, self.judge.scores(adversarial, trials), strict=True)
+        ]
+
     def _succeeded(self, trial: Trial, decision: Decision) -> bool:
         """Whether the attacker has what he wants; an abstention locks out who claims rightly, and helps no impostor."""
         if decision.abstained:
@@ -166,6 +211,7 @@ class Attacker:
             radius=radius,
             within=settings.within,
             threshold=self.victim.threshold,
+            start=settings.start,
             sigma=settings.sigma,
             decision=settings.decision if smoothed else None,
             num_noise=settings.num_noise if smoothed else 0,

@@ -44,7 +44,8 @@ def attacked_trials(certified: Iterable[CertifiedScore], attacked: Iterable[Atta
     for row in attacked:
         kind = "vote" if row.decision == "vote" else "embedding"
         proof = known.get((row.encoder, row.sigma, kind, row.utterance, row.target or row.speaker))
-        if row.scenario == "sv" and row.radius is not None and row.failed is None and proof is not None:
+        fits = row.scenario == "sv" and row.start == "utterance" and row.failed is None
+        if fits and row.radius is not None and proof is not None:
             if row.radius in proof.radii:
                 pairs.setdefault(row.radius, []).append((proof, row))
     thresholds = {row.threshold for own in pairs.values() for _, row in own}

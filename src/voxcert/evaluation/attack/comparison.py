@@ -11,6 +11,7 @@ from voxcert.evaluation.attack.figures import robust_figure
 from voxcert.evaluation.attack.robust_accuracy import broken_certificates
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import ATTACK_NOTE, attack_table, smoothing_name
+from voxcert.evaluation.attack.transfer import TRANSFER_NOTE, transfer_table
 from voxcert.evaluation.certification.folder import read_prototypes, read_run
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee
 from voxcert.evaluation.run.folder import ROWS, read_config
@@ -106,6 +107,8 @@ def describe_attacks(attacks: Sequence[Folder], certified: Sequence[Folder]) -> 
     """
     runs = {folder: read_attacks(folder) for folder in attacks}
     lines = [attack_table(runs.values()), ATTACK_NOTE]
+    if judged := [rows for rows in runs.values() if rows[0].judge is not None]:
+        lines += [transfer_table(judged), TRANSFER_NOTE]
     for (folder, rows), run in ((pair, run) for pair in runs.items() for run in certified):
         for rule, own in by_rule(read_run(run)).items():
             if is_guarantee(rule) and is_about(own[0], rows[0]):

@@ -4,8 +4,8 @@ Any attack meets any encoder, smoothed or not; success is measured as in Yao et 
 Korzh et al. 2024 (Fig. 9), but with the attack run at every radius.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -17,11 +17,13 @@ from torch import nn
 from tqdm import tqdm
 
 from voxcert.attacks import Attack
-from voxcert.encoders.base import Recognizer, enroll
+from voxcert.encoders.base import Encoder, Recognizer, enroll
+from voxcert.encoders.loading import load_encoder, source_hash
 from voxcert.evaluation.attack.attacker import Attacker
 from voxcert.evaluation.attack.certified import certified_radii, certified_speakers
 from voxcert.evaluation.attack.comparison import ROBUST_PLOT, plot_runs
 from voxcert.evaluation.attack.description import attack_path, attack_settings, check_attack
+from voxcert.evaluation.attack.judge import Judge, appoint_judge
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.settings import AttackSettings
 from voxcert.evaluation.attack.tables import by_budget, summarize_attack, summarize_robustness
@@ -61,9 +63,10 @@ def attack_speakers(
 
     Raises:
         ValueError: If the folder holds a run with other settings (the message names them), the attack's settings are
-            out of range, or the data does not have what the scenario needs.
+            out of range, the judge cannot be loaded, or the data does not have what the scenario needs.
     """
     check_attack(attack, settings)
+    settings, other = _with_judge(settings)
     described = {"class_path": attack_path(attack), "init_args": attack_settings(attack)}
     config = {"attack": described, **provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
@@ -80,7 +83,11 @@ def attack_speakers(
             seed=settings.seed,
         )
         victim, error_rate = _victim(recognizer, items, settings, fabric.device)
-        attacker = Attacker(attack, victim, fabric.device, provenance.encoder_id)
+        judge = None
+        if other is not None:
+            readings = _readings(items, "setting the threshold of the judge")
+            judge = appoint_judge(other, data, readings, recognizer.speakers, settings, fabric.device)
+        attacker = Attacker(attack, victim, fabric.device, provenance.encoder_id, judge)
         write_config(settings.output_dir, config)
         write_prototypes(settings.output_dir, recognizer.prototypes, recognizer.speakers)
         rows = do_tasks(
@@ -103,6 +110,7 @@ def attack_speakers(
             "num_speakers": len(recognizer.speakers),
             "threshold": victim.threshold,
             "equal_error_rate": error_rate,
+            "judge": _described(judge),
             "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "scipy")},
             "attacks": [summarize_attack(group) for group in by_budget(rows).values()],
             "robust_accuracy": summarize_robustness(rows, sorted(settings.radii or [])),
@@ -115,6 +123,16 @@ def attack_speakers(
         certified = [settings.certified] if settings.certified else []
         plot_runs([settings.output_dir], certified, Path(settings.output_dir) / ROBUST_PLOT)
         return summary
+
+
+def _with_judge(settings: AttackSettings) -> tuple[AttackSettings, Encoder | None]:
+    """The encoder that is to judge, and the settings with its hash."""
+    if settings.judge is None:
+        return settings, None
+    encoder = load_encoder(settings.judge)
+    if settings.judge_hash not in (None, digest := source_hash(settings.judge, encoder)):
+        raise ValueError(f"judge must have the hash {settings.judge_hash}, got {digest} in {settings.judge}")
+    return replace(settings, judge_hash=digest), encoder
 
 
 def _enrolled(
@@ -145,9 +163,19 @@ def _victim(
     victim = Victim(recognizer, settings, settings.threshold)
     if settings.scenario == "csi" or settings.threshold is not None:
         return victim, None
-    readings = tqdm(range(len(items)), "setting the threshold", unit="utterance", leave=False)
-    error_rate, threshold = balanced_threshold(victim, (items[index] for index in readings), device)
+    error_rate, threshold = balanced_threshold(victim, _readings(items, "setting the threshold"), device)
     return Victim(recognizer, settings, threshold), error_rate
+
+
+def _readings(items: Any, title: str) -> Iterator[dict[str, Any]]:
+    """All test items, with a bar."""
+    return (items[index] for index in tqdm(range(len(items)), title, unit="utterance", leave=False))
+
+
+def _described(judge: Judge | None) -> dict[str, Any] | None:
+    if judge is None:
+        return None
+    return {"encoder": judge.encoder_id, "threshold": judge.verifier.threshold, "equal_error_rate": judge.error_rate}
 
 
 def _batches(trials: list[Trial], settings: AttackSettings) -> list[Batch]:

@@ -29,6 +29,7 @@ class AttackRow(Row):
         radius: l2 budget of the attack in a run over radii or within certified ones; otherwise None.
         within: Share of the certified radius that this is; None in other runs.
         threshold: Least accepted score; None in a closed set.
+        start: What the attack began with: the `utterance`, or noise of this colour in its place.
         sigma: Smoothing noise of the system; None where it is not smoothed.
         decision: How a smoothed system decides, `mean` or `vote`.
         num_noise: Noise draws per gradient of a smoothed system.
@@ -40,6 +41,10 @@ class AttackRow(Row):
         abstained: Whether it did not answer after it: no success, except for who wants to lock a speaker out.
         score: In verification, of the claim after the attack: its cosine, or smoothed the mean or median cosine over
             all `num_eval` draws; None elsewhere.
+        judge: Hash of another encoder that heard what the attack made; None where there was none.
+        judge_threshold: Least score that it accepts.
+        judge_before: Its score of the target before the attack.
+        judge_score: Its score of the target after it.
         success_before: Whether the clean utterance already did what the attack wants.
         success: Whether the adversarial one does.
         snr_db: Power of the utterance over that of the perturbation; None if either is 0.
@@ -65,6 +70,7 @@ class AttackRow(Row):
     radius: float | None = None
     within: float | None = None
     threshold: float | None = None
+    start: str = "utterance"
     sigma: float | None = None
     decision: str | None = None
     num_noise: int = 0
@@ -75,6 +81,10 @@ class AttackRow(Row):
     abstained_before: bool = False
     abstained: bool = False
     score: float | None = None
+    judge: str | None = None
+    judge_threshold: float | None = None
+    judge_before: float | None = None
+    judge_score: float | None = None
     success_before: bool = False
     success: bool = False
     snr_db: float | None = None

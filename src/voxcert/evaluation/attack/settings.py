@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 Scenario = Literal["csi", "osi", "sv"]
 Decision = Literal["mean", "vote"]
+Start = Literal["utterance", "white", "pink", "brown", "violet", "blue"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class AttackSettings:
         target: The same target for all utterances; its own are left out.
         enrolled: Enrol these speakers only (names), or this many of those that have test utterances, drawn by the
             seed; all that the data enrols when null. The test utterances of the others are the impostors.
+        start: What an attack on claims begins with: the test `utterance`, or in its place noise of a colour, as loud.
+        judge: Another encoder, as for `--checkpoint`, with the same speakers enrolled. It says of what an attack on
+            claims made whether it hears the target there too, at the threshold of its own equal error rate.
+        judge_hash: Refuse other weights of the judge; the config.yaml of a run holds those it had.
         threshold: Least score that is accepted in osi and sv; where the equal error rate of the test utterances is when
             null (osi: best scores of enrolled speakers against those of impostors; sv: all claims).
         radii: Attack at each of these l2 budgets, in place of the attack's own epsilon and norm, for the curve of
@@ -65,6 +70,9 @@ class AttackSettings:
     targeted: bool = True
     target: str | None = None
     enrolled: int | list[str] | None = None
+    start: Start = "utterance"
+    judge: str | None = None
+    judge_hash: str | None = None
     threshold: float | None = None
     radii: list[float] | None = None
     sigma: float | None = None
@@ -83,7 +91,8 @@ class AttackSettings:
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
-        for name, allowed in {"scenario": get_args(Scenario), "decision": get_args(Decision)}.items():
+        kinds = {"scenario": Scenario, "decision": Decision, "start": Start}
+        for name, allowed in {name: get_args(kind) for name, kind in kinds.items()}.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         for name in ("num_noise", "num_eval", "utterances_per_batch", "batch_size"):
@@ -105,6 +114,13 @@ class AttackSettings:
     def _check_together(self) -> None:
         if self.target is not None and not self.targeted:
             raise ValueError(f"target must be null when targeted is false, got {self.target!r}")
+        if (self.start != "utterance" or self.judge is not None) and not (self.scenario == "sv" and self.targeted):
+            raise ValueError(
+                f"start and judge must be utterance and null but for targeted attacks in the scenario sv, got "
+                f"{self.start} and {self.judge!r} with scenario {self.scenario} and targeted {self.targeted}"
+            )
+        if self.judge_hash is not None and self.judge is None:
+            raise ValueError(f"judge_hash must be null without a judge, got {self.judge_hash!r}")
         if self.threshold is not None and self.scenario == "csi":
             raise ValueError(f"threshold must be null in the scenario csi, got {self.threshold}")
         if self.decision == "vote" and (self.sigma is None or self.scenario == "osi"):

@@ -106,8 +106,8 @@ def _line(rows: Sequence[AttackRow]) -> list[str]:
     entry, first = summarize_attack(rows), rows[0]
     direction = "targeted" if first.target is not None else "untargeted"
     return [
-        f"{first.attack}, {direction}",
-        _budget(first),
+        f"{first.attack}, {direction}" + ("" if first.start == "utterance" else f", from {first.start} noise"),
+        budget_name(first),
         first.scenario,
         first.encoder[:8],
         smoothing_name(first),
@@ -124,7 +124,8 @@ def _line(rows: Sequence[AttackRow]) -> list[str]:
     ]
 
 
-def _budget(row: AttackRow) -> str:
+def budget_name(row: AttackRow) -> str:
+    """The budget of an attack, for a table."""
     if row.within is not None:
         return f"{row.within:g} of the certified radius"
     epsilon, norm = row.attack_settings.get("epsilon"), row.attack_settings.get("norm", "")

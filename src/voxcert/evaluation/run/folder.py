@@ -24,6 +24,7 @@ MAY_DIFFER = {
     "data.num_workers",
     "devices",
     "embeddings",
+    "judge",  # compared by its hash
     "log_format",
     "num_nodes",
     "output_dir",
