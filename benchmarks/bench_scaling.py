@@ -17,9 +17,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from voxcert.evaluation.certification.figures import plot_certified_accuracy
+from voxcert.evaluation.certification.folder import PLOT
 from voxcert.evaluation.certification.job import summarize_run
-from voxcert.evaluation.run.job import Task, do_tasks, merge_rows, rows_path
+from voxcert.evaluation.certification.tables import statement
+from voxcert.evaluation.run.job import Task, do_tasks
 from voxcert.evaluation.run.processes import launch
+from voxcert.evaluation.run.tasks import merge_rows, rows_path
 from voxcert.rows import Row, RowWriter, replace_rows
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certifier import Certifier
@@ -90,7 +94,8 @@ def certify(num_estimate: int) -> None:
 
 
 def million(num_rows: int) -> None:
-    """Merges rows that four processes left behind, and summarises them; prints processor seconds and memory."""
+    """Merges rows that four processes left behind, summarises and draws them; prints processor seconds and memory."""
+    at_first = memory()
     with tempfile.TemporaryDirectory() as folder:
         for rank in range(4):
             numbers = range(rank, num_rows, 4)
@@ -100,7 +105,9 @@ def million(num_rows: int) -> None:
         rows = merge_rows(folder, Certificate, tasks, counts=lambda row: True)
         merged = time.process_time()
         summarize_run(rows, [0.0, 0.005, 0.01])
-        print(json.dumps([merged - start, time.process_time() - merged, before, memory()]))
+        plot_certified_accuracy(rows, Path(folder) / PLOT)
+        statement(rows, num_rows)
+        print(json.dumps([merged - start, time.process_time() - merged, at_first, before, memory()]))
 
 
 def memory() -> int:
@@ -141,7 +148,7 @@ def main() -> None:
     ideal = {"one process": work, "two": work / 2, "two, one of them four times as slow": work / 1.25}
     ideal["the same by a fixed stride"] = ideal["two, one of them four times as slow"]
     grown = {num: call("certify", num) for num in (1_000, 100_000)}
-    merging, summarising, before, after = call("million", options.num_rows)
+    merging, summarising, at_first, before, after = call("million", options.num_rows)
     results = {
         "num_tasks": options.num_tasks,
         "pause_seconds": options.pause,
@@ -154,7 +161,8 @@ def main() -> None:
             "merge_seconds": merging,
             "summary_seconds": summarising,
             "memory_bytes": after,
-            "memory_before_bytes": before,
+            "memory_with_plan_bytes": before,
+            "memory_at_first_bytes": at_first,
         },
     }
     options.output.write_text(json.dumps(results, indent=2) + "\n")

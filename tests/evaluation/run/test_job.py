@@ -16,7 +16,8 @@ from torch.distributed import HashStore
 
 from voxcert.evaluation.run import job, progress, queue
 from voxcert.evaluation.run.folder import ROWS
-from voxcert.evaluation.run.job import Task, do_tasks, rows_path, seed_of
+from voxcert.evaluation.run.job import Task, do_tasks, seed_of
+from voxcert.evaluation.run.tasks import rows_path
 from voxcert.rows import Row, RowWriter, iterate_rows, read_rows
 
 

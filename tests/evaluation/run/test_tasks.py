@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from voxcert.evaluation.run.folder import ROWS
-from voxcert.evaluation.run.job import rows_path
-from voxcert.evaluation.run.tasks import Task, merge_rows, unfinished
+from voxcert.evaluation.run.tasks import Task, merge_rows, rows_path, unfinished
 from voxcert.rows import Row, RowWriter, read_rows, replace_rows
 
 RULES = ("plain", "double")

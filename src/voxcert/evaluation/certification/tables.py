@@ -138,6 +138,7 @@ def statement(rows: Sequence[Certificate], planned: int | None = None) -> str:
         rows: Certificates of one run: one sigma and one alpha.
         planned: Utterances that the run is about; None where these are all.
     """
+    rows = Columns.of(Certificate, rows)
     rule, own = next(((rule, own) for rule, own in by_rule(rows).items() if is_guarantee(rule)), ("", []))
     if not own:
         return "Nothing was proved: the published rules are not a guarantee."

@@ -25,7 +25,7 @@ from voxcert.evaluation.run.processes import launch, stop_requests
 from voxcert.evaluation.run.progress import LogFormat, Progress
 from voxcert.evaluation.run.queue import Queue, shared_store
 from voxcert.evaluation.run.speed import Precision, float32_products
-from voxcert.evaluation.run.tasks import About, Kind, Task, merge_rows, unfinished
+from voxcert.evaluation.run.tasks import About, Kind, Task, merge_rows, rows_path, unfinished
 from voxcert.rows import RowWriter, iterate_rows
 
 
@@ -182,11 +182,6 @@ def _check_data(folder: Path, plan: Sequence[Planned]) -> None:
     if not (folder / PLAN).is_file():
         raise ValueError(f"output_dir must be new or hold a run that noted its data, got {folder} without {PLAN}")
     check_plan(read_plan(folder / PLAN), plan, f"the run in output_dir {folder}")
-
-
-def rows_path(folder: str | Path, rank: int) -> Path:
-    """The row file of one process."""
-    return Path(folder) / (ROWS if rank == 0 else f"rows.rank{rank}.jsonl")
 
 
 def seed_of(*parts: Any) -> int:

@@ -34,6 +34,11 @@ class Task(Generic[About]):
     keys: tuple[Hashable, ...]
 
 
+def rows_path(folder: str | Path, rank: int) -> Path:
+    """The row file of one process."""
+    return Path(folder) / (ROWS if rank == 0 else f"rows.rank{rank}.jsonl")
+
+
 def merge_rows(
     folder: str | Path, kind: type[Kind], tasks: Sequence[Task], counts: Callable[[Kind], bool]
 ) -> Columns[Kind]:
