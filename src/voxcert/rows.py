@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import MISSING, asdict, fields
 from functools import cache
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import BinaryIO, Self, TypeVar
 
 BLOCK = 2**16
 """Bytes that are read at once in search of a line break."""
@@ -155,16 +155,23 @@ def replace_file(path: str | Path, content: str | bytes) -> None:
 
 def replace_lines(path: str | Path, lines: Iterable[bytes]) -> None:
     """As `replace_file`, in the memory of one of the lines, each of which brings its line break."""
+    with replacing(path) as file:
+        file.writelines(lines)
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of an old one in the end; as `replace_file` otherwise."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with _named(path), temporary.open("wb") as file:
-            file.writelines(lines)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
