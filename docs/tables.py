@@ -10,6 +10,7 @@ A page says between two comments which runs a table shows; everything in between
 
 import argparse
 import gzip
+import json
 import re
 import shlex
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from PIL import Image
 
 from voxcert.evaluation.attack.certified_trials import attacked_trials, attacked_trials_table
@@ -34,7 +36,7 @@ from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.evaluation.inversion.tables import inversion_table, summarize_inversions
 from voxcert.evaluation.planning.settings import BUDGETS
 from voxcert.evaluation.run.folder import ROWS, SUMMARY, read_summary
-from voxcert.evaluation.show.figures import save
+from voxcert.evaluation.show.figures import BLUE, GREEN, VERMILION, canvas, save, tidy
 from voxcert.evaluation.show.tables import render_table, rounded_down
 from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.tables import summarize_trials, trials_table
@@ -46,6 +48,7 @@ DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
 RANKED_BY = BUDGETS.index(0.195)
 """The leaderboard ranks by the l2 budget of a published attack (6400 in int16 units)."""
+BENCHMARKS = DOCS.parent / "benchmarks" / "results"
 KEPT_ROWS, KEPT_MARGINS = f"{ROWS}.gz", f"{HEARING}.gz"
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: (.+?) -->\n!\[[^\]]*\]\(([^)]+)\)")
@@ -204,13 +207,33 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
 
 
 def draw_figure(arguments: list[str], path: Path) -> None:
-    """Draws one run, or the certified accuracy of several beside each other."""
+    """Draws one run, the certified accuracy of several beside each other, or what a benchmark wrote (`NAME.json`)."""
+    if arguments[0].endswith(".json"):
+        save(soak_figure(json.loads((BENCHMARKS / arguments[0]).read_text())["samples"]), path)
+        return _made_small(path)
     if read_summary(RESULTS / arguments[0])["settings"].get("task", "identification") != "identification":
         plot_error_rates(*_trials_of(arguments[0]), path)
         return _made_small(path)
     runs = [(system_of(name), rows_of(name, Certificate)) for name in arguments]
     save(certified_accuracy_figure(runs[0][1]) if len(runs) == 1 else comparison_figure(runs), path)
     return _made_small(path)
+
+
+def soak_figure(samples: list[dict[str, float]]) -> Figure:
+    """What a long run has at every moment (`benchmarks/bench_soak.py`): memory, and open files and threads."""
+    figure = canvas(8, 3.2)
+    left, right = figure.subplots(1, 2)
+    minutes = [one["minute"] for one in samples]
+    left.plot(minutes, [one["memory_bytes"] / 1e6 for one in samples], color=BLUE)
+    left.set(ylim=(0, None), ylabel="memory (MB)")
+    for name, color in (("open_files", GREEN), ("threads", VERMILION)):
+        right.plot(minutes, [one[name] for one in samples], color=color, label=name.replace("_", " "))
+    right.set(ylim=(0, None))
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.set(xlim=(0, None), xlabel="minutes")
+        tidy(axes)
+    return figure
 
 
 def _made_small(path: Path) -> None:
