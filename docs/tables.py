@@ -225,13 +225,12 @@ def soak_figure(samples: list[dict[str, float]]) -> Figure:
     left, right = figure.subplots(1, 2)
     minutes = [one["minute"] for one in samples]
     left.plot(minutes, [one["memory_bytes"] / 1e6 for one in samples], color=BLUE)
-    left.set(ylim=(0, None), ylabel="memory (MB)")
+    left.set_ylabel("memory (MB)")
     for name, color in (("open_files", GREEN), ("threads", VERMILION)):
         right.plot(minutes, [one[name] for one in samples], color=color, label=name.replace("_", " "))
-    right.set(ylim=(0, None))
     right.legend(frameon=False)
     for axes in (left, right):
-        axes.set(xlim=(0, None), xlabel="minutes")
+        axes.set(xlim=(0, None), ylim=(0, 1.15 * axes.get_ylim()[1]), xlabel="minutes")
         tidy(axes)
     return figure
 

@@ -73,7 +73,7 @@ def certified_accuracy_figure(rows: Sequence[Certificate], planned: int | None =
     settings = f"$\\sigma$ = {first.sigma:g},  n = {samples},  $\\alpha$ = {first.alpha:g}"
     axes.set_title(f"{done},  {settings}", fontsize=11)
     tidy(axes, has_top=True)
-    axes.legend(frameon=False, title="rule, 95 % Wilson band", alignment="left")
+    axes.legend(frameon=False, title="rule, 95 % Wilson band", alignment="left", loc="upper right")
     if first.noise_at == "waveform":
         norms = rows.column("waveform_norm")
         add_loudness_axis(axes, norms[norms > 0])
