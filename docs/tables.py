@@ -10,7 +10,6 @@ A page says between two comments which runs a table shows; everything in between
 
 import argparse
 import gzip
-import json
 import re
 import shlex
 import sys
@@ -18,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from PIL import Image
+from soak import soak_figure
 
 from voxcert.evaluation.attack.certified_trials import attacked_trials, attacked_trials_table
 from voxcert.evaluation.attack.row import AttackRow
@@ -36,7 +35,7 @@ from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.evaluation.inversion.tables import inversion_table, summarize_inversions
 from voxcert.evaluation.planning.settings import BUDGETS
 from voxcert.evaluation.run.folder import ROWS, SUMMARY, read_summary
-from voxcert.evaluation.show.figures import BLUE, GREEN, VERMILION, canvas, save, tidy
+from voxcert.evaluation.show.figures import save
 from voxcert.evaluation.show.tables import render_table, rounded_down
 from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.tables import summarize_trials, trials_table
@@ -48,7 +47,6 @@ DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
 RANKED_BY = BUDGETS.index(0.195)
 """The leaderboard ranks by the l2 budget of a published attack (6400 in int16 units)."""
-BENCHMARKS = DOCS.parent / "benchmarks" / "results"
 KEPT_ROWS, KEPT_MARGINS = f"{ROWS}.gz", f"{HEARING}.gz"
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: (.+?) -->\n!\[[^\]]*\]\(([^)]+)\)")
@@ -120,6 +118,38 @@ def leaderboard(patterns: list[str]) -> str:
         f"### {name}\n```bash\n{read_summary(RESULTS / name)['command'].strip()}\n```" for name, _, _ in entries
     ]
     return "\n\n".join([render_table(lines), *commands])
+
+
+def varied(arguments: list[str]) -> str:
+    """Kept runs that differ in one setting, a line for each of its values and each rule."""
+    parser = argparse.ArgumentParser("varied")
+    parser.add_argument("setting")
+    parser.add_argument("patterns", nargs="+")
+    parser.add_argument("--radii", nargs="+", type=float, required=True)
+    parser.add_argument("--rules", nargs="+", default=["vote"])
+    given = parser.parse_args(arguments)
+    shown = given.setting.rpartition(".")[2].replace("_", " ")
+    lines = [[shown, "rule", "smoothed accuracy", *(f"CA at {radius:g}" for radius in given.radii), "ACR"]]
+    for value, rows in _by_setting(given.setting, given.patterns):
+        for rule, own in by_rule(rows).items():
+            if rule in given.rules:
+                entry = summarize(own, given.radii)[rule]
+                shares = [_with_speakers(point) for point in entry["certified_accuracy"]]
+                lines.append([f"{value:g}", f"`{rule}`", f"{entry['smoothed_accuracy']:.2f}", *shares])
+                lines[-1] += [rounded_down(entry["acr"])]
+    return render_table(lines)
+
+
+def _by_setting(setting: str, patterns: list[str]) -> list[tuple[float, list[Certificate]]]:
+    """The values of a setting in kept runs, ascending, with the rows."""
+    names = sorted({path.name for pattern in patterns for path in RESULTS.glob(pattern)})
+    if not names:
+        raise ValueError(f"docs/results must hold runs of a name like {' or '.join(patterns)}, got none")
+    summaries = {name: read_summary(RESULTS / name) for name in names}
+    values = {name: one["settings"].get(setting, one.get(setting)) for name, one in summaries.items()}
+    if len(set(values.values())) < len(names):
+        raise ValueError(f"runs must differ in {setting}, got {values}")
+    return [(values[name], rows_of(name, Certificate)) for name in sorted(names, key=values.get)]
 
 
 def _with_speakers(point: dict[str, Any]) -> str:
@@ -197,6 +227,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "certified": certified,
     "leaderboard": leaderboard,
     "paired": paired,
+    "varied": varied,
     "attacks": attacks,
     "defences": defences,
     "inversion": inversion,
@@ -207,9 +238,13 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
 
 
 def draw_figure(arguments: list[str], path: Path) -> None:
-    """Draws one run, the certified accuracy of several beside each other, or what a benchmark wrote (`NAME.json`)."""
-    if arguments[0].endswith(".json"):
-        save(soak_figure(json.loads((BENCHMARKS / arguments[0]).read_text())["samples"]), path)
+    """Draws one run, the certified accuracy of several, or of `varied SETTING RUNS`, or `soak`, a benchmark."""
+    if arguments == ["soak"]:
+        save(soak_figure(), path)
+        return _made_small(path)
+    if arguments[0] == "varied":
+        runs = [(f"{arguments[1]} = {value:g}", rows) for value, rows in _by_setting(arguments[1], arguments[2:])]
+        save(comparison_figure(runs), path)
         return _made_small(path)
     if read_summary(RESULTS / arguments[0])["settings"].get("task", "identification") != "identification":
         plot_error_rates(*_trials_of(arguments[0]), path)
@@ -217,22 +252,6 @@ def draw_figure(arguments: list[str], path: Path) -> None:
     runs = [(system_of(name), rows_of(name, Certificate)) for name in arguments]
     save(certified_accuracy_figure(runs[0][1]) if len(runs) == 1 else comparison_figure(runs), path)
     return _made_small(path)
-
-
-def soak_figure(samples: list[dict[str, float]]) -> Figure:
-    """What a long run has at every moment (`benchmarks/bench_soak.py`): memory, and open files and threads."""
-    figure = canvas(8, 3.2)
-    left, right = figure.subplots(1, 2)
-    minutes = [one["minute"] for one in samples]
-    left.plot(minutes, [one["memory_bytes"] / 1e6 for one in samples], color=BLUE)
-    left.set_ylabel("memory (MB)")
-    for name, color in (("open_files", GREEN), ("threads", VERMILION)):
-        right.plot(minutes, [one[name] for one in samples], color=color, label=name.replace("_", " "))
-    right.legend(frameon=False)
-    for axes in (left, right):
-        axes.set(xlim=(0, None), ylim=(0, 1.15 * axes.get_ylim()[1]), xlabel="minutes")
-        tidy(axes)
-    return figure
 
 
 def _made_small(path: Path) -> None:

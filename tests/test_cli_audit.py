@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from audited import DATA, TINY
 
 from voxcert.cli import main
@@ -43,6 +44,21 @@ def test_plan_prints_estimates_and_a_recommendation(data, checkpoint, tmp_path, 
     with pytest.raises(SystemExit, match="2"):
         main([*command, *options(settings | {"num_pilot": 17})])
     assert "num_pilot is 16 there, got 17" in capsys.readouterr().err
+
+
+def test_plan_of_a_purifier_and_an_encoder(data, checkpoint, tmp_path, capsys):
+    names = ("sigmas", "samples", "num_utterances", "num_pilot", "num_select", "batch_size", "accelerator")
+    command = ["plan", "--checkpoint", str(checkpoint), "--output_dir", str(tmp_path), *data]
+    command += options({name: TINY[name] for name in names})
+    main([*command, "--purifier", "voxcert.purifiers.MeanFilter"])
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert config["purifier"]["class_path"] == "voxcert.purifiers.MeanFilter"
+    assert "+" in config["checkpoint_hash"]
+    capsys.readouterr()
+    fresh = ["--purifier", "voxcert.purifiers.AddNoise", "--purifier.sigma", "0.01"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--output_dir", str(tmp_path / "fresh"), *fresh])
+    assert "purifier must have a seed here" in capsys.readouterr().err
 
 
 @pytest.fixture

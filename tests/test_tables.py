@@ -83,14 +83,13 @@ def test_figures_are_drawn(elsewhere, run, tmp_path):
     assert (tmp_path / "figure.png").read_bytes()[:4] == (tmp_path / "both.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_soak_is_drawn_from_its_samples(elsewhere, monkeypatch, tmp_path):
+def test_a_soak_is_drawn_from_its_samples(tables, tmp_path):
     samples = [{"minute": one, "memory_bytes": 9e8, "open_files": 7, "threads": 3} for one in (0.0, 1.0)]
-    monkeypatch.setattr(elsewhere, "BENCHMARKS", tmp_path)
     (tmp_path / "soak.json").write_text(json.dumps({"samples": samples}))
-    left, right = elsewhere.soak_figure(samples).axes
+    left, right = tables.soak_figure(tmp_path / "soak.json").axes
     assert left.get_lines()[0].get_ydata().tolist() == [900.0, 900.0]
     assert [line.get_ydata().tolist() for line in right.get_lines()] == [[7, 7], [3, 3]]
-    elsewhere.draw_figure(["soak.json"], tmp_path / "soak.png")
+    tables.draw_figure(["soak"], tmp_path / "soak.png")
     assert (tmp_path / "soak.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -156,3 +155,22 @@ def test_kept_hearing_margins_are_a_table(elsewhere, run):
     assert "| mini   | `vote` | 0.01  | 3 of 3    | 38.5       | 38.5     | 42.0     | 48.0     |" == table[2]
     with pytest.raises(ValueError, match="must hold the hearing margins of a run"):
         elsewhere.hearing(["nobody"])
+
+
+def test_runs_that_differ_in_a_setting_stand_in_its_order(elsewhere, run, tmp_path):
+    for number in (100, 20):
+        settings = {"settings": {"num_enroll": number}, "num_speakers": 2 * number, "command": "certify"}
+        write_summary(run, settings)
+        elsewhere.keep(run, f"study-{number}")
+    lines = elsewhere.varied(["num_enroll", "study-*", "--radii", "0.005"]).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["20", "100"]
+    assert "num enroll" in lines[0]
+    assert "0.67" in lines[2]
+    speakers = elsewhere.varied(["num_speakers", "study-*", "--radii", "0.005"]).splitlines()
+    assert [line.split("|")[1].strip() for line in speakers[2:]] == ["40", "200"], "the summary is asked too"
+    elsewhere.draw_figure(["varied", "num_enroll", "study-*"], tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+    with pytest.raises(ValueError, match="runs must differ in alpha"):
+        elsewhere.varied(["alpha", "study-*", "--radii", "0.005"])
+    with pytest.raises(ValueError, match="of a name like nothing"):
+        elsewhere.varied(["alpha", "nothing", "--radii", "0.005"])

@@ -13,6 +13,7 @@ import torch
 
 from voxcert.smoothing.certificate import ABSTAIN, Certificate, signal_to_perturbation_db
 from voxcert.smoothing.embedder import Embedder
+from voxcert.smoothing.kept_embeddings import KeptEmbeddings
 from voxcert.smoothing.open_set import answered
 from voxcert.smoothing.outcome import Outcome, alpha_left, judge, lower_radius
 from voxcert.smoothing.pilot import Pilot, select
@@ -59,6 +60,7 @@ class Certifier:
             where no rule asks for more.
         encoder_id: hash of the encoder, copied into the rows.
         noise_at: what the "waveform" is, copied into the rows: a representation of one can be certified as well.
+        kept: where embeddings of noisy copies are kept and taken from, so that other questions cost no forward pass.
 
     Raises:
         ValueError: if an argument is out of range; names the argument, what is allowed and what was given.
@@ -95,12 +97,13 @@ class Certifier:
         tolerance: float = 0.05,
         encoder_id: str = "",
         noise_at: str = "waveform",
+        kept: KeptEmbeddings | None = None,
     ) -> None:
         check_prototypes(prototypes)
         check_encoder(encoder)
         self.encoder = encoder
         self.prototypes = prototypes.detach().double()
-        self._embedder = Embedder(encoder, prototypes.shape[1], batch_size)
+        self._embedder = Embedder(encoder, prototypes.shape[1], batch_size, kept)
         self.speakers = speaker_names(speakers, len(prototypes))
         self.sigma = sigma
         self.alpha = alpha

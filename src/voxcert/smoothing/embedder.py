@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from voxcert.smoothing.batching import fastest_batch_size
+from voxcert.smoothing.kept_embeddings import KeptEmbeddings
 from voxcert.smoothing.probe import check_rows_are_independent
 from voxcert.smoothing.sampler import NoisySampler
 
@@ -22,10 +23,17 @@ class Embedder:
         encoder: callable from waveforms (batch, time) to unit embeddings (batch, dim).
         dim: dimension of the embeddings.
         batch_size: rows per forward, or "auto" until `settle` has timed the encoder.
+        kept: where embeddings are kept and taken from; None embeds always.
     """
 
-    def __init__(self, encoder: Callable[[torch.Tensor], torch.Tensor], dim: int, batch_size: int | str) -> None:
-        self.encoder, self.dim, self.batch_size = encoder, dim, batch_size
+    def __init__(
+        self,
+        encoder: Callable[[torch.Tensor], torch.Tensor],
+        dim: int,
+        batch_size: int | str,
+        kept: KeptEmbeddings | None = None,
+    ) -> None:
+        self.encoder, self.dim, self.batch_size, self.kept = encoder, dim, batch_size, kept
         self._longest = 0
 
     def settle(self, sampler: NoisySampler, limit: int) -> None:
@@ -58,27 +66,54 @@ class Embedder:
     def embed(self, sampler: NoisySampler, start: int, stop: int) -> Iterator[torch.Tensor]:
         """Unit embeddings of the samples start to stop - 1 in float64, batch by batch.
 
-        All batches have one shape, since libraries choose algorithms by shape: the last one is filled up with copies,
-        whose embeddings are dropped. Norms are checked at the end, so that no batch waits for the device.
+        Norms are checked at the end, so that no batch waits for the device.
 
         Raises:
-            ValueError: if an embedding has the wrong shape or is not of unit norm.
+            ValueError: if an embedding has the wrong shape or is not of unit norm, or a file of kept ones is broken.
         """
         worst: torch.Tensor | None = None
+        for output in self._outputs(sampler, start, stop):
+            embeddings, deviation = unit_embeddings(output, len(output), self.dim)
+            worst = deviation if worst is None else torch.maximum(worst, deviation)
+            yield embeddings
+        if worst is not None and worst > NORM_TOLERANCE:
+            raise ValueError(
+                f"encoder must return embeddings of unit norm (within {NORM_TOLERANCE}), "
+                f"got a norm that is off by {worst:.3g}"
+            )
+
+    def _outputs(self, sampler: NoisySampler, start: int, stop: int) -> Iterator[torch.Tensor]:
+        """What the encoder says of the samples: what is kept of it first, and then the rest, which is kept."""
+        if self.kept is None:
+            yield from self._forwards(sampler, start, stop)
+            return
+        for piece in self.kept.read(sampler, start, stop):
+            yield from piece.split(self.batch_size)
+            start += len(piece)
+        new = []
+        for output in self._forwards(sampler, start, stop):
+            new.append(output.cpu())
+            yield output
+        if new:
+            self.kept.write(sampler, start, torch.cat(new))
+
+    def _forwards(self, sampler: NoisySampler, start: int, stop: int) -> Iterator[torch.Tensor]:
+        """The encoder's output for the samples, batch by batch.
+
+        All batches have one shape, since libraries choose algorithms by shape: the last one is filled up with copies,
+        whose embeddings are dropped.
+        """
         size = self.batch_size  # another thread may halve it meanwhile
         for low in range(start, stop, size):
             high = min(low + size, stop)
             rows = sampler.batch(low, high)
             missing = size - len(rows)
             output = self.encoder(torch.cat([rows, rows[:1].expand(missing, -1)]) if missing else rows)
-            embeddings, deviation = unit_embeddings(output, size, self.dim)
-            worst = deviation if worst is None else torch.maximum(worst, deviation)
-            yield embeddings[: high - low]
-        if worst is not None and worst > NORM_TOLERANCE:
-            raise ValueError(
-                f"encoder must return embeddings of unit norm (within {NORM_TOLERANCE}), "
-                f"got a norm that is off by {worst:.3g}"
-            )
+            if output.shape != (size, self.dim):
+                raise ValueError(
+                    f"encoder must return embeddings of shape {(size, self.dim)}, got {tuple(output.shape)}"
+                )
+            yield output[: high - low]
 
 
 def unit_embeddings(output: torch.Tensor, num_rows: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:

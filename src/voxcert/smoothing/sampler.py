@@ -62,12 +62,18 @@ class NoisySampler:
                     f"noise are exact, got {peak:.4g} at sigma {sigma}"
                 )
             self.waveform = round_to_grid(waveform, grid)
-        digest = hashlib.sha256(f"{seed}:{utterance}".encode()).digest()
-        self._entropy = int.from_bytes(digest, "big")
+        self._digest = hashlib.sha256(f"{seed}:{utterance}".encode()).digest()
+        self._entropy = int.from_bytes(self._digest, "big")
         self._buffer = waveform.new_empty(0, waveform.numel())
         self._chunk = waveform.new_empty(CHUNK, waveform.numel())
         self._chunk_index = -1
         self._row = np.empty(waveform.numel())
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that decides the samples: two samplers that share it draw the same ones."""
+        about = f"{self._sigma!r}:{self._grid!r}:{self.waveform.device.type}:{tuple(self.waveform.shape)}:".encode()
+        return hashlib.sha256(self._digest + about + self.waveform.cpu().numpy().tobytes()).hexdigest()
 
     def batch(self, start: int, stop: int) -> torch.Tensor:
         """Samples start to stop - 1, shape (stop - start, time); valid until the next call."""

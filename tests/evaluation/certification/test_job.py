@@ -10,14 +10,17 @@ import yaml
 
 from tiny import TINY
 from voxcert.encoders.ecapa import ECAPA
+from voxcert.evaluation.certification import system
 from voxcert.evaluation.certification.folder import read_run
 from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.run import speed
 from voxcert.evaluation.run.folder import ROWS
 from voxcert.evaluation.run.job import Provenance, rows_path
+from voxcert.evaluation.verification.job import verify_speakers
 from voxcert.rows import RowWriter
-from voxcert.smoothing import Certifier
+from voxcert.smoothing import CertifiedScore, Certifier, kept_embeddings
+from voxcert.smoothing.kept_embeddings import KeptEmbeddings
 
 
 @pytest.fixture
@@ -298,3 +301,58 @@ def test_defaults_are_those_of_the_certifier():
     for field in fields(CertificationSettings):
         if field.name in theirs and field.name not in ("sigma", "rules"):
             assert field.default == theirs[field.name].default, field.name
+
+
+def test_embeddings_that_are_kept_serve_every_other_question(toy, settings, tmp_path, monkeypatch):
+    encoder, data = toy
+    plain = certify_speakers(encoder, data, replace(settings, batch_size=16), Provenance("abc"))
+    kept = replace(settings, batch_size=16, embeddings=str(tmp_path / "kept"), output_dir=str(tmp_path / "first"))
+    assert certify_speakers(encoder, data, kept, Provenance("abc"))["rules"] == plain["rules"]
+    monkeypatch.setattr(KeptEmbeddings, "write", lambda *args: pytest.fail("something was embedded again"))
+    again = replace(kept, output_dir=str(tmp_path / "again"), alpha=0.01)
+    fewer = replace(kept, output_dir=str(tmp_path / "fewer"), num_estimate=20)
+    trials = replace(kept, output_dir=str(tmp_path / "trials"), task="verification")
+    certify_speakers(encoder, data, again, Provenance("abc"))
+    certify_speakers(encoder, data, fewer, Provenance("abc"))
+    verify_speakers(encoder, data, trials, Provenance("abc"))
+    unkept = replace(trials, output_dir=str(tmp_path / "unkept"), embeddings=None)
+    verify_speakers(encoder, data, unkept, Provenance("abc"))
+    mine, others = (read_run(one.output_dir, CertifiedScore) for one in (trials, unkept))
+    assert [replace(row, seconds=0.0) for row in mine] == [replace(row, seconds=0.0) for row in others]
+
+
+def test_a_run_that_goes_on_takes_what_it_had_embedded(toy, settings, tmp_path):
+    kept = replace(settings, batch_size=16, embeddings=str(tmp_path / "kept"))
+    certify_speakers(*toy, kept, Provenance("abc"))
+    before = without_times(tmp_path / "run")
+    (tmp_path / "run" / ROWS).unlink()
+    certify_speakers(*toy, replace(kept, embeddings=None), Provenance("abc"))
+    assert without_times(tmp_path / "run") == before
+
+
+def test_the_time_to_generate_code_is_not_spent_on_what_is_embedded_already(toy, settings, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(system, "worth_compiling", lambda encoder, probe, num_rows: asked.append(num_rows))
+    kept = replace(settings, batch_size=16, embeddings=str(tmp_path / "kept"))
+    certify_speakers(*toy, kept, Provenance("abc"))
+    certify_speakers(*toy, replace(kept, output_dir=str(tmp_path / "again"), alpha=0.01), Provenance("abc"))
+    assert asked == [13 * 50, 0]
+
+
+def test_more_speakers_than_there_are_are_rivals_and_no_more(toy, settings, tmp_path):
+    plain = certify_speakers(*toy, settings, Provenance("abc"))
+    many = replace(settings, output_dir=str(tmp_path / "many"), num_speakers=300)
+    summary = certify_speakers(*toy, many, Provenance("abc"))
+    assert (summary["num_speakers"], summary["num_made_up"]) == (300, 296)
+    assert (plain["num_speakers"], plain["num_made_up"]) == (4, 0)
+    few, large = ([row for row in read_run(tmp_path / name) if row.rule == "vote"] for name in ("run", "many"))
+    assert all(row.radius <= other.radius for row, other in zip(large, few, strict=True))
+
+
+def test_enrolment_is_kept_with_the_embeddings(toy, settings, tmp_path, monkeypatch):
+    kept = replace(settings, batch_size=16, embeddings=str(tmp_path / "kept"), enroll_noise=2)
+    certify_speakers(*toy, kept, Provenance("abc"))
+    monkeypatch.setattr(KeptEmbeddings, "write", lambda *args: pytest.fail("something was embedded again"))
+    monkeypatch.setattr(kept_embeddings, "replace_file", lambda *args: pytest.fail("enrolled again"))
+    more = replace(kept, output_dir=str(tmp_path / "more"), num_speakers=10)
+    assert certify_speakers(*toy, more, Provenance("abc"))["num_made_up"] == 6

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from voxcert.evaluation.certification import CertificationSettings, certify_speakers
 from voxcert.evaluation.planning import PlanSettings, plan_certification
@@ -178,3 +179,27 @@ def test_data_that_nobody_can_hear_are_refused(toy, tmp_path):
 def test_settings_are_checked(changes, message):
     with pytest.raises(ValueError, match=message):
         settings("x", **changes)
+
+
+class Backwards(torch.nn.Module):
+    """Turns speech round."""
+
+    def forward(self, waveform):
+        """(batch, time) -> (batch, time)."""
+        return waveform.flip(1)
+
+
+def test_what_goes_before_the_encoder_is_asked_for_at_every_sigma(toy, tmp_path):
+    encoder, data = toy
+    asked = []
+    plain = plan_certification(encoder, data, settings(tmp_path / "plain"))
+    twice = plan_certification(
+        torch.nn.Sequential(Backwards(), encoder),
+        data,
+        settings(tmp_path / "twice"),
+        before=lambda sigma: asked.append(sigma) or Backwards(),
+    )
+    once = plan_certification(encoder, data, settings(tmp_path / "once"), before=lambda sigma: Backwards())
+    assert set(asked) == {0.02, 0.05}
+    radii = [[entry["acr"] for entry in plan["estimates"]] for plan in (plain, twice, once)]
+    assert radii[0] == radii[1] != radii[2]

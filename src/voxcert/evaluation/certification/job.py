@@ -17,7 +17,7 @@ from voxcert.evaluation.certification.figures import plot_certified_accuracy
 from voxcert.evaluation.certification.folder import PLOT, write_statistics
 from voxcert.evaluation.certification.parts import certify_in_parts
 from voxcert.evaluation.certification.settings import CertificationSettings
-from voxcert.evaluation.certification.system import enrolled
+from voxcert.evaluation.certification.system import enrolled, kept_embeddings
 from voxcert.evaluation.certification.tables import by_rule, summarize
 from voxcert.evaluation.run.folder import write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
@@ -140,6 +140,7 @@ def build_certifier(
         tolerance=settings.tolerance,
         encoder_id=in_precision(encoder_id, settings.precision),
         noise_at=settings.noise_at,
+        kept=kept_embeddings(settings, encoder_id),
     )
 
 

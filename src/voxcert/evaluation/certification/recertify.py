@@ -82,6 +82,7 @@ def recertify_runs(
             "settings": comparable(config),
             "checkpoint_hash": found["checkpoint_hash"],
             "num_speakers": found["num_speakers"],
+            "num_made_up": found.get("num_made_up", 0),
             "versions": found["versions"],
             **summarize_run(again, config["radii"] or default_radii(config["sigma"])),
         }

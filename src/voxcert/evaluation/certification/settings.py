@@ -39,6 +39,9 @@ class CertificationSettings:
             by the seed, from those who are enrolled but neither tested nor claimed. Thresholds are then about
             normalised scores.
         cohort_nearest: Speakers of the cohort, those nearest to the claim, whose scores count; all when null.
+        num_speakers: For identification: how many speakers are enrolled: those who are tested, others drawn by the
+            seed, and, beyond those at hand, made-up ones whose prototypes have the mean and covariance of the real
+            ones; all at hand, and nobody else, when null.
         enrolled: For the open set: names of the speakers who can be named, or how many of those with test utterances;
             the others are strangers.
         threshold: For verification and the open set: scores from here on are accepted, cosines unless there is a
@@ -55,6 +58,9 @@ class CertificationSettings:
         target_radius: With several looks: stop when every rule has certified this radius.
         keep_statistics: Keep the counts of every utterance in `statistics`: `voxcert recertify` then certifies at any
             other alpha, and puts shards together, without an encoder.
+        embeddings: Folder in which the embeddings of noisy copies are kept, and from which they are taken: runs of one
+            encoder on the same recordings, with the same sigma and seed, then share their forward passes, whatever else
+            they ask (task, rules, alpha, enrolment, fewer copies). Some 800 bytes a copy; nothing is kept when null.
         num_shards: Cut the estimation samples in so many parts, to be drawn by runs of their own, which
             `voxcert recertify` puts together; their statistics must be kept.
         shard: Which part this run draws, from 1 on.
@@ -92,6 +98,7 @@ class CertificationSettings:
     num_impostors: int | None = None
     cohort: int | str | None = None
     cohort_nearest: int | None = None
+    num_speakers: int | None = None
     enrolled: int | list[str] | None = None
     threshold: float | None = None
     noise_at: NoisePoint = "waveform"
@@ -102,6 +109,7 @@ class CertificationSettings:
     tolerance: float = 0.05
     target_radius: float | None = None
     keep_statistics: bool = False
+    embeddings: str | None = None
     num_shards: int = 1
     shard: int = 1
     split: Split = "utterances"
@@ -132,6 +140,8 @@ class CertificationSettings:
                 f"with task {self.task} and num_impostors {self.num_impostors}"
             )
         self._check_cohort()
+        if self.num_speakers is not None and (self.task != "identification" or self.num_speakers < 2):
+            raise ValueError(f"num_speakers must be at least 2, for the task identification, got {self.num_speakers}")
         if self.task != "identification" and (self.num_looks > 1 or self.keep_statistics or self.num_shards > 1):
             raise ValueError(f"num_looks, keep_statistics and num_shards are for the task identification, got {self}")
         if self.noise_at not in get_args(NoisePoint):

@@ -22,15 +22,19 @@ from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.run.folder import comparable, read_config, write_config
 from voxcert.evaluation.run.job import Provenance, SpeakerData, started
 from voxcert.evaluation.run.processes import FilledBatches, at_hand
+from voxcert.evaluation.run.speakers import MADE_UP, so_many
 from voxcert.evaluation.run.speed import (
     at_precision,
     compiled,
     distance,
     faster,
     float32_products,
+    in_precision,
     worth_compiling,
 )
 from voxcert.smoothing.batching import fastest_batch_size
+from voxcert.smoothing.kept_embeddings import KeptEmbeddings
+from voxcert.smoothing.sampler import ESTIMATE_START, GRID, NoisySampler
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class System:
             "checkpoint_hash": provenance.encoder_id,
             **({} if self.moved is None else {"moved_from_float32": self.moved}),
             "num_speakers": len(self.recognizer.speakers),
+            "num_made_up": sum(name.startswith(MADE_UP) for name in self.recognizer.speakers),
             "versions": {name: version(name) for name in ("torch", "lightning", "speechbrain", "numpy", "scipy")},
         }
 
@@ -89,14 +94,22 @@ def enrolled(
         encoder, data = at_representation(encoder.to(fabric.device).eval(), data, settings.noise_at, fabric.device)
         in_full, items = encoder, data.items("test")
         encoder = FilledBatches(at_precision(encoder, settings.precision)).eval()
-        settings = _prepare_folder(settings, config, encoder, items, fabric)
+        kept = kept_embeddings(settings, provenance.encoder_id)
+        settings = _prepare_folder(settings, config, kept, encoder, items, fabric)
         config |= {"compile": settings.compile}
-        recognizer = _enrol(encoder, data, settings, fabric)
+        recognizer = _enrol(encoder, kept, data, settings, fabric)
         probe = _probe(items, settings, fabric.device) if settings.compile or settings.precision != 32 else None
         moved = None if probe is None or settings.precision == 32 else _moved(in_full, encoder, probe)
         if probe is not None and settings.compile:
             recognizer.encoder = compiled(encoder, probe)
         yield System(recognizer, items, settings, config, fabric, moved)
+
+
+def kept_embeddings(settings: CertificationSettings, encoder_id: str) -> KeptEmbeddings | None:
+    """Where a run keeps the embeddings of noisy copies, and takes them from; None if it does not."""
+    if settings.embeddings is None:
+        return None
+    return KeptEmbeddings(settings.embeddings, f"{in_precision(encoder_id, settings.precision)} {settings.noise_at}")
 
 
 def enroll_speakers(
@@ -119,12 +132,17 @@ def find_batch_size(
 
 
 def _prepare_folder(
-    settings: CertificationSettings, config: dict[str, Any], encoder: nn.Module, items: Any, fabric: Fabric
+    settings: CertificationSettings,
+    config: dict[str, Any],
+    kept: KeptEmbeddings | None,
+    encoder: nn.Module,
+    items: Any,
+    fabric: Fabric,
 ) -> CertificationSettings:
     """Settles what is automatic and keeps the settings; returns those of all processes."""
     if fabric.is_global_zero:
         settings = _with_batch_size(settings, encoder, items, fabric)
-        settings = _with_compile(settings, encoder, items, fabric)
+        settings = _with_compile(settings, kept, encoder, items, fabric)
         write_config(settings.output_dir, config | {"batch_size": settings.batch_size, "compile": settings.compile})
     return fabric.broadcast(settings)  # which the others wait for
 
@@ -145,13 +163,15 @@ def _with_batch_size(
 
 
 def _with_compile(
-    settings: CertificationSettings, encoder: nn.Module, items: Any, fabric: Fabric
+    settings: CertificationSettings, kept: KeptEmbeddings | None, encoder: nn.Module, items: Any, fabric: Fabric
 ) -> CertificationSettings:
     """Settles whether generated code is worth it here: what it takes to generate counts, and so does a wrong result."""
     if settings.compile != "auto":
         return settings
     probe = _probe(items, settings, fabric.device)
     num_rows = len(items) * (settings.num_select + settings.num_estimate) / fabric.world_size
+    if _first_is_kept(kept, items, settings, fabric.device):
+        num_rows = 0  # it stands for all
     if probe is None or not worth_compiling(encoder, probe, num_rows):
         return replace(settings, compile=False)
     try:
@@ -161,16 +181,34 @@ def _with_compile(
         return replace(settings, compile=False)
 
 
+def _first_is_kept(
+    kept: KeptEmbeddings | None, items: Any, settings: CertificationSettings, device: torch.device
+) -> bool:
+    """Whether all that is asked about the first readable item is embedded already."""
+    item = _first_readable(items)
+    if kept is None or item is None:
+        return False
+    grid = GRID if settings.noise_at == "waveform" else None
+    sampler = NoisySampler(item["waveform"].to(device), settings.sigma, settings.seed, item["utterance"], grid)
+    first, stop = (ESTIMATE_START + sample for sample in settings.samples)
+    return kept.holds(sampler, 0, settings.num_select) and kept.holds(sampler, first, stop)
+
+
 def _as_before(settings: CertificationSettings) -> CertificationSettings:
     """An automatic `compile` is what the folder's run found; all other settings are as given."""
     found = read_config(settings.output_dir) or {}
     return replace(settings, compile=found.get("compile", "auto")) if settings.compile == "auto" else settings
 
 
+def _first_readable(items: Any) -> dict[str, Any] | None:
+    """The first item whose audio could be read; None if there is none."""
+    return next((item for item in map(items.__getitem__, range(len(items))) if "error" not in item), None)
+
+
 def _first_waveform(items: Any) -> Tensor | None:
     """What is heard in the first readable item, (time,); None if there is none."""
-    readable = (item["waveform"] for item in map(items.__getitem__, range(len(items))) if "error" not in item)
-    return next(readable, None)
+    item = _first_readable(items)
+    return None if item is None else item["waveform"]
 
 
 def _probe(items: Any, settings: CertificationSettings, device: torch.device) -> Tensor | None:
@@ -198,10 +236,19 @@ def _moved(in_full: nn.Module, encoder: nn.Module, probe: Tensor) -> float:
     return moved
 
 
-def _enrol(encoder: nn.Module, data: SpeakerData, settings: CertificationSettings, fabric: Fabric) -> Recognizer:
+def _enrol(
+    encoder: nn.Module,
+    kept: KeptEmbeddings | None,
+    data: SpeakerData,
+    settings: CertificationSettings,
+    fabric: Fabric,
+) -> Recognizer:
     """Enrols in the first process, or takes the speakers that the folder has; the same prototypes for all."""
     if fabric.is_global_zero and read_prototypes(settings.output_dir) is None:
-        recognizer = enroll_speakers(encoder, data.enrollment_dataloader("test"), settings, fabric.device)
+        embed = encoder if kept is None else kept.through(encoder)
+        recognizer = enroll_speakers(embed, data.enrollment_dataloader("test"), settings, fabric.device)
+        names = [one.speaker for one in data.tested("test")]
+        recognizer = so_many(recognizer, names, settings.num_speakers, settings.seed)
         write_prototypes(settings.output_dir, recognizer.prototypes, recognizer.speakers)
     fabric.barrier("the speakers are enrolled")
     prototypes, speakers = read_prototypes(settings.output_dir)

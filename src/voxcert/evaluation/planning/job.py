@@ -4,6 +4,7 @@ Nothing here is certified. The pilot's noise is not that of the certificates, so
 error probability.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from statistics import median
@@ -36,6 +37,7 @@ def plan_certification(
     settings: PlanSettings,
     provenance: Provenance = UNKNOWN,
     work: Work | None = None,
+    before: Callable[[float], nn.Module] | None = None,
 ) -> dict[str, Any]:
     """Runs a pilot on validation utterances, where the data have any, or else on some of the test utterances.
 
@@ -48,6 +50,8 @@ def plan_certification(
         settings: What to try, and how long the certification may take.
         provenance: Hash of the encoder, and what made it and the data.
         work: What is to be done about every utterance; None certifies it at every sigma that is recommended.
+        before: What goes before the encoder at a sigma, waveforms (batch, time) to waveforms, such as the one-shot
+            denoiser of that sigma.
 
     Returns:
         The plan that is in summary.json too: what was measured, `estimates` and `recommended`.
@@ -61,9 +65,14 @@ def plan_certification(
     config |= {"accelerator": at_hand(settings.accelerator)}
     precision = {"precision": settings.precision}
     with started(settings.output_dir, config, data.plan(stage), settings.accelerator, **precision) as fabric:
-        encoder = FilledBatches(at_precision(encoder.to(fabric.device), settings.precision)).eval()
+
+        def system(sigma: float) -> nn.Module:
+            whole = encoder if before is None else nn.Sequential(before(sigma), encoder)
+            return FilledBatches(at_precision(whole.to(fabric.device).eval(), settings.precision)).eval()
+
         tested, items = data.tested(stage), data.items(stage)
-        settings = replace(settings, batch_size=_batch_size(encoder, items, settings, fabric.device))
+        found = _batch_size(system(settings.sigmas[0]), items, settings, fabric.device)
+        settings = replace(settings, batch_size=found)
         write_config(settings.output_dir, config | {"batch_size": settings.batch_size})
         chosen = {one.id for one in balanced_subset(tested, settings.num_utterances, seed=settings.seed)}
         places = [index for index, one in enumerate(tested) if one.id in chosen]
@@ -73,7 +82,7 @@ def plan_certification(
             sigma, index = about
             if sigma not in certifiers:
                 certifiers.clear()
-                certifiers[sigma] = _certifier(encoder, data, stage, settings, sigma, fabric.device)
+                certifiers[sigma] = _certifier(system(sigma), data, stage, settings, sigma, fabric.device)
             return _pilot(certifiers[sigma], items[index], settings)
 
         tasks = [

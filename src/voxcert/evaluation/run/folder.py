@@ -23,6 +23,7 @@ MAY_DIFFER = {
     "checkpoint",  # compared by its hash
     "data.num_workers",
     "devices",
+    "embeddings",
     "log_format",
     "num_nodes",
     "output_dir",

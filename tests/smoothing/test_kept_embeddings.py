@@ -1,0 +1,124 @@
+import itertools
+
+import pytest
+import torch
+
+from voxcert.smoothing import Certifier
+from voxcert.smoothing.embedder import Embedder
+from voxcert.smoothing.kept_embeddings import KeptEmbeddings
+from voxcert.smoothing.sampler import NoisySampler
+
+TIME = 5
+
+
+class Counting(torch.nn.Module):
+    """An encoder that counts the rows it was asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = 0
+
+    def forward(self, waveform):
+        """(batch, time) -> (batch, time)."""
+        self.rows += len(waveform)
+        return torch.nn.functional.normalize(waveform, dim=1)
+
+
+def sampler(waveform=None, sigma=0.5, seed=0, utterance="u", grid=2.0**-20):
+    return NoisySampler(torch.linspace(0.1, 0.5, TIME) if waveform is None else waveform, sigma, seed, utterance, grid)
+
+
+def embedded(encoder, kept, start, stop, of=None, batch_size=4):
+    batches = Embedder(encoder, TIME, batch_size, kept).embed(of or sampler(), start, stop)
+    return torch.cat([batch.clone() for batch in batches])
+
+
+def test_what_was_embedded_once_is_taken_from_the_folder(tmp_path):
+    kept, encoder = KeptEmbeddings(tmp_path, "abc"), Counting()
+    first = embedded(encoder, kept, 0, 12)
+    assert encoder.rows == 12
+    again = embedded(encoder, kept, 0, 12)
+    assert encoder.rows == 12
+    assert torch.equal(first, again)
+    assert torch.equal(first, embedded(Counting(), None, 0, 12))
+
+
+@pytest.mark.parametrize("seen", list(itertools.combinations([(0, 4), (2, 10), (4, 9), (12, 16), (30, 31)], 2)))
+def test_any_pieces_that_are_there_are_used_and_the_rest_is_embedded(tmp_path, seen):
+    kept, encoder = KeptEmbeddings(tmp_path, "abc"), Counting()
+    for start, stop in seen:
+        embedded(encoder, kept, start, stop)
+    got = embedded(encoder, kept, 2, 20)
+    torch.testing.assert_close(got, embedded(Counting(), None, 2, 20), rtol=0, atol=0)
+    before = encoder.rows
+    assert torch.equal(embedded(encoder, kept, 2, 20), got)
+    assert encoder.rows == before
+    assert kept.holds(sampler(), 2, 20)
+    assert not kept.holds(sampler(), 2, 21)
+    assert not kept.holds(sampler(), 1, 20) or (0, 4) in seen
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"sigma": 0.25},
+        {"seed": 1},
+        {"utterance": "v"},
+        {"grid": None},
+        {"waveform": torch.linspace(0.1, 0.5, TIME) + 2.0**-20},
+    ],
+)
+def test_other_noisy_copies_are_never_taken_for_these(tmp_path, other):
+    kept = KeptEmbeddings(tmp_path, "abc")
+    embedded(Counting(), kept, 0, 4)
+    encoder = Counting().eval()
+    embedded(encoder, kept, 0, 4, sampler(**other))
+    assert encoder.rows == 4
+
+
+def test_another_encoder_has_embeddings_of_its_own(tmp_path):
+    embedded(Counting(), KeptEmbeddings(tmp_path, "abc"), 0, 4)
+    assert not KeptEmbeddings(tmp_path, "abd").holds(sampler(), 0, 4)
+    with pytest.raises(ValueError, match="encoder_id must be the hash of the encoder"):
+        KeptEmbeddings(tmp_path, "")
+
+
+@pytest.mark.parametrize("content", [b"", b"noise" * 100])
+def test_a_broken_file_is_named(tmp_path, content):
+    kept = KeptEmbeddings(tmp_path, "abc")
+    embedded(Counting(), kept, 0, 4)
+    [path] = tmp_path.rglob("*.safetensors")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path.name} does not hold embeddings"):
+        embedded(Counting(), kept, 0, 4)
+
+
+def test_a_file_of_another_length_is_refused(tmp_path):
+    kept = KeptEmbeddings(tmp_path, "abc")
+    kept.write(sampler(), 0, torch.eye(TIME))
+    [path] = tmp_path.rglob("*.safetensors")
+    path.rename(path.with_name("0-4.safetensors"))
+    with pytest.raises(ValueError, match="must hold 4 embeddings"):
+        embedded(Counting(), kept, 0, 4)
+
+
+def test_certificates_are_the_same_and_another_enrolment_embeds_nothing(tmp_path, monkeypatch):
+    prototypes, waveform = torch.eye(TIME)[:3], torch.tensor([0.9, 0.1, 0.0, 0.2, 0.1])
+    settings = {"sigma": 0.3, "num_select": 10, "num_estimate": 100, "batch_size": 8, "encoder_id": "abc"}
+    plain = Certifier(Counting().eval(), prototypes, **settings).certify(waveform, "u")
+    settings |= {"kept": KeptEmbeddings(tmp_path, "abc")}
+    kept = Certifier(Counting().eval(), prototypes, **settings).certify(waveform, "u")
+    assert [row.radius for row in kept] == [row.radius for row in plain]
+    monkeypatch.setattr(KeptEmbeddings, "write", lambda *args: pytest.fail("something was embedded again"))
+    other = Certifier(Counting().eval(), prototypes.flip(0), **settings).certify(waveform, "u")
+    assert [row.prediction for row in other] == ["2"] * len(other)
+
+
+def test_a_batch_is_embedded_once(tmp_path):
+    encoder, batch = Counting(), torch.eye(TIME)
+    embed = KeptEmbeddings(tmp_path, "abc").through(encoder)
+    assert torch.equal(embed(batch), embed(batch.clone()))
+    assert encoder.rows == TIME
+    assert torch.equal(embed(batch.flip(0)), batch.flip(0))
+    assert KeptEmbeddings(tmp_path, "abd").through(encoder)(batch).shape == batch.shape
+    assert encoder.rows == 3 * TIME
