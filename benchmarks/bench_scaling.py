@@ -175,7 +175,7 @@ PARTS = {"sharing": sharing, "copies": copies, "rows": many}
 def main() -> None:
     """Measures all or some, and writes JSON; what is not measured stays in the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num_tasks", type=int, default=160)
+    parser.add_argument("--num_tasks", type=int, default=80)
     parser.add_argument("--pause", type=float, default=0.5)
     parser.add_argument("--num_rows", type=int, default=1_000_000)
     parser.add_argument("--only", choices=PARTS, help="measure this alone")
