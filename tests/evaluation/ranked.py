@@ -4,6 +4,7 @@ import os
 import sys
 import time
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from toy import LinearEncoder, ToyData
 
 from voxcert.evaluation.certification import CertificationSettings, certify_speakers
@@ -27,4 +28,5 @@ def certify_as(rank: int, world_size: int, port: int, folder: str, pause: float)
         ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
         ranks |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
         os.environ.update({name: str(value) for name, value in ranks.items()})
+        rank_zero_only.rank = rank  # which is read from there when Lightning is imported
     certify(folder, world_size, pause)

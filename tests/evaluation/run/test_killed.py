@@ -137,8 +137,10 @@ def disturb(processes, folder, written, number, generator):
             one.kill()
     for one in processes:
         one.join(300)
-    expected = {0} if number == signal.SIGTERM else {-signal.SIGKILL}
-    assert {one.exitcode for one in processes} == expected, log_of(folder)
+    if number == signal.SIGTERM:
+        assert {one.exitcode for one in processes} == {0}, log_of(folder)
+    else:
+        assert 0 not in {one.exitcode for one in processes}, "none was killed, or found the others gone"
 
 
 @pytest.mark.slow
