@@ -143,7 +143,10 @@ class CertificationSettings:
         if self.num_speakers is not None and (self.task != "identification" or self.num_speakers < 2):
             raise ValueError(f"num_speakers must be at least 2, for the task identification, got {self.num_speakers}")
         if self.task != "identification" and (self.num_looks > 1 or self.keep_statistics or self.num_shards > 1):
-            raise ValueError(f"num_looks, keep_statistics and num_shards are for the task identification, got {self}")
+            raise ValueError(
+                "num_looks and num_shards must be 1 and keep_statistics false but for the task identification, got "
+                f"{self.num_looks}, {self.num_shards} and {self.keep_statistics} with task {self.task}"
+            )
         if self.noise_at not in get_args(NoisePoint):
             raise ValueError(f"noise_at must be one of {', '.join(get_args(NoisePoint))}, got {self.noise_at!r}")
         check_precision(self.precision)
