@@ -17,9 +17,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from voxcert.evaluation.certification.figures import plot_certified_accuracy
+from voxcert.evaluation.certification.folder import PLOT
 from voxcert.evaluation.certification.job import summarize_run
-from voxcert.evaluation.run.job import Task, do_tasks, merge_rows, rows_path
+from voxcert.evaluation.certification.tables import statement
+from voxcert.evaluation.run.job import Task, do_tasks
 from voxcert.evaluation.run.processes import launch
+from voxcert.evaluation.run.tasks import merge_rows, rows_path
 from voxcert.rows import Row, RowWriter, replace_rows
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certifier import Certifier
@@ -90,7 +94,8 @@ def certify(num_estimate: int) -> None:
 
 
 def million(num_rows: int) -> None:
-    """Merges rows that four processes left behind, and summarises them; prints processor seconds and memory."""
+    """Merges rows that four processes left behind, summarises and draws them; prints processor seconds and memory."""
+    at_first = memory()
     with tempfile.TemporaryDirectory() as folder:
         for rank in range(4):
             numbers = range(rank, num_rows, 4)
@@ -100,7 +105,9 @@ def million(num_rows: int) -> None:
         rows = merge_rows(folder, Certificate, tasks, counts=lambda row: True)
         merged = time.process_time()
         summarize_run(rows, [0.0, 0.005, 0.01])
-        print(json.dumps([merged - start, time.process_time() - merged, before, memory()]))
+        plot_certified_accuracy(rows, Path(folder) / PLOT)
+        statement(rows, num_rows)
+        print(json.dumps([merged - start, time.process_time() - merged, at_first, before, memory()]))
 
 
 def memory() -> int:
@@ -123,14 +130,8 @@ def timed(devices: int, options: argparse.Namespace, slowdown: float = 1.0, way:
         return call("pauses", folder, devices, options.num_tasks, options.pause, slowdown, way)
 
 
-def main() -> None:
-    """Measures all, and writes JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num_tasks", type=int, default=200)
-    parser.add_argument("--pause", type=float, default=0.1)
-    parser.add_argument("--num_rows", type=int, default=1_000_000)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/scaling-cpu.json"))
-    options = parser.parse_args()
+def sharing(options: argparse.Namespace) -> dict[str, object]:
+    """How long tasks take that are handed out to one process and to two, one of them slow."""
     work = options.num_tasks * options.pause
     seconds = {
         "one process": timed(1, options),
@@ -140,24 +141,51 @@ def main() -> None:
     }
     ideal = {"one process": work, "two": work / 2, "two, one of them four times as slow": work / 1.25}
     ideal["the same by a fixed stride"] = ideal["two, one of them four times as slow"]
-    grown = {num: call("certify", num) for num in (1_000, 100_000)}
-    merging, summarising, before, after = call("million", options.num_rows)
-    results = {
+    return {
         "num_tasks": options.num_tasks,
         "pause_seconds": options.pause,
+        "load": os.getloadavg()[0],
         "seconds": seconds,
         "over_ideal": {name: taken / ideal[name] for name, taken in seconds.items()},
-        "memory_bytes": grown,
-        "memory_ratio": grown[100_000] / grown[1_000],
-        "rows": {
-            "num_rows": options.num_rows,
-            "merge_seconds": merging,
-            "summary_seconds": summarising,
-            "memory_bytes": after,
-            "memory_before_bytes": before,
-        },
     }
-    options.output.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def copies(options: argparse.Namespace) -> dict[str, object]:
+    """How memory depends on the number of noisy copies."""
+    grown = {num: call("certify", num) for num in (1_000, 100_000)}
+    return {"memory_bytes": grown, "memory_ratio": grown[100_000] / grown[1_000]}
+
+
+def many(options: argparse.Namespace) -> dict[str, object]:
+    """What very many rows cost in the end."""
+    merging, summarising, at_first, with_plan, after = call("million", options.num_rows)
+    return {
+        "num_rows": options.num_rows,
+        "merge_seconds": merging,
+        "summary_seconds": summarising,
+        "memory_at_first_bytes": at_first,
+        "memory_with_plan_bytes": with_plan,
+        "memory_bytes": after,
+    }
+
+
+PARTS = {"sharing": sharing, "copies": copies, "rows": many}
+
+
+def main() -> None:
+    """Measures all or some, and writes JSON; what is not measured stays in the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--num_tasks", type=int, default=80)
+    parser.add_argument("--pause", type=float, default=0.5)
+    parser.add_argument("--num_rows", type=int, default=1_000_000)
+    parser.add_argument("--only", choices=PARTS, help="measure this alone")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/scaling-cpu.json"))
+    options = parser.parse_args()
+    results = json.loads(options.output.read_text()) if options.output.exists() else {}
+    for name, part in PARTS.items():
+        if options.only in (None, name):
+            results[name] = part(options)
+            options.output.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))
 
 

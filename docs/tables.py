@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from soak import soak_figure
 
 from voxcert.evaluation.attack.certified_trials import attacked_trials, attacked_trials_table
 from voxcert.evaluation.attack.row import AttackRow
@@ -244,7 +245,10 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
 
 
 def draw_figure(arguments: list[str], path: Path) -> None:
-    """Draws one run, or the certified accuracy of several beside each other, or of `varied SETTING RUNS`."""
+    """Draws one run, the certified accuracy of several, or of `varied SETTING RUNS`, or `soak`, a benchmark."""
+    if arguments == ["soak"]:
+        save(soak_figure(), path)
+        return _made_small(path)
     if arguments[0] == "varied":
         runs = [(f"{arguments[1]} = {value:g}", rows) for value, rows in _by_setting(arguments[1], arguments[2:])]
         save(comparison_figure(runs), path)

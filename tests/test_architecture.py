@@ -11,6 +11,7 @@ import voxcert
 SOURCE = Path(voxcert.__file__).parent
 RANK = {
     "rows": 0,
+    "columns": 0,
     "data": 0,
     "encoders": 1,
     "smoothing": 2,
@@ -74,7 +75,7 @@ def test_imports_up_and_to_siblings_are_found():
     wrong = ["voxcert.evaluation.inversion.row", "voxcert.evaluation.attack"]
     right = ["voxcert.evaluation.show.tables", "json"]
     assert list(wrong_imports("evaluation.certification", wrong + right)) == wrong
-    assert list(wrong_imports("data", ["voxcert.rows"])) == ["voxcert.rows"], "rank 0 is two rooms that know no other"
+    assert list(wrong_imports("data", ["voxcert.rows"])) == ["voxcert.rows"], "the rooms of rank 0 know no other"
 
 
 def test_rooms_have_doors():

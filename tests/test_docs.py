@@ -30,6 +30,7 @@ NAMED = (
     "voxcert card",
     "voxcert recertify",
     "voxcert report",
+    "voxcert rows",
     "voxcert hearing",
     "voxcert encoders",
     "voxcert serve",

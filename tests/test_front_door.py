@@ -13,7 +13,7 @@ from voxcert.cli.checkpoints import export_parser
 from voxcert.training.export import export
 
 HEAVY = ["torch", "matplotlib", "wandb", "lightning", "numpy"]
-LIGHT_COMMANDS = ["card", "data", "encoders", "export", "recertify", "report"]
+LIGHT_COMMANDS = ["card", "data", "encoders", "export", "recertify", "report", "rows"]
 CALL = "from voxcert.cli import main; main(sys.argv[1:])"
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,16 @@ def test_figures_are_drawn(elsewhere, run, tmp_path):
     elsewhere.draw_figure(["mine"], tmp_path / "figure.png")
     elsewhere.draw_figure(["mine", "mine"], tmp_path / "both.png")
     assert (tmp_path / "figure.png").read_bytes()[:4] == (tmp_path / "both.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_soak_is_drawn_from_its_samples(tables, tmp_path):
+    samples = [{"minute": one, "memory_bytes": 9e8, "open_files": 7, "threads": 3} for one in (0.0, 1.0)]
+    (tmp_path / "soak.json").write_text(json.dumps({"samples": samples}))
+    left, right = tables.soak_figure(tmp_path / "soak.json").axes
+    assert left.get_lines()[0].get_ydata().tolist() == [900.0, 900.0]
+    assert [line.get_ydata().tolist() for line in right.get_lines()] == [[7, 7], [3, 3]]
+    tables.draw_figure(["soak"], tmp_path / "soak.png")
+    assert (tmp_path / "soak.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_what_is_not_there_is_named(elsewhere, run, tmp_path):

@@ -14,7 +14,10 @@ from contextlib import contextmanager
 from dataclasses import MISSING, asdict, fields
 from functools import cache
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import BinaryIO, Self, TypeVar
+
+BLOCK = 2**16
+"""Bytes that are read at once in search of a line break."""
 
 
 class Row(ABC):
@@ -117,6 +120,11 @@ def read_rows(path: str | Path, kind: type[Kind]) -> list[Kind]:
 
 def iterate_rows(path: str | Path, kind: type[Kind]) -> Iterator[Kind]:
     """The rows of a file one after the other, in the memory of one; arguments and errors are those of `read_rows`."""
+    return (row for row, _ in iterate_lines(path, kind))
+
+
+def iterate_lines(path: str | Path, kind: type[Kind]) -> Iterator[tuple[Kind, bytes]]:
+    """As `iterate_rows`, each row with its line."""
     path = Path(path)
     if not path.is_file():
         return
@@ -128,12 +136,12 @@ def iterate_rows(path: str | Path, kind: type[Kind]) -> Iterator[Kind]:
                 row = kind.from_json(line.decode())
             except (ValueError, TypeError) as error:
                 raise ValueError(f"{path}, line {number}: no {kind.__name__} ({error})") from error
-            yield row
+            yield row, line
 
 
 def replace_rows(path: str | Path, rows: Iterable[Row]) -> None:
     """Replaces a file of rows by these or, if killed meanwhile, leaves it as it was."""
-    _replace(path, ((row.to_json() + "\n").encode() for row in rows))
+    replace_lines(path, ((row.to_json() + "\n").encode() for row in rows))
 
 
 def replace_file(path: str | Path, content: str | bytes) -> None:
@@ -142,20 +150,28 @@ def replace_file(path: str | Path, content: str | bytes) -> None:
     Raises:
         OSError: If it cannot be written, on a full disk for example; names the file. The old one is left.
     """
-    _replace(path, [content.encode() if isinstance(content, str) else content])
+    replace_lines(path, [content.encode() if isinstance(content, str) else content])
 
 
-def _replace(path: str | Path, pieces: Iterable[bytes]) -> None:
+def replace_lines(path: str | Path, lines: Iterable[bytes]) -> None:
+    """As `replace_file`, in the memory of one of the lines, each of which brings its line break."""
+    with replacing(path) as file:
+        file.writelines(lines)
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of an old one in the end; as `replace_file` otherwise."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with _named(path), temporary.open("wb") as file:
-            file.writelines(pieces)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
@@ -171,6 +187,15 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _cut_torn_line(path: Path) -> None:
-    if path.exists():
-        data = path.read_bytes()
-        os.truncate(path, data.rfind(b"\n") + 1)
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - BLOCK)
+            file.seek(start)
+            if (found := file.read(end - start).rfind(b"\n")) >= 0:
+                end = start + found + 1
+                break
+            end = start
+        file.truncate(end)

@@ -86,6 +86,7 @@ COMMANDS = {
         "serve",
         "Opens a page to try the system that a certification run was about: microphone, answers, their promise.",
     ),
+    "rows": Command("rows", "Writes the rows of a run to a Parquet file, for tools that read tables."),
     "report": Command(
         "report",
         "Shows runs, from their rows alone: a page that opens from a file, tables, plots; certificates beside attacks.",

@@ -5,6 +5,7 @@ from typing import Any
 
 from voxcert.evaluation.attack.certified_trials import ATTACKED_TRIALS_NOTE, attacked_trials, attacked_trials_table
 from voxcert.evaluation.attack.comparison import describe_attacks, fitting, is_attack_run, read_attacks, redraw
+from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.certification.comparison import COMPARISON_PLOT, plot_comparison
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
 from voxcert.evaluation.certification.folder import PLOT, planned_utterances, read_run
@@ -17,6 +18,7 @@ from voxcert.evaluation.certification.tables import (
     unfinished,
 )
 from voxcert.evaluation.defence.job import describe_comparison, is_comparison
+from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.report import write_report
 from voxcert.evaluation.report.page import ONE_KIND, has_both_kinds
 from voxcert.evaluation.report.pdf import write_pdf
@@ -25,6 +27,7 @@ from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.job import PLOT as TRIALS_PLOT
 from voxcert.evaluation.verification.job import is_verification, read_trials_of_run
 from voxcert.evaluation.verification.tables import TRIALS_NOTE, summarize_trials, trials_statement, trials_table
+from voxcert.rows import Row
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
 
@@ -76,6 +79,12 @@ def show_runs(runs: list[str], radii: list[float] | None) -> list[Path]:
             about = f"Attacks on claims beside {run}"
             print(f"\n{about}\n\n{attacked_trials_table(compared)}\n\n{ATTACKED_TRIALS_NOTE}")
     return pictures
+
+
+def kind_of_rows(run: str) -> type[Row]:
+    """What the rows of a run are: `certify`, `voxcert attack` and `voxcert defend` write rows of their own."""
+    kinds = ((is_comparison, DefenceRow), (is_attack_run, AttackRow), (is_verification, CertifiedScore))
+    return next((kind for fits, kind in kinds if fits(run)), Certificate)
 
 
 def show_page(

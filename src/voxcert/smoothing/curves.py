@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtri
 
+from voxcert.columns import Columns
 from voxcert.smoothing.certificate import Certificate
 
 
@@ -25,31 +26,29 @@ def certified_accuracy(rows: Sequence[Certificate], radii: Sequence[float] | np.
     Raises:
         ValueError: if there are no rows, or rows of several rules.
     """
-    certified = np.sort(_certified_radii(rows))
+    certified = np.sort(certified_radii(rows))
     above = len(certified) - np.searchsorted(certified, np.asarray(radii, dtype=np.float64), side="right")
     return above / len(certified)
 
 
 def certified(rows: Sequence[Certificate], radius: float) -> np.ndarray:
     """Which rows are correct and certified beyond a radius, shape (n,); errors as in `certified_accuracy`."""
-    return _certified_radii(rows) > radius
+    return certified_radii(rows) > radius
 
 
 def average_certified_radius(rows: Sequence[Certificate]) -> float:
     """Mean radius over all rows, 0 for wrong and abstained ones; errors as in `certified_accuracy`."""
-    return float(np.maximum(_certified_radii(rows), 0.0).mean())
+    return float(np.maximum(certified_radii(rows), 0.0).mean())
 
 
 def abstention_rate(rows: Sequence[Certificate]) -> float:
     """Share of rows that abstained or failed; errors as in `certified_accuracy`."""
-    _check(rows)
-    return sum(row.abstained is not None for row in rows) / len(rows)
+    return int(_abstained(_of_one_rule(rows)).sum()) / len(rows)
 
 
 def smoothed_accuracy(rows: Sequence[Certificate]) -> float:
     """Share of rows with the correct prediction, certified or not; errors as in `certified_accuracy`."""
-    _check(rows)
-    return sum(row.correct for row in rows) / len(rows)
+    return int(correct(_of_one_rule(rows)).sum()) / len(rows)
 
 
 def wilson_interval(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -74,13 +73,26 @@ def wilson_interval(successes: float, n: int, confidence: float = 0.95) -> tuple
     return max(0.0, float(center - half)), min(1.0, float(center + half))
 
 
-def _certified_radii(rows: Sequence[Certificate]) -> np.ndarray:
+def correct(rows: Sequence[Certificate]) -> np.ndarray:
+    """Which rows have the correct prediction, certified or not (`Certificate.correct`), shape (n,)."""
+    rows = Columns.of(Certificate, rows)
+    prediction = rows.column("prediction")
+    return ((prediction == rows.column("speaker")) & (prediction != "")).astype(bool)
+
+
+def certified_radii(rows: Sequence[Certificate]) -> np.ndarray:
     """Radius of each row, -1 where it is wrong or abstained: never greater than a perturbation norm."""
-    _check(rows)
-    return np.array([row.radius if row.correct and row.abstained is None else -1.0 for row in rows])
+    rows = _of_one_rule(rows)
+    return np.where(correct(rows) & ~_abstained(rows), rows.column("radius"), -1.0)
 
 
-def _check(rows: Sequence[Certificate]) -> None:
-    rules = {row.rule for row in rows}
+def _abstained(rows: Columns[Certificate]) -> np.ndarray:
+    return np.not_equal(rows.column("abstained"), None).astype(bool)
+
+
+def _of_one_rule(rows: Sequence[Certificate]) -> Columns[Certificate]:
+    rows = Columns.of(Certificate, rows)
+    rules = set(rows.column("rule"))
     if len(rules) != 1:
         raise ValueError(f"rows must be certificates of exactly one rule, got {sorted(rules) or 'no rows'}")
+    return rows

@@ -1,10 +1,15 @@
 """Numbers of the table by hand, and sentences that say no more than the rows."""
 
+import json
+
+import numpy as np
 import pytest
 
+from voxcert.columns import Columns
 from voxcert.evaluation.certification.figures import certified_accuracy_figure
+from voxcert.evaluation.certification.job import summarize_run
 from voxcert.evaluation.certification.tables import default_radii, markdown_table, statement, summarize, unfinished
-from voxcert.smoothing import wilson_interval
+from voxcert.smoothing import Certificate, wilson_interval
 
 
 def test_summary_by_hand(certificate):
@@ -49,8 +54,9 @@ def test_radii_are_rounded_down_and_capped_estimates_are_marked(certificate):
 
 def test_an_unfinished_run_does_not_speak_of_all(certificate):
     rows = [certificate(utterance=f"u{index}") for index in range(30)]
-    assert unfinished(rows, 120) == "30 of 120 utterances"
-    assert unfinished(rows, 30) is unfinished(rows, None) is None
+    columns = Columns(Certificate, rows)
+    assert unfinished(columns, 120) == "30 of 120 utterances"
+    assert unfinished(columns, 30) is unfinished(columns, None) is None
     assert "Proved for 30 of the 30 utterances done so far: " in statement(rows, planned=120)
     assert "Proved for 30 of 30 utterances: " in statement(rows, planned=30)
     none = [certificate(radius=0.0, utterance=f"u{index}") for index in range(3)]
@@ -86,3 +92,49 @@ def test_utterances_of_one_speaker_are_alike(certificate):
     assert (point["value"], point["low_speakers"], point["high_speakers"]) == (0.5, 0.0, 1.0)
     (alone,) = summarize(rows[:10], [0.0])["distribution"]["certified_accuracy"]
     assert (alone["low_speakers"], alone["high_speakers"]) == (None, None)
+
+
+def test_a_summary_is_that_of_the_rows_one_by_one(certificate):
+    """To the last digit, with the formulas written out over rows."""
+    generator = np.random.default_rng(0)
+    rows = [
+        certificate(
+            rule,
+            radius=float(generator.exponential(0.01)) if (certified := generator.random() < 0.7) else 0.0,
+            utterance=f"u{number}",
+            speaker=(speaker := f"s{number % 7}"),
+            prediction=speaker if generator.random() < 0.8 else "s9",
+            abstained=None if certified else f"reason {number % 2}",
+            point_radius=float(generator.exponential(0.02)),
+            point_capped=bool(generator.random() < 0.2),
+            num_forwards=int(generator.integers(0, 3)) * 110,
+            seconds=float(generator.exponential()),
+            snr_db=None,
+        )
+        for number in range(300)
+        for rule in ("distribution", "vote")
+    ]
+    found = summarize_run(rows, [0.0, 0.01])
+    passes = list({row.utterance: row for row in rows}.values())
+    assert found["num_utterances"] == 300
+    assert found["num_failed"] == sum(row.num_forwards == 0 for row in passes)
+    assert found["total_forwards"] == sum(row.num_forwards for row in passes)
+    assert found["timing"]["seconds"] == sum(row.seconds for row in passes)
+    for rule, entry in found["rules"].items():
+        own = [row for row in rows if row.rule == rule]
+        radii = np.array([row.radius if row.correct and row.abstained is None else -1.0 for row in own])
+        assert entry["smoothed_accuracy"] == sum(row.correct for row in own) / 300
+        assert entry["abstention_rate"] == sum(row.abstained is not None for row in own) / 300
+        assert entry["abstained"] == {f"reason {i}": sum(row.abstained == f"reason {i}" for row in own) for i in (0, 1)}
+        assert entry["acr"] == float(np.maximum(radii, 0.0).mean())
+        assert entry["acr_plug_in"] == sum(row.point_radius for row in own if row.correct) / 300
+        assert entry["num_capped"] == sum(row.point_capped for row in own if row.correct)
+        for point, radius in zip(entry["certified_accuracy"], [0.0, 0.01], strict=True):
+            assert point["value"] == (radii > radius).sum() / 300
+            totals = np.array([(radii > radius)[[row.speaker == f"s{i}" for row in own]].sum() for i in range(7)])
+            counts = np.array([sum(row.speaker == f"s{i}" for row in own) for i in range(7)])
+            draws = np.random.default_rng(0)
+            drawn = [draws.integers(7, size=7) for _ in range(1000)]
+            bounds = np.quantile([totals[one].sum() / counts[one].sum() for one in drawn], [0.025, 0.975])
+            assert [point["low_speakers"], point["high_speakers"]] == bounds.tolist()
+    assert json.loads(json.dumps(found)) == found

@@ -16,7 +16,8 @@ from torch.distributed import HashStore
 
 from voxcert.evaluation.run import job, progress, queue
 from voxcert.evaluation.run.folder import ROWS
-from voxcert.evaluation.run.job import Task, do_tasks, merge_rows, rows_path, seed_of
+from voxcert.evaluation.run.job import Task, do_tasks, seed_of
+from voxcert.evaluation.run.tasks import rows_path
 from voxcert.rows import Row, RowWriter, iterate_rows, read_rows
 
 
@@ -59,7 +60,7 @@ def do(folder, asked, fabric=None, **settings):
         return squares(number)
 
     fabric = fabric or process()
-    return do_tasks(TASKS, make, Square, folder, fabric, verb="squaring", unit="number", **settings)
+    return list(do_tasks(TASKS, make, Square, folder, fabric, verb="squaring", unit="number", **settings))
 
 
 @pytest.fixture
@@ -174,9 +175,9 @@ def test_a_slow_process_does_what_it_can(tmp_path):
     with ThreadPoolExecutor() as pool:
         rows = pool.submit(do_tasks, TASKS, slow, Square, tmp_path, process(0, 2), **settings)
         assert first_is_at_it.wait(60)
-        assert do_tasks(TASKS, partial(make, 1), Square, tmp_path, process(1, 2), **settings) == []
+        assert not do_tasks(TASKS, partial(make, 1), Square, tmp_path, process(1, 2), **settings)
         others_are_done.set()
-        assert rows.result() == [*squares(3), *squares(1), *squares(2)]
+        assert list(rows.result()) == [*squares(3), *squares(1), *squares(2)]
     assert asked == ([3], [1, 2])
 
 
@@ -205,7 +206,7 @@ def test_a_process_that_reads_late_shares_the_same_tasks(tmp_path, monkeypatch):
     def start(rank):
         fabric = process(rank, 2)
         fabric.barrier = lambda name: both.wait(60)
-        return do_tasks(TASKS, make, Square, tmp_path, fabric, verb="squaring", unit="number")
+        return list(do_tasks(TASKS, make, Square, tmp_path, fabric, verb="squaring", unit="number"))
 
     monkeypatch.setattr(job, "iterate_rows", late)
     monkeypatch.setattr(progress.Progress, "advance", advance)
@@ -255,13 +256,6 @@ def test_the_note_is_about_the_task_and_the_rows_so_far(tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "NOTE_SHARE", 0.0)
     do(tmp_path, [], note=lambda number, rows: told.append((number, len(rows))) or "")
     assert told == [(3, 0), (1, 2), (2, 4)]
-
-
-def test_merging_twice_changes_nothing(tmp_path):
-    write(tmp_path, 0, squares(2))
-    write(tmp_path, 1, squares(3))
-    first = merge_rows(tmp_path, Square, TASKS, lambda row: True)
-    assert first == [*squares(3), *squares(2)] == merge_rows(tmp_path, Square, TASKS, lambda row: True)
 
 
 def test_seeds_depend_on_every_part_and_its_place():

@@ -1,45 +1,40 @@
 """Real processes that are killed: whatever the number of processes and the moment, the rows are those of a calm run."""
 
+import multiprocessing
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from ranked import certify_as
 
 from voxcert.evaluation.certification.folder import read_run
 from voxcert.evaluation.run.folder import ROWS
 
 ROOT = Path(__file__).parents[3]
-PROGRAM = """
-import sys, time
-from conftest import LinearEncoder, ToyData
-from voxcert.evaluation.certification import CertificationSettings, certify_speakers
-folder, devices, pause = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-encoder, data = LinearEncoder(200).eval(), ToyData(num_per_speaker=15)
-data.tests[-1]["utterance"] = "bad"
-encoder.register_forward_pre_hook(lambda *_: time.sleep(pause))
-options = {"num_select": 10, "num_estimate": 40, "batch_size": 16, "keep_statistics": True}
-options |= {"sigma": 0.05, "accelerator": "cpu", "devices": devices}
-certify_speakers(encoder, data, CertificationSettings(folder, **options))
-"""
+PROGRAM = "import sys; from ranked import certify; certify(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))"
+"""Started once, it starts as many processes as it is told itself."""
 ALL = 61 * 4
+PAUSE = 0.005
 
 
 @pytest.fixture
 def start(tmp_path):
     """A function that starts the program in a folder; whatever is left of it is killed in the end."""
-    (tmp_path / "program.py").write_text(PROGRAM)
     paths = os.pathsep.join((str(ROOT / "src"), str(ROOT / "tests" / "evaluation")))
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    (tmp_path / "program.py").write_text(PROGRAM)
     started = []
 
-    def run(folder, devices, pause=0.005):
-        command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / folder), str(devices), str(pause)]
+    def run(folder, devices, pause=PAUSE):
+        command = [sys.executable, str(tmp_path / "program.py"), str(folder), str(devices), str(pause)]
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen(command, env=environment, start_new_session=True, **pipes))
         return started[-1]
@@ -54,17 +49,69 @@ def start(tmp_path):
         process.stderr.close()
 
 
+@pytest.fixture(scope="module")
+def server():
+    """Starts processes that have imported everything already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ranked"])
+    return context
+
+
+@pytest.fixture
+def start_ranks(server):
+    """A function that starts the processes of a run in a folder, one by one; what is left is killed in the end."""
+    started: list[BaseProcess] = []
+
+    def run(folder, world_size, pause=PAUSE):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        processes = [
+            server.Process(target=certify_as, args=(rank, world_size, port, str(folder), pause))
+            for rank in range(world_size)
+        ]
+        for process in processes:
+            process.start()
+        started.extend(processes)
+        return processes
+
+    yield run
+    for process in started:
+        process.kill()
+        process.join()
+        process.close()
+
+
+@pytest.fixture(scope="module")
+def calm(server, tmp_path_factory):
+    """The rows of a run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("calm") / "run"
+    process = server.Process(target=certify_as, args=(0, 1, 0, str(folder), 0.0))
+    process.start()
+    process.join(600)
+    assert process.exitcode == 0, log_of(folder)
+    return rows(folder)
+
+
+def log_of(folder):
+    return Path(f"{folder}.stderr").read_text()
+
+
 def finish(process):
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
 
 
-def wait_for_rows(process, folder, number):
+def number_of_rows(folder):
+    return sum(path.read_bytes().count(b"\n") for path in folder.glob("rows*.jsonl"))
+
+
+def wait_for_rows(is_running, folder, number):
     """Waits until so many rows are written; returns whether the program was still running."""
-    while process.poll() is None:
-        if sum(path.read_bytes().count(b"\n") for path in folder.glob("rows*.jsonl")) >= number:
+    while is_running():
+        if number_of_rows(folder) >= number:
             return True
-        time.sleep(0.01)
+        time.sleep(0.005)
     return False
 
 
@@ -79,38 +126,63 @@ def rows(folder):
     return found
 
 
+def disturb(processes, folder, written, number, generator):
+    """Sends a signal to one of the processes once so many rows are written, and waits until all have ended."""
+    assert wait_for_rows(lambda: all(one.is_alive() for one in processes), folder, written), log_of(folder)
+    victim = generator.choice(processes)
+    os.kill(victim.pid, number)
+    if number == signal.SIGKILL:  # whoever started them ends the others after a while, as torchrun does
+        time.sleep(generator.uniform(0.0, 0.1))
+        for one in processes:
+            one.kill()
+    for one in processes:
+        one.join(300)
+    if number == signal.SIGTERM:
+        assert {one.exitcode for one in processes} == {0}, log_of(folder)
+    else:
+        assert 0 not in {one.exitcode for one in processes}, "none was killed, or found the others gone"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("seed", range(10))
+def test_disturbed_with_two_processes_then_with_one_and_finished_by_three(start_ranks, calm, tmp_path, seed, number):
+    generator, folder = random.Random(seed), tmp_path / "run"
+    for world_size, most in ((2, ALL // 3), (1, ALL - 60)):
+        before = number_of_rows(folder)
+        processes = start_ranks(folder, world_size)
+        disturb(processes, folder, generator.randint(before + 1, max(before + 1, most)), number, generator)
+    assert 0 < number_of_rows(folder) < ALL
+    for process in start_ranks(folder, 3):
+        process.join(300)
+        assert process.exitcode == 0, log_of(folder)
+    assert rows(folder) == calm
+    if number == signal.SIGTERM:
+        assert log_of(folder).count(f"stopped; what is done is in {folder}, and the same command goes on") == 2
+        assert "Traceback" not in log_of(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in /proc")
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_with_two_processes_then_with_one_and_finished_by_three(start, tmp_path, seed):
-    generator = random.Random(seed)
-    finish(start("calm", 1, 0.0))
-    folder = tmp_path / "run"
-    first = start("run", 2)
-    written = generator.randint(1, ALL // 3)
-    assert wait_for_rows(first, folder, written), first.communicate()[1]
-    victim = generator.choice([first.pid, *children(first)])
-    os.kill(victim, signal.SIGKILL)
-    first.wait(timeout=120)  # whoever is left does not wait for the dead
+def test_processes_of_one_that_was_killed_do_not_wait_for_it(start, calm, tmp_path):
+    first, folder = start(tmp_path / "run", 2), tmp_path / "run"
+    assert wait_for_rows(lambda: first.poll() is None, folder, 20), first.communicate()[1]
+    (child,) = children(first)
+    os.kill(child, signal.SIGKILL)
+    first.wait(timeout=120)
     assert first.returncode != 0
-    second = start("run", 1)
-    assert wait_for_rows(second, folder, generator.randint(written + 1, ALL - 40)), second.communicate()[1]
-    second.kill()
-    second.wait()
-    finish(start("run", 3, 0.0))
-    assert rows(folder) == rows(tmp_path / "calm")
+    finish(start(folder, 1, 0.0))
+    assert rows(folder) == calm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM])
-def test_a_request_to_stop_reaches_all_processes(start, tmp_path, number):
-    finish(start("calm", 1, 0.0))
-    first = start("run", 2)
-    assert wait_for_rows(first, tmp_path / "run", 20), first.communicate()[1]
-    first.send_signal(number)
+def test_a_request_to_stop_reaches_all_processes(start, calm, tmp_path):
+    first, folder = start(tmp_path / "run", 2), tmp_path / "run"
+    assert wait_for_rows(lambda: first.poll() is None, folder, 20), first.communicate()[1]
+    first.send_signal(signal.SIGTERM)
     _, errors = first.communicate(timeout=600)  # until the last process has closed its stderr
     assert first.returncode == 0, errors
-    assert f"stopped; what is done is in {tmp_path / 'run'}, and the same command goes on" in errors
+    assert f"stopped; what is done is in {folder}, and the same command goes on" in errors
     assert "Traceback" not in errors
-    finish(start("run", 1, 0.0))
-    assert rows(tmp_path / "run") == rows(tmp_path / "calm")
+    finish(start(folder, 1, 0.0))
+    assert rows(folder) == calm

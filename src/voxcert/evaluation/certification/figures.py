@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from voxcert.columns import Columns
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee, rule_name, unfinished
 from voxcert.evaluation.show.figures import (
     BLUE,
@@ -23,7 +24,7 @@ from voxcert.evaluation.show.figures import (
     tidy,
 )
 from voxcert.smoothing.certificate import Certificate
-from voxcert.smoothing.curves import certified_accuracy, wilson_interval
+from voxcert.smoothing.curves import certified_accuracy, certified_radii, wilson_interval
 
 COLORS = {
     "distribution": BLUE,
@@ -35,6 +36,10 @@ COLORS = {
 }
 """A published rule has the colour of its sound sister."""
 STYLES = {"lipschitz": ":", "published_mean": "--", "published_se": "--"}  # `lipschitz` all but covers `mean`
+
+
+MOST_STEPS = 5000
+"""Of a curve."""
 
 
 def certified_accuracy_figure(rows: Sequence[Certificate], planned: int | None = None) -> Figure:
@@ -52,26 +57,26 @@ def certified_accuracy_figure(rows: Sequence[Certificate], planned: int | None =
     """
     if not rows:
         raise ValueError("rows must hold at least one certificate, got none")
-    groups = by_rule(rows)
-    certified = [row.radius for row in rows if row.correct and row.abstained is None]
-    limit = 1.06 * max(certified, default=0.0) or rows[0].sigma
+    rows = Columns.of(Certificate, rows)
+    groups, first = by_rule(rows), rows[0]
+    limit = 1.06 * max(0.0, *(certified_radii(own).max() for own in groups.values())) or first.sigma
     figure = canvas(8, 5)
     axes = figure.add_subplot()
     for rule, own in groups.items():
         _draw_rule(axes, rule, own)
-    first = rows[0]
-    unit = "waveform in [-1, 1]" if rows[0].noise_at == "waveform" else f"of the {rows[0].noise_at}"
+    unit = "waveform in [-1, 1]" if first.noise_at == "waveform" else f"of the {first.noise_at}"
     axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=f"l2 norm of the perturbation ({unit})")
     axes.set_ylabel("certified accuracy")
-    samples = max(row.num_estimate for row in rows)
+    samples = rows.column("num_estimate").max()
     count = len(next(iter(groups.values())))
     done = unfinished(rows, planned) or f"{count} utterances"
     settings = f"$\\sigma$ = {first.sigma:g},  n = {samples},  $\\alpha$ = {first.alpha:g}"
     axes.set_title(f"{done},  {settings}", fontsize=11)
     tidy(axes, has_top=True)
-    axes.legend(frameon=False, title="rule, 95 % Wilson band", alignment="left")
+    axes.legend(frameon=False, title="rule, 95 % Wilson band", alignment="left", loc="upper right")
     if first.noise_at == "waveform":
-        add_loudness_axis(axes, [row.waveform_norm for row in rows if row.waveform_norm > 0])
+        norms = rows.column("waveform_norm")
+        add_loudness_axis(axes, norms[norms > 0])
     return figure
 
 
@@ -80,7 +85,7 @@ def plot_certified_accuracy(rows: Sequence[Certificate], path: str | Path, plann
     save(certified_accuracy_figure(rows, planned), path)
 
 
-def _draw_rule(axes: Axes, rule: str, rows: list[Certificate]) -> None:
+def _draw_rule(axes: Axes, rule: str, rows: Sequence[Certificate]) -> None:
     draw_certified(
         axes, rows, rule_name(rule), COLORS.get(rule, "0.4"), STYLES.get(rule, "-"), has_band=is_guarantee(rule)
     )
@@ -89,8 +94,12 @@ def _draw_rule(axes: Axes, rule: str, rows: list[Certificate]) -> None:
 def draw_certified(
     axes: Axes, rows: Sequence[Certificate], label: str, color: str, linestyle: str = "-", has_band: bool = True
 ) -> float:
-    """Draws the curve of one rule down to its largest radius, where it reaches 0, and returns that radius."""
-    radii = np.unique([0.0, *(row.radius for row in rows if row.correct and row.abstained is None)])
+    """Draws the curve of one rule down to its largest radius, where it reaches 0, and returns that radius.
+
+    Of very many radii it goes through a part only, which nobody can tell on a picture.
+    """
+    radii = np.unique(np.maximum(certified_radii(rows), 0.0))
+    radii = np.unique([0.0, *radii[:: -(-len(radii) // MOST_STEPS)], radii[-1]])
     shares = certified_accuracy(rows, radii)
     bands = np.array([wilson_interval(round(share * len(rows)), len(rows)) for share in shares]) if has_band else None
     draw_share(axes, radii, shares, bands, color=color, label=label, linestyle=linestyle)

@@ -7,9 +7,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from voxcert.columns import Columns
 from voxcert.data.identity import read_plan
 from voxcert.evaluation.run.folder import PLAN, ROWS, file_name
-from voxcert.rows import Kind, read_rows, replace_file
+from voxcert.rows import Kind, iterate_rows, replace_file
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.statistics import Statistics
 
@@ -69,7 +70,7 @@ def planned_utterances(folder: str | Path) -> int | None:
     return sum(one.role == "test" for one in read_plan(path)) if path.is_file() else None
 
 
-def read_run(folder: str | Path, kind: type[Kind] = Certificate, task: str = "certification") -> list[Kind]:
+def read_run(folder: str | Path, kind: type[Kind] = Certificate, task: str = "certification") -> Columns[Kind]:
     """Rows of a run, finished or not.
 
     Args:
@@ -80,7 +81,7 @@ def read_run(folder: str | Path, kind: type[Kind] = Certificate, task: str = "ce
     Raises:
         ValueError: If there are none.
     """
-    rows = read_rows(Path(folder) / ROWS, kind)
+    rows = Columns(kind, iterate_rows(Path(folder) / ROWS, kind))
     if not rows:
         raise ValueError(f"{folder} must be the folder of a {task} run, got one without rows ({ROWS})")
     return rows

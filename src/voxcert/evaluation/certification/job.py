@@ -11,13 +11,14 @@ from typing import Any
 from lightning.fabric import Fabric
 from torch import nn
 
+from voxcert.columns import Columns
 from voxcert.encoders.base import Recognizer
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
 from voxcert.evaluation.certification.folder import PLOT, write_statistics
 from voxcert.evaluation.certification.parts import certify_in_parts
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.certification.system import enrolled, kept_embeddings
-from voxcert.evaluation.certification.tables import summarize
+from voxcert.evaluation.certification.tables import by_rule, summarize
 from voxcert.evaluation.run.folder import write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
 from voxcert.evaluation.run.processes import device_name
@@ -70,7 +71,7 @@ def certify_speakers(
 
 def _by_utterances(
     certifier: Certifier, data: SpeakerData, items: Items, settings: CertificationSettings, fabric: Fabric
-) -> list[Certificate]:
+) -> Sequence[Certificate]:
     """Processes share the utterances."""
     return do_tasks(
         _plan(data, settings),
@@ -87,7 +88,7 @@ def _by_utterances(
 
 def _by_samples(
     certifier: Certifier, data: SpeakerData, items: Items, settings: CertificationSettings, fabric: Fabric
-) -> list[Certificate]:
+) -> Sequence[Certificate]:
     """Processes share the samples of every utterance."""
     utterances = [one.id for one in data.tested("test")]
     whole = certify_in_parts(
@@ -99,13 +100,15 @@ def _by_samples(
     return [row for rows, _ in whole for row in rows]
 
 
-def summarize_run(rows: list[Certificate], radii: list[float]) -> dict[str, Any]:
+def summarize_run(rows: Sequence[Certificate], radii: list[float]) -> dict[str, Any]:
     """Summarises all rows of a run; what depends on the machine's speed is under `timing`."""
-    passes = list({row.utterance: row for row in rows}.values())  # one pass over the samples serves all rules
-    forwards, seconds = sum(row.num_forwards for row in passes), sum(row.seconds for row in passes)
+    rows = Columns.of(Certificate, rows)
+    passes = {utterance: place for place, utterance in enumerate(rows.column("utterance"))}  # one serves all rules
+    spent = rows.take(passes.values())
+    forwards, seconds = int(spent.column("num_forwards").sum()), sum(spent.column("seconds").tolist())
     return {
         "num_utterances": len(passes),
-        "num_failed": sum(row.num_forwards == 0 for row in passes),
+        "num_failed": int((spent.column("num_forwards") == 0).sum()),
         "total_forwards": forwards,
         "mean_forwards": forwards / max(len(passes), 1),
         "rules": summarize(rows, radii),
@@ -150,7 +153,7 @@ def _plan(data: SpeakerData, settings: CertificationSettings) -> list[Task[int]]
 def _accuracy_so_far(rows: Sequence[Certificate], settings: CertificationSettings) -> str:
     rule = settings.rules[0]
     radius = next((radius for radius in settings.report_radii if radius > 0), 0.0)
-    own = [row for row in rows if row.rule == rule]
+    own = by_rule(rows).get(rule)
     return f"{rule}: CA at {radius:.3g} = {certified_accuracy(own, [radius])[0]:.2f}" if own else ""
 
 

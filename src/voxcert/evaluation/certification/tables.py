@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from voxcert.columns import Columns
 from voxcert.data.audio import SAMPLE_RATE
 from voxcert.evaluation.metrics.detection import speaker_interval_of_mean
 from voxcert.evaluation.show.tables import render_table, rounded_down
@@ -19,6 +20,8 @@ from voxcert.smoothing.curves import (
     average_certified_radius,
     certified,
     certified_accuracy,
+    certified_radii,
+    correct,
     smoothed_accuracy,
     wilson_interval,
 )
@@ -34,12 +37,11 @@ def rule_name(rule: str) -> str:
     return rule if is_guarantee(rule) else f"{rule} (not a guarantee)"
 
 
-def by_rule(rows: Sequence[Certificate]) -> dict[str, list[Certificate]]:
+def by_rule(rows: Sequence[Certificate]) -> dict[str, Columns[Certificate]]:
     """Groups rows by rule, in order of appearance."""
-    groups: dict[str, list[Certificate]] = {}
-    for row in rows:
-        groups.setdefault(row.rule, []).append(row)
-    return groups
+    rows = Columns.of(Certificate, rows)
+    rules = rows.column("rule")
+    return {rule: rows.take(np.flatnonzero(rules == rule)) for rule in dict.fromkeys(rules)}
 
 
 def default_radii(sigma: float) -> list[float]:
@@ -63,24 +65,26 @@ def summarize(rows: Sequence[Certificate], radii: Sequence[float]) -> dict[str, 
     return {rule: _summarize_rule(rule, own, radii) for rule, own in by_rule(rows).items()}
 
 
-def _summarize_rule(rule: str, rows: list[Certificate], radii: Sequence[float]) -> dict[str, Any]:
+def _summarize_rule(rule: str, rows: Columns[Certificate], radii: Sequence[float]) -> dict[str, Any]:
     shares = certified_accuracy(rows, radii).tolist()
+    reasons = Counter(reason for reason in rows.column("abstained") if reason is not None)
+    is_correct = correct(rows)
     return {
         "guarantee": is_guarantee(rule),
         "smoothed_accuracy": smoothed_accuracy(rows),
         "abstention_rate": abstention_rate(rows),
-        "abstained": dict(sorted(Counter(row.abstained for row in rows if row.abstained is not None).items())),
+        "abstained": dict(sorted(reasons.items())),
         "acr": average_certified_radius(rows),
-        "acr_plug_in": sum(row.point_radius for row in rows if row.correct) / len(rows),
-        "num_capped": sum(row.point_capped for row in rows if row.correct),
+        "acr_plug_in": sum(rows.column("point_radius")[is_correct].tolist()) / len(rows),
+        "num_capped": int(rows.column("point_capped")[is_correct].sum()),
         "certified_accuracy": [_point(rows, radius, share) for radius, share in zip(radii, shares, strict=True)],
     }
 
 
-def _point(rows: list[Certificate], radius: float, share: float) -> dict[str, Any]:
+def _point(rows: Columns[Certificate], radius: float, share: float) -> dict[str, Any]:
     """Certified accuracy at a radius, and how sure it is if utterances are independent, or if speakers alone are."""
     low, high = wilson_interval(round(share * len(rows)), len(rows))
-    speakers = speaker_interval_of_mean(certified(rows, radius), [row.speaker for row in rows])
+    speakers = speaker_interval_of_mean(certified(rows, radius), rows.column("speaker"))
     low_speakers, high_speakers = (None if np.isnan(bound) else bound for bound in speakers)
     over_speakers = {"low_speakers": low_speakers, "high_speakers": high_speakers}
     return {"radius": radius, "value": share, "low": low, "high": high, **over_speakers}
@@ -134,14 +138,17 @@ def statement(rows: Sequence[Certificate], planned: int | None = None) -> str:
         rows: Certificates of one run: one sigma and one alpha.
         planned: Utterances that the run is about; None where these are all.
     """
+    rows = Columns.of(Certificate, rows)
     rule, own = next(((rule, own) for rule, own in by_rule(rows).items() if is_guarantee(rule)), ("", []))
     if not own:
         return "Nothing was proved: the published rules are not a guarantee."
     done = f"{len(own)} utterances" if unfinished(rows, planned) is None else f"the {len(own)} utterances done so far"
-    proved = sorted((row for row in own if row.correct and row.abstained is None), key=lambda row: row.radius)
-    if not proved:
+    radii = certified_radii(own)
+    order = np.argsort(radii, kind="stable")
+    proved = order[radii[order] >= 0]
+    if not len(proved):
         return f"Nothing was proved by the rule {rule}: none of {done} is certified for its speaker."
-    middle = proved[(len(proved) - 1) // 2]  # at least half of the radii are no smaller
+    middle = own[proved[(len(proved) - 1) // 2]]  # at least half of the radii are no smaller
     classifier = "vote" if rule == "vote" else "embedding"
     inside = " (purifier and encoder together)" if "+" in middle.encoder else ""
     loudness = ""
@@ -159,7 +166,7 @@ def statement(rows: Sequence[Certificate], planned: int | None = None) -> str:
     )
 
 
-def unfinished(rows: Sequence[Certificate | CertifiedScore], planned: int | None) -> str | None:
+def unfinished(rows: Columns[Certificate] | Columns[CertifiedScore], planned: int | None) -> str | None:
     """How far a run has come, such as "30 of 120 utterances"; None where it is finished."""
-    done = len({row.utterance for row in rows})
+    done = 0 if planned is None else len(set(rows.column("utterance")))
     return None if planned is None or done >= planned else f"{done} of {planned} utterances"

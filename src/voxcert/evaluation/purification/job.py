@@ -74,7 +74,7 @@ def purify_files(
         for source, place in files.items():
             if made.get(place, names[source]) != names[source]:
                 raise ValueError(f"output_dir {folder} has {place} of {made[place]} already, got {source} for it")
-        return do_tasks(
+        rows = do_tasks(
             [Task(source, ((names[source],),)) for source in files],
             lambda source: [
                 replace(
@@ -90,6 +90,7 @@ def purify_files(
             note=lambda source, rows: _failures_so_far(rows),
             counts=is_done,
         )
+        return list(rows)
 
 
 def find_files(inputs: Sequence[str], output_dir: str) -> dict[Path, str]:

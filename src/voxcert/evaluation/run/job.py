@@ -7,15 +7,16 @@ finished is what has all its rows, and seeds depend on what they are for.
 import hashlib
 import itertools
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 from lightning.fabric import Fabric
 
+from voxcert.columns import Columns
 from voxcert.data.corpus import Utterance
 from voxcert.data.identity import Planned, check_plan, read_plan, write_plan
 from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, check_settings
@@ -24,10 +25,8 @@ from voxcert.evaluation.run.processes import launch, stop_requests
 from voxcert.evaluation.run.progress import LogFormat, Progress
 from voxcert.evaluation.run.queue import Queue, shared_store
 from voxcert.evaluation.run.speed import Precision, float32_products
-from voxcert.rows import Row, RowWriter, iterate_rows, replace_rows
-
-About = TypeVar("About")
-Kind = TypeVar("Kind", bound=Row)
+from voxcert.evaluation.run.tasks import About, Kind, Task, merge_rows, rows_path, unfinished
+from voxcert.rows import RowWriter, iterate_rows
 
 
 class SpeakerData(Protocol):
@@ -66,19 +65,6 @@ _QUEUES = itertools.count()
 
 UNKNOWN = Provenance()
 """Of results whose origin nobody noted."""
-
-
-@dataclass(frozen=True)
-class Task(Generic[About]):
-    """What a job does in one go, such as all that is asked about one utterance, or a batch that is attacked together.
-
-    Attributes:
-        about: What it is about, for the function that does it.
-        keys: `Row.key` of the rows that it makes, in their order.
-    """
-
-    about: About
-    keys: tuple[Hashable, ...]
 
 
 @contextmanager
@@ -129,7 +115,7 @@ def do_tasks(
     note: Callable[[About, Sequence[Kind]], str] | None = None,
     counts: Callable[[Kind], bool] = lambda row: True,
     log_format: LogFormat = "bar",
-) -> list[Kind]:
+) -> Columns[Kind]:
     """Does the tasks that are not finished yet, each in the process that is free next, and writes its rows at once.
 
     Args:
@@ -152,11 +138,10 @@ def do_tasks(
         RuntimeError: If a task has no rows in the end.
         SystemExit: With status 0, after the tasks at hand, when SIGTERM or SIGINT asked one of the processes to stop.
     """
-    rows = merge_rows(folder, kind, tasks, counts) if fabric.is_global_zero else []
+    rows = merge_rows(folder, kind, tasks, counts) if fabric.is_global_zero else Columns(kind)
     fabric.barrier("what a killed run left behind is merged")
-    finished = {row.key for row in rows or iterate_rows(Path(folder) / ROWS, kind) if counts(row)}
+    todo = unfinished(tasks, (row.key for row in rows or iterate_rows(Path(folder) / ROWS, kind) if counts(row)))
     fabric.barrier("all know what is finished")  # before a new row is: the numbers of tasks are to mean the same to all
-    todo = [task for task in tasks if not finished.issuperset(task.keys)]
     before = len(tasks) - len(todo)
     queue = Queue(f"{verb} {next(_QUEUES)}", len(todo), fabric.global_rank, fabric.world_size, shared_store(fabric))
     with (
@@ -171,7 +156,7 @@ def do_tasks(
                 progress.note(partial(note, task.about, rows))
             new = do(task.about)
             writer.write(new)
-            rows += new if fabric.is_global_zero else []
+            rows.extend(new if fabric.is_global_zero else [])
             progress.advance(before + index + 1, new)
             if asked_to_stop():
                 queue.stop()
@@ -182,36 +167,11 @@ def do_tasks(
             print(message, file=sys.stderr)
         raise SystemExit(0)
     if not fabric.is_global_zero:
-        return []
+        return Columns(kind)
     del rows  # which would be in memory twice
     rows = merge_rows(folder, kind, tasks, counts=lambda row: True)
     if len(rows) < sum(len(task.keys) for task in tasks):
         raise RuntimeError(f"{folder} lacks rows of some of {len(tasks)} planned tasks")
-    return rows
-
-
-def merge_rows(
-    folder: str | Path, kind: type[Kind], tasks: Sequence[Task], counts: Callable[[Kind], bool]
-) -> list[Kind]:
-    """Gathers the row files of all processes, of this run or a killed one, in rows.jsonl, in the plan's order.
-
-    Rows of tasks that were cut short are dropped, to be made again; those that no task is about are kept at the end. A
-    process that outlived a killed run finds its file gone, and ends.
-
-    Returns:
-        The rows of finished tasks.
-    """
-    folder = Path(folder)
-    files = sorted(folder.glob("rows*.jsonl"))
-    found = {row.key: row for file in files for row in iterate_rows(file, kind) if counts(row)}
-    rows = [found[key] for task in tasks if all(key in found for key in task.keys) for key in task.keys]
-    for task in tasks:
-        for key in task.keys:
-            found.pop(key, None)  # what is left is about no task
-    replace_rows(folder / ROWS, itertools.chain(rows, found.values()))
-    for file in files:
-        if file.name != ROWS:
-            file.unlink()
     return rows
 
 
@@ -222,11 +182,6 @@ def _check_data(folder: Path, plan: Sequence[Planned]) -> None:
     if not (folder / PLAN).is_file():
         raise ValueError(f"output_dir must be new or hold a run that noted its data, got {folder} without {PLAN}")
     check_plan(read_plan(folder / PLAN), plan, f"the run in output_dir {folder}")
-
-
-def rows_path(folder: str | Path, rank: int) -> Path:
-    """The row file of one process."""
-    return Path(folder) / (ROWS if rank == 0 else f"rows.rank{rank}.jsonl")
 
 
 def seed_of(*parts: Any) -> int:

@@ -59,7 +59,7 @@ def add_loudness_axis(axes: Axes, norms: Sequence[float]) -> None:
         axes: With l2 norms on x, linear or logarithmic, and its limits set.
         norms: l2 norms of the utterances; without any, nothing is drawn.
     """
-    if not norms:
+    if not len(norms):
         return
     norm = float(np.median(norms))
     low, high = axes.get_xlim()

@@ -1,0 +1,29 @@
+"""`voxcert rows`."""
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from voxcert.cli import COMMANDS
+from voxcert.cli.errors import messages_for_errors
+
+
+def rows(args: list[str], program: str = "voxcert rows") -> None:
+    """Writes the rows of a run to a Parquet file, for tools that read tables."""
+    parser = ArgumentParser(prog=program, description=COMMANDS["rows"].purpose)
+    parser.add_argument(
+        "run", type=str, help="Output folder of `certify`, `voxcert attack` or `voxcert defend`, finished or not."
+    )
+    parser.add_argument("file", type=str, help="The file to write, such as rows.parquet.")
+    config = parser.parse_args(args)
+    with messages_for_errors():
+        from voxcert.cli.tables import kind_of_rows  # here: --help and mistakes answer without torch
+        from voxcert.evaluation.run.folder import ROWS
+        from voxcert.evaluation.run.parquet import write_parquet
+        from voxcert.rows import iterate_rows
+
+        kind, path = kind_of_rows(config.run), Path(config.run) / ROWS
+        if not path.is_file():
+            raise ValueError(f"run must be a folder with rows, got {config.run} without {ROWS}")
+        number = write_parquet(iterate_rows(path, kind), kind, config.file)
+        print(f"{config.file}: {number} rows")
