@@ -147,7 +147,8 @@ def _by_setting(setting: str, patterns: list[str]) -> list[tuple[float, list[Cer
     if not names:
         raise ValueError(f"docs/results must hold runs of a name like {' or '.join(patterns)}, got none")
     summaries = {name: read_summary(RESULTS / name) for name in names}
-    values = {name: one["settings"].get(setting, one.get(setting)) for name, one in summaries.items()}
+    given = {name: one["settings"].get(setting) for name, one in summaries.items()}
+    values = {name: one.get(setting) if given[name] is None else given[name] for name, one in summaries.items()}
     if len(set(values.values())) < len(names):
         raise ValueError(f"runs must differ in {setting}, got {values}")
     return [(values[name], rows_of(name, Certificate)) for name in sorted(names, key=values.get)]

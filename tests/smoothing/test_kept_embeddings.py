@@ -1,4 +1,5 @@
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -115,14 +116,15 @@ def test_certificates_are_the_same_and_another_enrolment_embeds_nothing(tmp_path
     assert [row.prediction for row in other] == ["2"] * len(other)
 
 
-def test_a_batch_is_embedded_once(tmp_path):
+def test_a_batch_is_embedded_once_and_once_more_to_compare(tmp_path):
     encoder, batch = Counting(), torch.eye(TIME)
     embed = KeptEmbeddings(tmp_path, "abc").through(encoder)
     assert torch.equal(embed(batch), embed(batch.clone()))
-    assert encoder.rows == TIME
+    assert torch.equal(embed(batch), batch)
+    assert encoder.rows == 2 * TIME
     assert torch.equal(embed(batch.flip(0)), batch.flip(0))
     assert KeptEmbeddings(tmp_path, "abd").through(encoder)(batch).shape == batch.shape
-    assert encoder.rows == 3 * TIME
+    assert encoder.rows == 4 * TIME
 
 
 def test_half_precision_comes_back_exactly(tmp_path):
@@ -139,3 +141,54 @@ def test_a_pickle_is_not_opened(tmp_path):
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="does not hold embeddings"):
         list(kept.read(sampler(), 0, 4))
+
+
+class Reusing(Counting):
+    """An encoder that writes every batch into the same memory."""
+
+    def forward(self, waveform):
+        """(batch, time) -> (batch, time)."""
+        if not hasattr(self, "memory"):
+            self.memory = torch.empty_like(waveform)
+        return self.memory.copy_(super().forward(waveform))
+
+
+def test_memory_that_an_encoder_uses_again_is_copied(tmp_path):
+    kept = KeptEmbeddings(tmp_path, "abc")
+    embedded(Reusing(), kept, 0, 12)
+    assert torch.equal(embedded(Counting(), kept, 0, 12), embedded(Counting(), None, 0, 12))
+
+
+class Mirrored(Counting):
+    """Another function under the same name, as of code that was edited."""
+
+    def forward(self, waveform):
+        """(batch, time) -> (batch, time)."""
+        return super().forward(waveform.flip(1))
+
+
+def test_embeddings_that_the_encoder_does_not_make_are_refused(tmp_path):
+    kept = KeptEmbeddings(tmp_path, "abc")
+    embedded(Counting(), kept, 0, 12)
+    embedder = Embedder(Mirrored(), TIME, 4, KeptEmbeddings(tmp_path, "abc"))
+    with pytest.raises(ValueError, match=r"must be a folder with what this encoder makes .* off by [01]\."):
+        embedder.settle(sampler(), 4)
+    Embedder(Counting(), TIME, 4, KeptEmbeddings(tmp_path, "abc")).settle(sampler(), 4)
+    kept.through(Counting())(torch.eye(TIME))
+    with pytest.raises(ValueError, match="must be a folder with what this encoder makes"):
+        KeptEmbeddings(tmp_path, "abc").through(Mirrored())(torch.eye(TIME))
+
+
+def keep_all(folder):
+    kept = KeptEmbeddings(folder, "abc")
+    for number in range(100):
+        kept.write(sampler(utterance=str(number)), 0, torch.full((4, TIME), float(number)))
+
+
+def test_all_may_write_the_same_at_the_same_time(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(keep_all, [tmp_path] * 4))
+    for number in range(100):
+        [rows] = KeptEmbeddings(tmp_path, "abc").read(sampler(utterance=str(number)), 0, 4)
+        assert (rows == number).all()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".npy"]

@@ -13,7 +13,7 @@ from voxcert.evaluation.certification.folder import PROTOTYPES, read_prototypes
 from voxcert.evaluation.defence.encoder import DefendedEncoder, denoising, open_purifier, system_id
 from voxcert.evaluation.run.folder import PLAN, read_config
 from voxcert.evaluation.run.processes import FilledBatches
-from voxcert.evaluation.run.speakers import enrolled_only
+from voxcert.evaluation.run.speakers import MADE_UP, enrolled_only
 from voxcert.evaluation.verification.cohort import read_cohort
 from voxcert.smoothing.validation import require
 
@@ -48,6 +48,8 @@ def system_of_run(
     system = encoder if purifier is None else DefendedEncoder(purifier, encoder)
     device = _device(accelerator, config.get("accelerator", "cpu"), folder)
     prototypes, speakers = enrolled
+    if invented := sum(name.startswith(MADE_UP) for name in speakers):
+        raise ValueError(f"run must enrol real speakers only to be deployed, got {folder} with {invented} made-up ones")
     settings = {name: config[name] for name in RUN_SETTINGS}
     settings["crop_seconds"] = (config.get("data") or {}).get("crop_seconds")
     settings["precision"] = config.get("precision", 32)

@@ -31,7 +31,7 @@ class Certificate(Row):
         alpha: error probability of this certificate.
         num_select: samples that picked the class and the thresholds.
         num_estimate: samples really used for the bound.
-        num_forwards: rows sent through the encoder in the pass that all rules share.
+        num_forwards: noisy copies that the pass took which all rules share, embedded in it or kept from another.
         seconds: wall-clock time of that pass.
         seed: seed of the noise.
         encoder: hash of the encoder, as given by the caller.

@@ -36,7 +36,7 @@ class CertifiedScore(Row):
         alpha: error probability of each bound.
         num_select: samples that placed the thresholds.
         num_estimate: samples that the bounds are made of.
-        num_forwards: rows sent through the encoder, in the pass that all claims of the utterance share.
+        num_forwards: noisy copies that the pass took which all claims of the utterance share, embedded in it or kept.
         seconds: wall-clock time of that pass.
         seed: seed of the noise.
         encoder: hash of the encoder, as given by the caller.

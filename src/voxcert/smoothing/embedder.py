@@ -1,9 +1,10 @@
 """Runs an encoder over noisy samples, in batches of one shape, and checks that it returns unit embeddings.
 
-The sampling loop of Cohen et al. 2019 (Algorithm 1) in the memory of one batch.
+The sampling loop of Cohen et al. 2019 (Algorithm 1) in the memory of one batch, or of all embeddings if they are kept.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import torch
 
@@ -34,7 +35,7 @@ class Embedder:
         kept: KeptEmbeddings | None = None,
     ) -> None:
         self.encoder, self.dim, self.batch_size, self.kept = encoder, dim, batch_size, kept
-        self._longest = 0
+        self._longest, self._is_compared = 0, kept is None
 
     def settle(self, sampler: NoisySampler, limit: int) -> None:
         """Replaces "auto" by the fastest batch size, at most `limit`, and probes the encoder with a batch of that size.
@@ -43,8 +44,16 @@ class Embedder:
         not fit into memory is halved for good: samples do not depend on the batch size.
 
         Raises:
-            ValueError: if the embedding of a row depends on the other rows, or has the wrong shape or norm.
+            ValueError: if the embedding of a row depends on the other rows, or has the wrong shape or norm, or if what
+                is kept of this waveform is not what the encoder makes of it (asked once).
         """
+        self._settle(sampler, limit)
+        if not self._is_compared:
+            for piece in islice(self.kept.read(sampler, 0, self.batch_size), 1):
+                self.kept.compare(piece, self.encoder(sampler.batch(0, self.batch_size))[: len(piece)])
+                self._is_compared = True
+
+    def _settle(self, sampler: NoisySampler, limit: int) -> None:
         waveform = sampler.batch(0, 1)[0].clone()
         if len(waveform) <= self._longest:
             return
@@ -92,7 +101,7 @@ class Embedder:
             start += len(piece)
         new = []
         for output in self._forwards(sampler, start, stop):
-            new.append(output.cpu())
+            new.append(output.detach().to("cpu", copy=True))  # an encoder may use its memory again
             yield output
         if new:
             self.kept.write(sampler, start, torch.cat(new))

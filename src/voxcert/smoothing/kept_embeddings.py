@@ -1,11 +1,13 @@
 """Keeps what an encoder made of noisy copies, so that another question about the same copies costs no forward pass.
 
 The expensive part of certifying is embedding noisy copies, and an embedding depends on encoder, waveform, noise level,
-seed and index alone. Files lie under a digest of all of these, so none can be taken for another.
+seed and index alone. Files lie under a digest of all of these. What a digest cannot know, such as code that was edited,
+a comparison finds out: whoever takes embeddings embeds a batch of them again.
 """
 
 import hashlib
 import io
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 from voxcert.rows import replace_file
+from voxcert.smoothing.probe import PROBE_TOLERANCE
 from voxcert.smoothing.sampler import NoisySampler
 
 
@@ -33,7 +36,8 @@ class KeptEmbeddings:
             raise ValueError(
                 f"encoder_id must be the hash of the encoder whose embeddings are kept, got {encoder_id!r}"
             )
-        self.folder, self.encoder_id = Path(folder), encoder_id
+        self.folder, self.encoder_id = Path(folder), f"{encoder_id}:{torch.__version__}"
+        self._is_compared = False
 
     def read(self, sampler: NoisySampler, start: int, stop: int) -> Iterator[Tensor]:
         """What is kept of the samples start to stop - 1, from `start` on and as far as nothing is missing, in pieces.
@@ -63,11 +67,24 @@ class KeptEmbeddings:
         """
         _save(self._place(sampler) / f"{start}-{start + len(embeddings)}.npy", embeddings)
 
+    def compare(self, kept: Tensor, fresh: Tensor) -> None:
+        """Compares embeddings that were kept with those that the encoder gives now.
+
+        Raises:
+            ValueError: if a row is farther away than `PROBE_TOLERANCE`: the encoder is not the one that made them.
+        """
+        distance = float((kept.double() - fresh.double()).norm(dim=1).max()) if kept.shape == fresh.shape else torch.inf
+        if not distance <= PROBE_TOLERANCE:
+            raise ValueError(
+                f"embeddings must be a folder with what this encoder makes of these recordings, got {self.folder} with "
+                f"embeddings that are off by {distance:.3g}: name another folder, or remove it"
+            )
+
     def through(self, encoder: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The encoder, but for batches (batch, time) that it has embedded before: their embeddings are taken.
 
         Raises:
-            ValueError: when called, as `read`.
+            ValueError: when called, as `read` and `compare`.
         """
 
         def embed(waveform: Tensor) -> Tensor:
@@ -75,7 +92,11 @@ class KeptEmbeddings:
             key = hashlib.sha256(about.encode() + waveform.cpu().numpy().tobytes()).hexdigest()
             path = self.folder / key[:2] / f"{key}.npy"
             if path.is_file():
-                return _load(path, len(waveform)).to(waveform.device)
+                found = _load(path, len(waveform)).to(waveform.device)
+                if not self._is_compared:
+                    self.compare(found, encoder(waveform))
+                    self._is_compared = True
+                return found
             embeddings = encoder(waveform)
             _save(path, embeddings)
             return embeddings
@@ -93,11 +114,16 @@ class KeptEmbeddings:
 
 
 def _save(path: Path, embeddings: Tensor) -> None:
+    """Writes a file that others may be writing as well: all of them have the same to say."""
+    if path.is_file():
+        return
     if embeddings.dtype == torch.bfloat16:  # which NumPy does not know; float32 holds it exactly
         embeddings = embeddings.float()
     file = io.BytesIO()
     np.save(file, embeddings.cpu().numpy(), allow_pickle=False)
-    replace_file(path, file.getvalue())
+    own = path.with_name(f"{secrets.token_hex(8)}.part")
+    replace_file(own, file.getvalue())
+    own.replace(path)
 
 
 def _load(path: Path, num_rows: int) -> Tensor:

@@ -356,3 +356,9 @@ def test_enrolment_is_kept_with_the_embeddings(toy, settings, tmp_path, monkeypa
     monkeypatch.setattr(kept_embeddings, "replace_file", lambda *args: pytest.fail("enrolled again"))
     more = replace(kept, output_dir=str(tmp_path / "more"), num_speakers=10)
     assert certify_speakers(*toy, more, Provenance("abc"))["num_made_up"] == 6
+
+
+def test_an_encoder_without_a_name_keeps_nothing(toy, settings, tmp_path):
+    kept = replace(settings, embeddings=str(tmp_path / "kept"))
+    with pytest.raises(ValueError, match="embeddings must be null for an encoder without a name"):
+        certify_speakers(*toy, kept)

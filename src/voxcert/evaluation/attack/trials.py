@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from voxcert.attacks import REJECTED
 from voxcert.evaluation.attack.settings import Scenario
-from voxcert.evaluation.run.speakers import few
+from voxcert.evaluation.run.speakers import MADE_UP, few
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def plan_trials(
     for index, (utterance, speaker) in enumerate(items):
         attacks = anybody or (speaker in speakers) != (scenario == "osi")
         if speaker != target and attacks:
-            others = [name for name in speakers if name != speaker]
+            others = [name for name in speakers if name != speaker and not name.startswith(MADE_UP)]
             drawn = target or random.Random(f"{seed}/{utterance}/target").choice(others) if targeted else None
             trials.append(Trial(index, utterance, speaker, speaker if expects_speaker else None, drawn))
     if not trials:

@@ -48,7 +48,7 @@ def add_metrics(folder: str, runs: Iterable[str]) -> dict[str, Any]:
                 f"got {run} with the hash {summary['checkpoint_hash']}"
             )
         kept = ("command", "settings", "num_utterances", "num_speakers", "rules")
-        entry = without_places({key: summary[key] for key in kept})
+        entry = without_places({key: summary[key] for key in kept} | {"num_made_up": summary.get("num_made_up", 0)})
         others = [old for old in card["metrics"] if old["settings"] != entry["settings"]]
         card["metrics"] = [*others, entry]
     write_card(folder, card)
@@ -157,8 +157,9 @@ def _measured(entry: dict[str, Any]) -> str:
     settings = entry["settings"]
     named = settings.get("purifier") or settings.get("purifier.class_path")
     behind = f"Behind the purifier {named}: " if named else ""
+    made_up = f" ({entry['num_made_up']} of them made up)" if entry.get("num_made_up") else ""
     facts = (
-        f"{behind}{entry['num_utterances']} utterances, {entry['num_speakers']} speakers enrolled, "
+        f"{behind}{entry['num_utterances']} utterances, {entry['num_speakers']} speakers enrolled{made_up}, "
         f"sigma {settings['sigma']:g}, alpha {settings['alpha']:g}, n = {settings['num_estimate']}."
     )
     rules = {rule: FORMERLY | {"acr_plug_in": old.get("acr_point")} | old for rule, old in entry["rules"].items()}

@@ -71,7 +71,8 @@ def plan_certification(
             return FilledBatches(at_precision(whole.to(fabric.device).eval(), settings.precision)).eval()
 
         tested, items = data.tested(stage), data.items(stage)
-        found = _batch_size(system(settings.sigmas[0]), items, settings, fabric.device)
+        systems = [system(sigma) for sigma in settings.sigmas]  # a sigma that has none is refused at once
+        found = _batch_size(systems[0], items, settings, fabric.device)
         settings = replace(settings, batch_size=found)
         write_config(settings.output_dir, config | {"batch_size": settings.batch_size})
         chosen = {one.id for one in balanced_subset(tested, settings.num_utterances, seed=settings.seed)}
