@@ -42,3 +42,22 @@ def test_a_folder_without_rows_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["rows", str(tmp_path), str(tmp_path / "rows.parquet")])
     assert capsys.readouterr().err == f"error: run must be a folder with rows, got {tmp_path} without rows.jsonl\n"
+
+
+def test_rows_are_never_replaced_by_a_table_of_them(tmp_path, capsys):
+    write_config(tmp_path, {})
+    replace_rows(tmp_path / ROWS, [ROWS_OF["certification"]])
+    before = (tmp_path / ROWS).read_bytes()
+    with pytest.raises(SystemExit, match="2"):
+        main(["rows", str(tmp_path), str(tmp_path / ROWS)])
+    assert "file must be one to write a table to, such as rows.parquet, got" in capsys.readouterr().err
+    assert (tmp_path / ROWS).read_bytes() == before
+
+
+def test_rows_that_are_not_merged_yet_are_spoken_of(tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    write_config(tmp_path, {})
+    for name in (ROWS, "rows.rank1.jsonl"):
+        replace_rows(tmp_path / name, [ROWS_OF["certification"]])
+    main(["rows", str(tmp_path), str(tmp_path / "rows.parquet")])
+    assert "without the rows of other processes: start the run again to merge them" in capsys.readouterr().err

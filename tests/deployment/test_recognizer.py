@@ -10,10 +10,11 @@ from voxcert.data.identity import planned
 from voxcert.deployment import SmoothedRecognizer
 from voxcert.encoders.checkpoint import checkpoint_hash
 from voxcert.encoders.loading import load_encoder
-from voxcert.evaluation.certification.folder import read_prototypes, read_run
+from voxcert.evaluation.certification.folder import read_prototypes, read_run, write_prototypes
 from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.run.job import Provenance
+from voxcert.evaluation.run.speakers import MADE_UP
 from voxcert.evaluation.verification.job import read_trials_of_run, verify_speakers
 from voxcert.smoothing.normalization import Cohort
 
@@ -193,6 +194,13 @@ def test_from_run_refuses_what_was_not_certified(run, tmp_path):
         SmoothedRecognizer.from_run(run)
     (run / "config.yaml").write_text(yaml.safe_dump({k: v for k, v in config.items() if k != "checkpoint"}))
     with pytest.raises(ValueError, match="checkpoint must be given"):
+        SmoothedRecognizer.from_run(run)
+
+
+def test_speakers_who_do_not_exist_are_not_deployed(run):
+    prototypes, speakers = read_prototypes(run)
+    write_prototypes(run, prototypes, [*speakers[:-1], f"{MADE_UP}000000"])
+    with pytest.raises(ValueError, match=r"run must enrol real speakers only to be deployed, got .* with 1 made"):
         SmoothedRecognizer.from_run(run)
 
 

@@ -1,5 +1,6 @@
 """`voxcert rows`."""
 
+import sys
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
@@ -25,5 +26,9 @@ def rows(args: list[str], program: str = "voxcert rows") -> None:
         kind, path = kind_of_rows(config.run), Path(config.run) / ROWS
         if not path.is_file():
             raise ValueError(f"run must be a folder with rows, got {config.run} without {ROWS}")
+        if Path(config.file).suffix == ".jsonl":
+            raise ValueError(f"file must be one to write a table to, such as rows.parquet, got {config.file}")
+        if list(Path(config.run).glob("rows.rank*.jsonl")):
+            print("without the rows of other processes: start the run again to merge them", file=sys.stderr)
         number = write_parquet(iterate_rows(path, kind), kind, config.file)
         print(f"{config.file}: {number} rows")

@@ -1,8 +1,10 @@
 """The figure is read back: curves, labels and what they promise."""
 
+import numpy as np
 import pytest
 
-from voxcert.evaluation.certification.figures import certified_accuracy_figure, plot_certified_accuracy
+from voxcert.evaluation.certification.figures import MOST_STEPS, certified_accuracy_figure, plot_certified_accuracy
+from voxcert.smoothing.curves import certified_accuracy
 
 
 def test_curve_steps_down_at_each_radius(certificate):
@@ -30,3 +32,14 @@ def test_png_is_written_whatever_was_certified(certificate, tmp_path, radius):
 def test_no_rows_is_an_error():
     with pytest.raises(ValueError, match="at least one certificate"):
         certified_accuracy_figure([])
+
+
+def test_a_curve_of_very_many_rows_is_never_much_too_high(certificate):
+    radii = [0.2] * 10_000 + [0.1 * number / 10_000 for number in range(9_998)] + [0.29, 0.3]
+    rows = [certificate("vote", radius, utterance=f"u{number}") for number, radius in enumerate(radii)]
+    (line,) = certified_accuracy_figure(rows).axes[0].get_lines()
+    places, shares = line.get_xdata(), line.get_ydata()
+    for radius in (0.05, 0.15, 0.25, 0.295):
+        drawn = shares[np.searchsorted(places, radius, side="right") - 1]
+        true = certified_accuracy(rows, [radius])[0]
+        assert true <= drawn <= true + 1 / MOST_STEPS

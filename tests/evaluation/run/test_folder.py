@@ -52,3 +52,10 @@ def test_files_can_be_named_after_anything(name, tmp_path):
     assert file_name(name) not in others
     (tmp_path / f"{file_name(name)}--{file_name(name)}.flac").write_text("made")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_run_from_before_a_setting_was_there_goes_on(tmp_path):
+    write_config(tmp_path, {"sigma": 0.1})
+    check_settings(tmp_path, {"sigma": 0.1, "start": "utterance", "judge": None})
+    with pytest.raises(ValueError, match="start is 'nothing' there, got 'white'"):
+        check_settings(tmp_path, {"sigma": 0.1, "start": "white", "judge": None})

@@ -52,8 +52,9 @@ class AttackRow(Row):
         linf: Its largest sample.
         seconds: Wall-clock time of the attack, shared equally among the utterances attacked together.
         forwards: Waveforms that the attack sent through the encoder, noisy copies one by one, shared equally as
-            `seconds` is; None in rows older than the count, and without a result. What the attack learnt or was trained
-            on beforehand, and the decisions here, do not count; an encoder behind a purifier counts with it as one.
+            `seconds` is; None in rows older than the count, and where nothing was attacked. What the attack learnt or
+            was trained on beforehand, and the decisions here, do not count; an encoder behind a purifier counts with it
+            as one.
         backwards: Waveforms for which it took gradients of the encoder, likewise.
         file: Adversarial waveform, relative to the folder of the run; None where it was not kept.
     """

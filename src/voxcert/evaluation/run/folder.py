@@ -32,6 +32,9 @@ MAY_DIFFER = {
     "trials",  # compared by its hash
 }
 
+BEFORE = {"start": "utterance"}
+"""What settings were before they were there, of those that were not null."""
+
 
 def read_config(folder: str | Path) -> dict[str, Any] | None:
     """The settings that a folder was made with, or None for a new folder.
@@ -68,7 +71,7 @@ def check_settings(folder: str | Path, config: dict[str, Any]) -> None:
     differences = [
         f"{name} is {old.get(name, missing)!r} there, got {new.get(name, missing)!r}"
         for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)  # null is what a setting was before it was there
+        if old.get(name, BEFORE.get(name)) != new.get(name)  # most are null in runs from before they were there
     ]
     if differences:
         raise ValueError(f"output_dir {folder} holds a run with other settings: {'; '.join(differences)}")
