@@ -103,7 +103,9 @@ def finish(process):
 
 
 def number_of_rows(folder):
-    return sum(path.read_bytes().count(b"\n") for path in folder.glob("rows*.jsonl"))
+    """Each row once: while files are merged, a row stands in two of them."""
+    found = [set(path.read_bytes().split(b"\n")[:-1]) for path in folder.glob("rows*.jsonl")]
+    return len(set().union(*found))
 
 
 def wait_for_rows(is_running, folder, number):
