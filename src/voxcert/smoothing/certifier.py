@@ -18,7 +18,7 @@ from voxcert.smoothing.open_set import answered
 from voxcert.smoothing.outcome import Outcome, alpha_left, judge, lower_radius
 from voxcert.smoothing.pilot import Pilot, select
 from voxcert.smoothing.prediction import CLASSIFIERS, UNUSABLE, Prediction
-from voxcert.smoothing.sampler import ESTIMATE_START, GRID, NoisySampler
+from voxcert.smoothing.sampler import ESTIMATE_START, NoisySampler, grid_of
 from voxcert.smoothing.statistics import Statistics
 from voxcert.smoothing.stopping import settled
 from voxcert.smoothing.tally import Tally
@@ -241,8 +241,7 @@ class Certifier:
 
     @property
     def _grid(self) -> float | None:
-        """Recordings are on the grid; what a front-end computes of them is not."""
-        return GRID if self.noise_at == "waveform" else None
+        return grid_of(self.noise_at)
 
     def _sampler(self, waveform: torch.Tensor, utterance: str) -> NoisySampler:
         check_encoder(self.encoder)

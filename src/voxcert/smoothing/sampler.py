@@ -136,6 +136,11 @@ def draw_error(num_values: int, sigma: float, grid: float | None) -> float:
     return 2.0 * RESOLUTION * (sigma / grid + 1.0) * math.sqrt(num_values / 2.0)
 
 
+def grid_of(noise_at: str) -> float | None:
+    """Step of the grid where noise enters: recordings are on one, and what a front-end computes of them is not."""
+    return GRID if noise_at == "waveform" else None
+
+
 def round_to_grid(waveform: torch.Tensor, grid: float = GRID) -> torch.Tensor:
     """The nearest multiples of the grid's step; exact for a power of two."""
     return (waveform / grid).round_().mul_(grid)

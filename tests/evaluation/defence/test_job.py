@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from toy import ToyData
 
 from voxcert.attacks import pgd
-from voxcert.data import Utterance, load
-from voxcert.data.identity import planned
+from voxcert.data import load
 from voxcert.evaluation.defence.job import compare_defences
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.settings import Defence, DefenceSettings
@@ -44,7 +44,7 @@ class Projection(nn.Module):
         return F.normalize(waveform @ self.weight, dim=-1)
 
 
-class Data:
+class Data(ToyData):
     """Three speakers, each a fixed waveform with a little noise; the last test item is a bad file."""
 
     def __init__(self, loudness=0.1):
@@ -61,18 +61,6 @@ class Data:
         """One batch of the fixed waveforms."""
         names = list(self.centers)
         return [{"waveform": torch.stack(list(self.centers.values())), "speaker": names, "text": names}]
-
-    def tested(self, stage):
-        """What the tests are about."""
-        return [Utterance(one["utterance"], one["utterance"], one["speaker"]) for one in self.tests]
-
-    def plan(self, stage):
-        """What the tests are about."""
-        return planned([], self.tested(stage))
-
-    def items(self, stage):
-        """The tests."""
-        return self.tests
 
 
 DEFENCES = [Defence("mean", MeanFilter(5)), Defence("8 bits", Quantise(8)), Defence("noise", AddNoise(0.01))]

@@ -10,7 +10,7 @@ from typing import Any
 
 from voxcert.evaluation.attack.robust_accuracy import robust_accuracy
 from voxcert.evaluation.attack.row import AttackRow
-from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table
+from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table, two_decimals
 from voxcert.smoothing.curves import wilson_interval
 
 ATTACK_NOTE = (
@@ -116,8 +116,8 @@ def _line(rows: Sequence[AttackRow]) -> list[str]:
         percent_with_interval(entry["success_rate"], entry["low"], entry["high"]),
         percent(entry["success_rate_of_rest"]),
         percent(entry["abstention_rate"]) if first.sigma is not None and first.scenario != "osi" else "-",
-        _number(entry["snr_db"]),
-        _number(entry["snr_db_of_successes"]),
+        two_decimals(entry["snr_db"]),
+        two_decimals(entry["snr_db_of_successes"]),
         _count(entry["forwards"]),
         _count(entry["backwards"]),
         f"{fmean(row.seconds for row in rows):.3g}",
@@ -130,10 +130,6 @@ def budget_name(row: AttackRow) -> str:
         return f"{row.within:g} of the certified radius"
     epsilon, norm = row.attack_settings.get("epsilon"), row.attack_settings.get("norm", "")
     return f"{epsilon:g} {norm}".strip() if isinstance(epsilon, int | float) else "-"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
 
 
 def _count(value: float | None) -> str:

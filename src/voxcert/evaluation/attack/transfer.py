@@ -9,7 +9,7 @@ from typing import Any
 
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import budget_name, by_budget, smoothing_name, summarize_attack
-from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table
+from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table, two_decimals
 from voxcert.smoothing.curves import wilson_interval
 
 TRANSFER_NOTE = (
@@ -61,14 +61,10 @@ def _line(rows: Sequence[AttackRow]) -> list[str]:
         str(len(rows)),
         percent(entry["success_rate_before"]),
         percent_with_interval(entry["success_rate"], entry["low"], entry["high"]),
-        _number(fmean(scores) if scores else None),
-        _number(entry["l2"]),
+        two_decimals(fmean(scores) if scores else None),
+        two_decimals(entry["l2"]),
         percent(heard["accepted_before"]),
         percent_with_interval(heard["accepted"], heard["low"], heard["high"]),
-        _number(heard["score_before"]),
-        _number(heard["score"]),
+        two_decimals(heard["score_before"]),
+        two_decimals(heard["score"]),
     ]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

@@ -34,7 +34,7 @@ from voxcert.evaluation.run.speed import (
 )
 from voxcert.smoothing.batching import fastest_batch_size
 from voxcert.smoothing.kept_embeddings import KeptEmbeddings
-from voxcert.smoothing.sampler import ESTIMATE_START, GRID, NoisySampler
+from voxcert.smoothing.sampler import ESTIMATE_START, NoisySampler, grid_of
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _first_is_kept(
     item = _first_readable(items)
     if kept is None or item is None:
         return False
-    grid = GRID if settings.noise_at == "waveform" else None
+    grid = grid_of(settings.noise_at)
     sampler = NoisySampler(item["waveform"].to(device), settings.sigma, settings.seed, item["utterance"], grid)
     first, stop = (ESTIMATE_START + sample for sample in settings.samples)
     return kept.holds(sampler, 0, settings.num_select) and kept.holds(sampler, first, stop)

@@ -71,9 +71,9 @@ def plan_certification(
             return FilledBatches(at_precision(whole.to(fabric.device).eval(), settings.precision)).eval()
 
         tested, items = data.tested(stage), data.items(stage)
-        systems = [system(sigma) for sigma in settings.sigmas]  # a sigma that has none is refused at once
-        found = _batch_size(systems[0], items, settings, fabric.device)
-        settings = replace(settings, batch_size=found)
+        systems = {sigma: system(sigma) for sigma in settings.sigmas}  # a sigma that has none is refused at once
+        first = systems[settings.sigmas[0]]
+        settings = replace(settings, batch_size=_batch_size(first, items, settings, fabric.device))
         write_config(settings.output_dir, config | {"batch_size": settings.batch_size})
         chosen = {one.id for one in balanced_subset(tested, settings.num_utterances, seed=settings.seed)}
         places = [index for index, one in enumerate(tested) if one.id in chosen]
@@ -83,7 +83,7 @@ def plan_certification(
             sigma, index = about
             if sigma not in certifiers:
                 certifiers.clear()
-                certifiers[sigma] = _certifier(system(sigma), data, stage, settings, sigma, fabric.device)
+                certifiers[sigma] = _certifier(systems[sigma], data, stage, settings, sigma, fabric.device)
             return _pilot(certifiers[sigma], items[index], settings)
 
         tasks = [

@@ -39,6 +39,11 @@ def rows_path(folder: str | Path, rank: int) -> Path:
     return Path(folder) / (ROWS if rank == 0 else f"rows.rank{rank}.jsonl")
 
 
+def row_files(folder: str | Path) -> list[Path]:
+    """The row files of all processes that are there."""
+    return sorted(Path(folder).glob("rows*.jsonl"))
+
+
 def merge_rows(
     folder: str | Path, kind: type[Kind], tasks: Sequence[Task], counts: Callable[[Kind], bool]
 ) -> Columns[Kind]:
@@ -51,7 +56,7 @@ def merge_rows(
         The rows of finished tasks.
     """
     folder = Path(folder)
-    paths = sorted(folder.glob("rows*.jsonl"))
+    paths = row_files(folder)
     found = dict.fromkeys(key for task in tasks for key in task.keys)
     lines = array("q"), array("q"), array("q")  # of each row that counts: its file, where it begins there, its length
 

@@ -24,6 +24,11 @@ def rounded_down(value: float, digits: int = 3) -> str:
     return text if float(text) <= value else f"{(math.floor(value / step) - 1) * step:.{digits}g}"
 
 
+def two_decimals(value: float | None) -> str:
+    """A number for a table; "-" for None."""
+    return "-" if value is None else f"{value:.2f}"
+
+
 def percent(share: float | None) -> str:
     """A share as a number of percent with one digit; "-" for none."""
     return "-" if share is None else f"{100 * share:.1f}"
