@@ -2,7 +2,7 @@
 
 Ratios are taken inside one run, from medians of interleaved repetitions. On a GPU every encoder is also timed in
 float32, tf32, bf16 and compiled, beside the device's own matrix peak, and certifies one utterance with
-`--num_estimate` samples.
+`--num_estimate` samples. `--certify` does so on a CPU, in float32; few samples will do there.
 """
 
 import argparse
@@ -77,8 +77,9 @@ def measure_batching(encoder: nn.Module, num_utterances: int, repeats: int, devi
     return {**speeds, "ratio": speeds["batched"] / speeds["one by one"]}
 
 
-def matrix_peak(dtype: torch.dtype, tf32: bool, device: torch.device, size: int = 8192) -> float:
+def matrix_peak(dtype: torch.dtype, tf32: bool, device: torch.device) -> float:
     """Measured FLOP per second of one large matrix product."""
+    size = 8192 if device.type == "cuda" else 2048
     torch.backends.cuda.matmul.allow_tf32 = tf32
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2 * size**3 / medians({"product": lambda: a @ b}, 10, device)["product"]
@@ -89,13 +90,14 @@ def measure_precisions(encoder: nn.Module, num_estimate: int, repeats: int, devi
     with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
         encoder(torch.zeros(1, TIME, device=device))  # in inference mode the counter fails on parametrised weights
     flops, results = counter.get_total_flops(), {"flops": counter.get_total_flops()}
-    compiled = torch.compile(encoder, dynamic=False)
-    modes = {
-        "float32": (encoder, torch.float32, False),
-        "tf32": (encoder, torch.float32, True),
-        "bf16": (encoder, torch.bfloat16, True),
-        "bf16 compiled": (compiled, torch.bfloat16, True),
-    }
+    modes = {"float32": (encoder, torch.float32, False)}
+    if device.type == "cuda":
+        compiled = torch.compile(encoder, dynamic=False)
+        modes |= {
+            "tf32": (encoder, torch.float32, True),
+            "bf16": (encoder, torch.bfloat16, True),
+            "bf16 compiled": (compiled, torch.bfloat16, True),
+        }
     for name, (network, dtype, tf32) in modes.items():
         peak = matrix_peak(dtype, tf32, device)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
@@ -106,7 +108,7 @@ def measure_precisions(encoder: nn.Module, num_estimate: int, repeats: int, devi
                 return network(waveform)
 
         one = 0.1 * torch.randn(TIME, device=device)
-        batch = fastest_batch_size(run, one, 512)
+        batch = fastest_batch_size(run, one, min(512, num_estimate))
         waveform = one.repeat(batch, 1)
         speed = batch / medians({"forward": lambda run=run, w=waveform: run(w)}, repeats, device)["forward"]
         results[name] = {
@@ -139,7 +141,7 @@ def measure(path: Path, options: argparse.Namespace) -> dict:
     with torch.inference_mode():
         results = {"batching": measure_batching(encoder, options.num_utterances, options.repeats, device)}
         print(f"{path.stem}: {results['batching']}")
-        if device.type == "cuda":
+        if device.type == "cuda" or options.certify:
             results["precisions"] = measure_precisions(encoder, options.num_estimate, options.repeats, device)
     return results
 
@@ -151,7 +153,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of configs; all of the folder if not given")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--num_utterances", type=int, default=8, help="utterances of 3 s in a batch")
-    parser.add_argument("--num_estimate", type=int, default=100_000, help="samples of a certificate, on a GPU")
+    parser.add_argument("--num_estimate", type=int, default=100_000, help="samples of a certificate")
+    parser.add_argument("--certify", action="store_true", help="time certificates on a CPU too")
     parser.add_argument("--repeats", type=int, default=3, help="repetitions, of which the median counts")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/bench_encoders.json"))
     options = parser.parse_args()

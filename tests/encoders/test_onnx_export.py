@@ -84,7 +84,8 @@ def test_what_cannot_be_exported_is_said_and_nothing_is_written(exported, tmp_pa
 def test_the_command_writes_no_card_and_overwrites_nothing(checkpoint, exported):
     for settings, message in (
         ({"format": "torch"}, "format must be checkpoint or onnx, got 'torch'"),
-        ({"format": "onnx", "command": "x"}, "config, command and attribution must be null for onnx"),
+        ({"format": "onnx", "command": "x"}, "config, command and attribution null for onnx"),
+        ({"format": "onnx", "half": True}, "half must be false"),
         ({"format": "onnx"}, r"target must not be there \(or set overwrite\)"),
     ):
         with pytest.raises(ValueError, match=message):

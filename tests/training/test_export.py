@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 import voxcert
 from tiny import TINY
-from voxcert.encoders.checkpoint import CheckpointError, read_card
+from voxcert.encoders.checkpoint import CheckpointError, read_card, save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.export import export
@@ -56,6 +56,29 @@ def test_round_trip_gives_the_same_embeddings(run, tmp_path):
         "config.yaml",
         "model.safetensors",
     ]
+
+
+def test_half_the_size_is_another_encoder_by_no_more_than_a_rounding(run, tmp_path):
+    module, path = run
+    whole, half = export(path, tmp_path / "whole"), export(path, tmp_path / "half", half=True)
+    saved = (whole / "model.safetensors").stat().st_size - (half / "model.safetensors").stat().st_size
+    assert saved >= 2 * sum(parameter.numel() for parameter in module.encoder.parameters())
+    loaded, trained = voxcert.load_encoder(half).state_dict(), module.encoder.state_dict()
+    learnt = {name for name, _ in module.encoder.named_parameters()}
+    for name, value in loaded.items():
+        assert value.dtype == trained[name].dtype
+        rounded = trained[name].half().float() if name in learnt else trained[name]
+        assert torch.equal(value, rounded), name
+    assert read_card(half)["training"]["stored"] == "float16"
+    assert "stored in float16" in (half / "README.md").read_text()
+
+
+def test_weights_that_half_cannot_hold_are_told(tmp_path):
+    encoder = ECAPA(**TINY)
+    next(encoder.parameters()).data[0] = 1e5
+    with pytest.raises(ValueError, match="half must be false for weights beyond the 65504 of float16"):
+        save_checkpoint(encoder, tmp_path / "mini", {}, half=True)
+    assert not (tmp_path / "mini").exists()
 
 
 def test_card_says_what_the_run_was(run, tmp_path):

@@ -41,6 +41,12 @@ def export_parser(program: str) -> ArgumentParser:
         help="checkpoint, or onnx: an encoder that hears waveforms, checked against torch to 1e-4.",
     )
     parser.add_argument(
+        "--half",
+        type=bool,
+        default=False,
+        help="Store a checkpoint's weights in float16: half the size, loaded as float32. Certify what is written.",
+    )
+    parser.add_argument(
         "--seconds", type=float, default=3.0, help="Length of the recordings that an ONNX file hears; one for all."
     )
     parser.add_argument(

@@ -36,6 +36,7 @@ def export(
     target: str,
     *,
     format: Literal["checkpoint", "onnx"] = "checkpoint",
+    half: bool = False,
     seconds: float = 3.0,
     config: str | None = None,
     command: str | None = None,
@@ -51,6 +52,8 @@ def export(
             the averages are exported. For ONNX an encoder, also one in a checkpoint folder.
         target: The checkpoint folder to write, such as checkpoints/NAME; or the file, such as NAME.onnx.
         format: `checkpoint` or `onnx` (`voxcert.encoders.export_onnx`).
+        half: Whether a checkpoint stores its weights in float16: half the size, and loaded as float32. Certify what is
+            written: its weights are rounded.
         seconds: Length of the recordings that an ONNX file hears.
         config: The config.yaml of the training run; looked for beside the checkpoint and one folder up when null.
         command: The command that trained it, for the card.
@@ -63,13 +66,14 @@ def export(
 
     Raises:
         CheckpointError: If the source is missing or no such checkpoint.
-        ValueError: If the target is there and `overwrite` is off, `config` cannot be read, or as `export_onnx`.
+        ValueError: If the target is there and `overwrite` is off, `config` cannot be read, a weight is too large for
+            `half`, or as `export_onnx`.
     """
     if format not in ("checkpoint", "onnx"):
         raise ValueError(f"format must be checkpoint or onnx, got {format!r}")
     if format == "onnx":
-        if any(value is not None for value in (config, command, attribution)):
-            raise ValueError("config, command and attribution must be null for onnx: an ONNX file has no card")
+        if half or any(value is not None for value in (config, command, attribution)):
+            raise ValueError("half must be false and config, command and attribution null for onnx: it has no card")
         return _export_onnx(Path(source), Path(target), seconds, overwrite)
     target = Path(target)
     taken = [name for name in (WEIGHTS, CONFIG) if (target / name).exists()]
@@ -81,8 +85,7 @@ def export(
     else:
         kind, network, training = _read_lightning(Path(source))
         training |= _read_run(Path(source), config, kind)
-    if command:
-        training["command"] = command
+    training |= ({"stored": "float16"} if half else {}) | ({"command": command} if command else {})
     card = {
         "license": license,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -90,7 +93,7 @@ def export(
         "attribution": attribution,
         "metrics": [],
     }
-    save_checkpoint(network, target, card)
+    save_checkpoint(network, target, card, half)
     if kind == "encoder":
         write_readme(target)
     return target

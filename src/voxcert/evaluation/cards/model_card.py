@@ -148,6 +148,8 @@ def _training_facts(training: dict[str, Any], credit: str | None) -> list[str]:
     if "steps" in training:
         averaged = ", weights averaged over training" if training["averaged"] else ""
         facts.append(f"steps: {training['steps']}, epochs: {training['epochs']}{averaged}")
+    if "stored" in training:
+        facts.append(f"weights: stored in {training['stored']}, loaded as float32")
     if "command" in training:
         facts.append(f"command: `{training['command']}`")
     return facts
