@@ -61,6 +61,13 @@ def test_measurements_of_other_weights_are_refused(folder, summary, tmp_path):
         add_metrics(folder, [tmp_path / "run"])
 
 
+def test_corpora_that_were_put_together_are_told_one_by_one():
+    parts = {"a": {"class_path": "x.LibriSpeech", "init_args": {"root": "data/a"}}, "b": {"class_path": "x.Manifest"}}
+    data = {"corpus": {"class_path": "voxcert.data.Combined", "init_args": {"corpora": parts}}, "train_parts": ["a/t"]}
+    text = render("checkpoints/mini", CARD | {"training": {"data": data, "noise": None}})
+    assert "- data: a: LibriSpeech(root='data/a') and b: Manifest(), a/t\n" in text
+
+
 def test_unknown_training_is_left_out():
     text = render("checkpoints/mini", CARD)
     front = yaml.safe_load(text.split("---\n")[1])

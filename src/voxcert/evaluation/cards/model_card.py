@@ -183,4 +183,6 @@ def _describe(value: Any) -> str:
     if not _class_name(value):
         return ""
     arguments = {key: item for key, item in (value.get("init_args") or {}).items() if item is not None}
+    if corpora := arguments.get("corpora"):
+        return " and ".join(f"{name}: {_describe(corpus)}" for name, corpus in corpora.items())
     return f"{_class_name(value)}({', '.join(f'{key}={item!r}' for key, item in arguments.items())})"
