@@ -34,6 +34,8 @@ from voxcert.evaluation.hearing.row import HearingRow
 from voxcert.evaluation.hearing.tables import hearing_lines, summarize_hearing
 from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.evaluation.inversion.tables import inversion_table, summarize_inversions
+from voxcert.evaluation.metrics.detection import speaker_interval_of_mean
+from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.planning.settings import BUDGETS
 from voxcert.evaluation.run.folder import ROWS, SUMMARY, read_summary
 from voxcert.evaluation.show.figures import save
@@ -174,6 +176,35 @@ def paired(arguments: list[str]) -> str:
     return render_table([lines[0], *sorted(lines[1:])])
 
 
+def planned(arguments: list[str]) -> str:
+    """Pilots of the same utterances, a line for each: what is to be expected, and how much more than of the first."""
+    parser = argparse.ArgumentParser("planned")
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--radii", nargs="+", type=float, required=True)
+    parser.add_argument("--rule", default="vote")
+    parser.add_argument("--num_estimate", type=int, default=1000)
+    given = parser.parse_args(arguments)
+    last = given.radii[-1]
+    lines = [["system", "sigma", "named rightly", *(f"CA at {radius:g}, expected" for radius in given.radii)]]
+    lines[0] += ["mean radius", f"more than the first at {last:g}"]
+    first: dict[tuple, float] = {}
+    for name in given.names:
+        rows = [row for row in rows_of(name, PilotRow) if row.rule == given.rule]
+        radii = [row.radii[row.samples.index(given.num_estimate)] if row.correct else 0.0 for row in rows]
+        speakers = [row.speaker for row in rows]
+        reached = {row.key: float(radius > last) for row, radius in zip(rows, radii, strict=True)}
+        first = first or reached
+        if reached.keys() != first.keys():
+            raise ValueError(f"pilots must be about the same utterances and sigma, got others in {name}")
+        gain = [reached[row.key] - first[row.key] for row in rows]
+        low, high = speaker_interval_of_mean(gain, speakers)
+        shares = [f"{sum(one > radius for one in radii) / len(radii):.2f}" for radius in given.radii]
+        right = sum(row.correct for row in rows) / len(rows)
+        lines.append([system_of(name), f"{rows[0].sigma:g}", f"{right:.2f}", *shares])
+        lines[-1] += [f"{sum(radii) / len(radii):.3f}", f"{sum(gain) / len(gain):+.2f} [{low:+.2f}, {high:+.2f}]"]
+    return render_table(lines)
+
+
 def attacks(names: list[str]) -> str:
     """Attack runs, a line for each budget."""
     return attack_table(rows_of(name, AttackRow) for name in names)
@@ -234,6 +265,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "certified": certified,
     "leaderboard": leaderboard,
     "paired": paired,
+    "planned": planned,
     "varied": varied,
     "attacks": attacks,
     "transfers": transfers,

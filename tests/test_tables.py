@@ -9,6 +9,7 @@ import pytest
 
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.hearing.job import HEARING, hearing_row
+from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.run.folder import ROWS, write_summary
 from voxcert.rows import read_rows, replace_rows
 from voxcert.smoothing import Certificate, CertifiedScore
@@ -145,6 +146,30 @@ def test_pairs_of_runs_are_compared_on_the_same_utterances(elsewhere, run, tmp_p
     elsewhere.keep(tmp_path / "shorter", "b")
     (line,) = elsewhere.paired(["a", "b", "--radii", "0.007"]).splitlines()[2:]
     assert line.startswith("| `vote` | -0.333 [")
+
+
+def test_pilots_are_compared_with_the_first_of_them(elsewhere, tmp_path):
+    samples, radii = [100, 1000], {"weak": ([0.1, 0.15], [0.1, 0.2]), "strong": ([0.1, 0.2], [0.15, 0.3])}
+    for name, expected in radii.items():
+        rows = [
+            PilotRow(f"{speaker}/1", speaker, 0.1, "vote", speaker != "c", samples, radius, 80, 1.0)
+            for speaker, radius in zip("abc", [*expected, [1.0, 1.0]], strict=True)
+        ]
+        replace_rows(tmp_path / name / ROWS, rows)
+        command = f"voxcert plan --checkpoint checkpoints/{name} --sigmas '[0.1]'"
+        write_summary(tmp_path / name, {"settings": {}, "command": command})
+        elsewhere.keep(tmp_path / name, name)
+    weak, strong = elsewhere.planned(["weak", "strong", "--radii", "0.1", "0.195"]).splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in (weak, strong)]
+    # A speaker who is named wrongly counts with a radius of 0, whatever the pilot says.
+    assert cells[0] == ["weak", "0.1", "0.67", "0.67", "0.33", "0.117", "+0.00 [+0.00, +0.00]"]
+    assert cells[1][:6] == ["strong", "0.1", "0.67", "0.67", "0.67", "0.167"]
+    assert cells[1][6].startswith("+0.33 [+0.00, ")
+    rows = read_rows(tmp_path / "weak" / ROWS, PilotRow)[1:]
+    replace_rows(tmp_path / "weak" / ROWS, rows)
+    elsewhere.keep(tmp_path / "weak", "fewer")
+    with pytest.raises(ValueError, match="pilots must be about the same utterances and sigma, got others in fewer"):
+        elsewhere.planned(["strong", "fewer", "--radii", "0.1"])
 
 
 def test_judged_attacks_are_a_table(elsewhere, tmp_path):

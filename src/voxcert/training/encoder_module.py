@@ -4,6 +4,8 @@ Noise augmentation follows Cohen et al. 2019; the encoder and the noise come fro
 losses and metrics alone.
 """
 
+from typing import Self
+
 import lightning as L
 import torch
 from torch import Tensor, nn
@@ -112,6 +114,7 @@ class EncoderModule(L.LightningModule):
         self.frozen = [self._submodule(prefix).requires_grad_(False) for prefix in freeze or []]
         if freeze_statistics:
             self.frozen += self._normalisations()
+        self.train()
         for prefix in lr_multipliers or {}:
             if not any(name.startswith(prefix) for name, _ in self.named_parameters()):
                 raise ValueError(f"lr_multipliers must name parameters such as encoder.network, got {prefix!r}")
@@ -119,6 +122,16 @@ class EncoderModule(L.LightningModule):
     def forward(self, waveform: Tensor) -> Tensor:
         """Embeds waveforms (batch, time) as unit vectors (batch, dim)."""
         return self.encoder(waveform)
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but frozen parts stay in eval mode, so that their batch statistics stay too.
+
+        No hook at the start of an epoch does this: training that goes on inside an epoch has no such start.
+        """
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def on_train_start(self) -> None:
         """Refuses to resume past the end of the learning rate's schedule, and gives every process noise of its own."""
@@ -130,11 +143,6 @@ class EncoderModule(L.LightningModule):
                 f"a resumed run must keep its {planned} steps (trainer.max_epochs, trainer.max_steps and the data), "
                 f"got {steps}; to train longer, export the checkpoint and start from it with model.init_args.init_from"
             )
-
-    def on_train_epoch_start(self) -> None:
-        """Keeps frozen modules in eval mode, so that their batch statistics stay too."""
-        for module in self.frozen:
-            module.eval()
 
     def training_step(self, batch: dict, batch_idx: int) -> Tensor:
         """Returns the loss of a batch with `waveform` (batch, time) and `label` (batch,)."""

@@ -1,0 +1,103 @@
+"""What the docs report is measured again: the command of a result does its first task, and its rows are as before."""
+
+import math
+import os
+import shlex
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from voxcert.cli import COMMANDS
+from voxcert.evaluation.attack.row import AttackRow
+from voxcert.evaluation.defence.row import DefenceRow
+from voxcert.evaluation.inversion.row import InversionRow
+from voxcert.evaluation.run import job
+from voxcert.evaluation.run.folder import read_summary
+from voxcert.rows import read_rows
+from voxcert.smoothing import Certificate
+from voxcert.smoothing.certified_score import CertifiedScore
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+OF_THE_RUN = {"seconds", "num_forwards", "num_backwards", "batch_shape"}
+"""Fields that depend on the machine, or on what a run had done already."""
+TABLES = {
+    "attack-fgsm-0.001": AttackRow,
+    "defences": DefenceRow,
+    "features": Certificate,
+    "inversion": InversionRow,
+    "leaderboard-smoothadv-0.1": Certificate,
+    "magnitude": Certificate,
+    "mini": Certificate,
+    "pgd-sv-true-0.1": AttackRow,
+    "prototypes-utterance": AttackRow,
+    "study-speakers-47": Certificate,
+    "table-robust-0.1": Certificate,
+    "verification": CertifiedScore,
+}
+"""One result for every table of the docs, and what its rows are; others differ in settings alone."""
+
+
+@pytest.fixture
+def home(librispeech, tmp_path, monkeypatch):
+    """A folder where commands of the docs find both corpora, the repository's files and published weights."""
+    shared = ROOT.parent / "shared"
+    speechocean = Path(os.environ.get("VOXCERT_SPEECHOCEAN", shared / "data" / "speechocean-adults"))
+    published = Path(os.environ.get("VOXCERT_PUBLISHED", shared / "published"))
+    if not (speechocean / "manifest.csv").is_file():
+        pytest.skip(f"needs speechocean762's adults in {speechocean}: set VOXCERT_SPEECHOCEAN to a folder with them")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "librispeech").symlink_to(Path(librispeech).resolve())
+    (tmp_path / "data" / "speechocean-adults").symlink_to(speechocean.resolve())
+    (tmp_path / "models").symlink_to(published.resolve())
+    (tmp_path / "campplus_cn_en_common.pt").symlink_to(published.resolve() / "campplus_cn_en_common.pt")
+    (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def arguments_of(name, folder):
+    """The function of a command, and its arguments, but for where results go and in how many processes."""
+    words = shlex.split(read_summary(RESULTS / name)["command"])
+    command, words = ("certify", words[2:]) if words[1] == "certify.py" else (words[1], words[2:])
+    for option, value in (("--devices", "1"), ("--embeddings", None), ("--output_dir", str(folder))):
+        if option in words:
+            place = words.index(option)
+            words[place : place + 2] = [] if value is None else [option, value]
+    return getattr(import_module(f"voxcert.cli.{COMMANDS[command].module}"), command), words
+
+
+def alike(new, old):
+    """Whether two values are the same; numbers may differ as another processor makes them differ."""
+    if isinstance(new, float) and isinstance(old, float):
+        return math.isclose(new, old, rel_tol=0.01, abs_tol=1e-3) or (math.isnan(new) and math.isnan(old))
+    if isinstance(new, list | tuple) and isinstance(old, list | tuple):
+        return len(new) == len(old) and all(map(alike, new, old))
+    return new == old
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLES)
+def test_the_first_rows_of_a_result_are_made_again(name, home, monkeypatch):
+    @contextmanager
+    def at_once():  # as if SIGTERM had come: the run stops after the task at hand
+        yield lambda: True
+
+    monkeypatch.setattr(job, "stop_requests", at_once)
+    command, arguments = arguments_of(name, home / "run")
+    if not all(Path(word).exists() for word in arguments if word.endswith(".pt")):
+        pytest.skip("needs published weights: set VOXCERT_PUBLISHED to a folder that holds them")
+    with pytest.raises(SystemExit) as stopped:
+        command(arguments)
+    assert stopped.value.code == 0
+    rows = [row for path in home.glob("run/rows*.jsonl") for row in read_rows(path, TABLES[name])]
+    kept = {row.key: asdict(row) for row in read_rows(RESULTS / name / "rows.jsonl.gz", TABLES[name])}
+    assert rows
+    for row in rows:
+        new, old = asdict(row), kept[row.key]
+        differing = {field: (new[field], old[field]) for field in new if not alike(new[field], old[field])}
+        assert differing.keys() <= OF_THE_RUN, differing
