@@ -114,7 +114,6 @@ class EncoderModule(L.LightningModule):
         self.frozen = [self._submodule(prefix).requires_grad_(False) for prefix in freeze or []]
         if freeze_statistics:
             self.frozen += self._normalisations()
-        self.train()
         for prefix in lr_multipliers or {}:
             if not any(name.startswith(prefix) for name, _ in self.named_parameters()):
                 raise ValueError(f"lr_multipliers must name parameters such as encoder.network, got {prefix!r}")
@@ -124,17 +123,19 @@ class EncoderModule(L.LightningModule):
         return self.encoder(waveform)
 
     def train(self, mode: bool = True) -> Self:
-        """As of any module, but frozen parts stay in eval mode, so that their batch statistics stay too.
-
-        No hook at the start of an epoch does this: training that goes on inside an epoch has no such start.
-        """
+        """As of any module, but frozen ones stay in eval mode, so that their batch statistics stay too."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
         return self
 
     def on_train_start(self) -> None:
-        """Refuses to resume past the end of the learning rate's schedule, and gives every process noise of its own."""
+        """Refuses to resume past the end of the learning rate's schedule, and gives every process noise of its own.
+
+        Frozen modules come into eval mode here; the start of an epoch would be too late, for a training that goes on
+        inside an epoch has none.
+        """
+        self.train()
         if self.trainer.world_size > 1:
             torch.manual_seed(torch.initial_seed() + self.global_rank)  # Lightning seeds all processes alike
         planned, steps = self.lr_schedulers().total_steps, self._total_steps()
