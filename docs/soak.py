@@ -20,7 +20,7 @@ def soak_figure(path: Path = MEASURED) -> Figure:
     left.set_ylabel("memory (MB)")
     for name, color in (("open_files", GREEN), ("threads", VERMILION)):
         right.plot(minutes, [one[name] for one in samples], color=color, label=name.replace("_", " "))
-    right.legend(frameon=False)
+    right.legend(frameon=False, loc="center right")
     for axes in (left, right):
         axes.set(xlim=(0, None), ylim=(0, 1.15 * axes.get_ylim()[1]), xlabel="minutes")
         tidy(axes)

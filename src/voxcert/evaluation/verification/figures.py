@@ -50,7 +50,7 @@ def error_rate_figure(rows: Sequence[CertifiedScore], summary: dict[str, dict[st
     left.set_xlabel(
         "l2 norm of the perturbation (waveform in [-1, 1])" if rows[0].noise_at == "waveform" else "l2 norm"
     )
-    left.legend(title="verifier", frameon=False)
+    left.legend(title="verifier", frameon=False, loc="center right")
     tidy(left, has_top=True)
     if rows[0].noise_at == "waveform":
         add_loudness_axis(left, [row.waveform_norm for row in rows if row.waveform_norm > 0])
@@ -80,7 +80,7 @@ def _draw_det(axes: Axes, rows: Sequence[CertifiedScore]) -> None:
         axis.set_ticks(places, [f"{100 * tick:g}" for tick in TICKS])
     axes.set(xlim=(places[0], places[-1]), ylim=(places[0], places[-1]))
     axes.set(xlabel="certified false acceptances in %", ylabel="certified false rejections in %")
-    axes.legend(title=f"radius ({rows[0].verifier})", frameon=False)
+    axes.legend(title=f"radius ({rows[0].verifier})", frameon=False, loc="upper right")
     tidy(axes)
 
 
