@@ -185,6 +185,7 @@ def test_settings_commands_and_hashes_are_those_of_the_runs(page, runs):
         assert shown["seed"] == str(summary["settings"]["seed"])
         assert {f"version of {name}" for name in summary["versions"]} <= shown.keys()
     assert page.text.count("voxcert certify --config") == 2
+    assert f"voxcert report {' '.join(folder.name for folder in runs)} --output again.html" in page.text
     assert str(runs[0].parent) not in page.text, "the page says nothing of the machine"
 
 
@@ -294,7 +295,10 @@ def test_hearing_margins_are_shown_where_there_are_some(runs, tmp_path):
     heading, line = Page(write_report([folder], tmp_path / "report.html").read_text()).tables["hearing"]
     assert line[:4] == [f"tiny, sigma {SIGMA:g}", "vote", f"{SIGMA:g}", "3 of 3"]
     assert dict(zip(heading, line, strict=True))["g of 50%"] == "4.0"
-    assert "hearing" not in Page(write_report([runs[0]], tmp_path / "report.html").read_text()).tables
+    assert "voxcert hearing run" in (tmp_path / "report.html").read_text(), "how to repeat it"
+    without = Page(write_report([runs[0]], tmp_path / "report.html").read_text())
+    assert "hearing" not in without.tables
+    assert "voxcert hearing" not in without.text
 
 
 @pytest.mark.parametrize(("folders", "message"), [([], "folders must name"), (["none"], "none must be the folder")])
