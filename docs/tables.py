@@ -63,6 +63,14 @@ def rows_of(name: str, kind: type[Row]) -> list:
     return rows
 
 
+def matching(patterns: list[str]) -> list[str]:
+    """Names of kept runs, sorted; ValueError if there are none."""
+    names = sorted({path.name for pattern in patterns for path in RESULTS.glob(pattern)})
+    if not names:
+        raise ValueError(f"docs/results must hold runs of a name like {' or '.join(patterns)}, got none")
+    return names
+
+
 def system_of(name: str) -> str:
     """What a kept run certified; its settings leave out where the checkpoint was, its command has it."""
     summary = read_summary(RESULTS / name)
@@ -100,11 +108,8 @@ def certified(arguments: list[str]) -> str:
 
 def leaderboard(patterns: list[str]) -> str:
     """Kept runs whose names match, best first: certified accuracy by votes, with the interval over speakers."""
-    names = {path.name for pattern in patterns for path in RESULTS.glob(pattern)}
-    if not names:
-        raise ValueError(f"docs/results must hold runs of a name like {' or '.join(patterns)}, got none")
     entries = []
-    for name in sorted(names):
+    for name in matching(patterns):
         rows = [row for row in rows_of(name, Certificate) if row.rule == "vote"]
         entries.append((name, rows, summarize(rows, BUDGETS)["vote"]))
     entries.sort(key=lambda one: (-one[2]["certified_accuracy"][RANKED_BY]["value"], -one[2]["acr"], one[0]))
@@ -145,9 +150,7 @@ def varied(arguments: list[str]) -> str:
 
 def _by_setting(setting: str, patterns: list[str]) -> list[tuple[float, list[Certificate]]]:
     """The values of a setting in kept runs, ascending, with the rows."""
-    names = sorted({path.name for pattern in patterns for path in RESULTS.glob(pattern)})
-    if not names:
-        raise ValueError(f"docs/results must hold runs of a name like {' or '.join(patterns)}, got none")
+    names = matching(patterns)
     summaries = {name: read_summary(RESULTS / name) for name in names}
     given = {name: one["settings"].get(setting) for name, one in summaries.items()}
     values = {name: one.get(setting) if given[name] is None else given[name] for name, one in summaries.items()}
@@ -255,10 +258,8 @@ def _trials_of(name: str) -> tuple[list[CertifiedScore], dict[str, Any]]:
 def attacked(names: list[str]) -> str:
     """A verification run, and attacks on its claims, a line for each radius."""
     run, *attacks = names
-    compared = attacked_trials(
-        rows_of(run, CertifiedScore), [row for one in attacks for row in rows_of(one, AttackRow)]
-    )
-    return attacked_trials_table(compared)
+    rows = [row for one in matching(attacks) for row in rows_of(one, AttackRow)]
+    return attacked_trials_table(attacked_trials(rows_of(run, CertifiedScore), rows))
 
 
 TABLES: dict[str, Callable[[list[str]], str]] = {

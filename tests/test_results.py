@@ -22,8 +22,8 @@ from voxcert.smoothing.certified_score import CertifiedScore
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-OF_THE_RUN = {"seconds", "num_forwards", "num_backwards", "batch_shape"}
-"""Fields that depend on the machine, or on what a run had done already."""
+OF_THE_RUN = {"seconds", "forwards", "backwards"}
+"""Fields that depend on the machine, and those that some results are older than."""
 TABLES = {
     "attack-fgsm-0.001": AttackRow,
     "defences": DefenceRow,

@@ -53,6 +53,15 @@ def test_noise_in_place_of_an_utterance_is_not_what_was_certified():
     assert attacked_trials(PROOFS, [replace(one, start="white") for one in ATTACKS]) == []
 
 
+@pytest.mark.parametrize("turned", [lambda rows: rows, reversed])
+def test_of_several_attacks_on_a_trial_the_worst_one_counts(turned):
+    weaker = [replace(one, seed=1, score=one.score + (-0.1 if one.target else 0.1)) for one in ATTACKS]
+    assert attacked_trials(PROOFS, turned([*ATTACKS, *weaker])) == attacked_trials(PROOFS, ATTACKS)
+    stronger = attack("a", "b", 0.10, True, seed=1)  # a decision that turned, whatever its score
+    (one,) = attacked_trials(PROOFS, turned([*ATTACKS, stronger]))
+    assert (one["num_impostor"], one["num_turned"], one["far"]) == (2, 1, 0.5)
+
+
 def test_rates_by_hand():
     (one,) = attacked_trials(PROOFS, ATTACKS)
     assert one == {

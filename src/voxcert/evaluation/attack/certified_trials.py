@@ -29,7 +29,8 @@ def attacked_trials(certified: Iterable[CertifiedScore], attacked: Iterable[Atta
 
     Args:
         certified: Of a verification run.
-        attacked: Of attacks on claims (scenario `sv`) of the same system: its encoder, sigma and verifier.
+        attacked: Of attacks on claims (scenario `sv`) of the same system: its encoder, sigma and verifier. Of several
+            attacks on one trial the one counts that did most.
 
     Returns:
         For each radius of the attacks, ascending, that is certified too: `radius`, `num_genuine`, `num_impostor`,
@@ -40,18 +41,25 @@ def attacked_trials(certified: Iterable[CertifiedScore], attacked: Iterable[Atta
         ValueError: If attacks differ in their threshold.
     """
     known = {(row.encoder, row.sigma, row.verifier, row.utterance, row.claim): row for row in certified}
-    pairs: dict[float, list[Pair]] = {}
+    pairs: dict[float, dict[tuple[str, str], Pair]] = {}
     for row in attacked:
         kind = "vote" if row.decision == "vote" else "embedding"
         proof = known.get((row.encoder, row.sigma, kind, row.utterance, row.target or row.speaker))
         fits = row.scenario == "sv" and row.start == "utterance" and row.failed is None
         if fits and row.radius is not None and proof is not None:
             if row.radius in proof.radii:
-                pairs.setdefault(row.radius, []).append((proof, row))
-    thresholds = {row.threshold for own in pairs.values() for _, row in own}
+                own, trial = pairs.setdefault(row.radius, {}), (proof.utterance, proof.claim)
+                own[trial] = max(own.get(trial, (proof, row)), (proof, row), key=_harm)
+    thresholds = {row.threshold for own in pairs.values() for _, row in own.values()}
     if len(thresholds) > 1:
         raise ValueError(f"attacks on claims must have one threshold to be put together, got {sorted(thresholds)}")
-    return [_compared(radius, pairs[radius]) for radius in sorted(pairs)]
+    return [_compared(radius, list(pairs[radius].values())) for radius in sorted(pairs)]
+
+
+def _harm(pair: Pair) -> tuple[bool, float]:
+    """Orders attacks on one trial: whether it turned, then how far the score went towards it."""
+    proof, row = pair
+    return row.turned, -row.score if proof.target else row.score
 
 
 def _compared(radius: float, pairs: Sequence[Pair]) -> dict[str, Any]:
