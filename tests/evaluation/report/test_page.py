@@ -189,6 +189,14 @@ def test_settings_commands_and_hashes_are_those_of_the_runs(page, runs):
     assert str(runs[0].parent) not in page.text, "the page says nothing of the machine"
 
 
+def test_the_words_of_the_tables_are_explained(written, page):
+    promise = re.search(r'<h2 id="promise">(.*?)</section>', written.read_text(), flags=re.DOTALL)[1]
+    verifiers = {line[0] for line in page.tables["trials-0"][1:]}
+    assert verifiers == {"vote", "embedding"}
+    assert all(f"<em>{word}</em>" in promise for word in (*verifiers, "Sigma"))
+    assert "Here alpha is 0.001: of 1,000 certificates, at worst 1 is expected to be wrong." in promise
+
+
 def test_nothing_is_called_proved_that_is_not(runs, tmp_path):
     folder = tmp_path / "printed"
     shutil.copytree(runs[0], folder)
