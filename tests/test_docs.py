@@ -33,6 +33,8 @@ NAMED = (
     "voxcert rows",
     "voxcert hearing",
     "voxcert encoders",
+    "voxcert identify",
+    "voxcert verify",
     "voxcert serve",
     "voxcert try",
 )  # they take no --print_config

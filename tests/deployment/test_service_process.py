@@ -112,6 +112,7 @@ def test_mistakes_are_messages(certified_run, tmp_path, capsys, monkeypatch):
         (["--threads", "0"], "threads must be at least 1, got 0"),
         (["--max_seconds", "0.1"], "max_seconds must be at least min_seconds"),
         (["--classifier", "x"], "classifier must be one of"),
+        (["--accelerator", "x"], "accelerator must be auto, cpu or cuda, got 'x'"),
         (["--database", str(tmp_path)], "must be a database of speakers"),
     ):
         with pytest.raises(SystemExit, match="2"):

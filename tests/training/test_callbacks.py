@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -249,7 +250,11 @@ def test_wandb_offline_run_holds_history_and_curve(module, data, trainer, tmp_pa
     assert len(pages) == 2
     assert all(record["report/certified_accuracy/_type"] == "image-file" for record in pages)
     (page,) = tmp_path.rglob("certification/report.html")
-    assert "Certified while training: epoch=1" in page.read_text()
+    text = page.read_text()
+    assert "Certified while training: epoch=1" in text
+    figures = json.loads(re.search(r'id="figures">(.*?)</script>', text, flags=re.DOTALL)[1])
+    drawn = {(curve["verifier"], curve["radius"]) for curve in figures["det"]["curves"]}
+    assert drawn == {(verifier, radius) for verifier in ("vote", "embedding") for radius in (0.0, 0.01)}
     records = list(read_wandb_records(next(tmp_path.rglob("*.wandb"))))
     artifacts = [record.artifact for record in records if record.WhichOneof("record_type") == "artifact"]
     assert [one.type for one in artifacts if one.name == "report"] == ["report"] * 2

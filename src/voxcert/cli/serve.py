@@ -66,6 +66,7 @@ def _parser(program: str, command: str, port: int) -> Parser:
     parser.add_argument("run", type=str, help="Output folder of `certify`: encoder, speakers, sigma.")
     parser.add_argument("--checkpoint", type=str | None, help="Where the run's encoder is now, if it has moved.")
     parser.add_argument("--classifier", type=str, default="vote", help="vote or embedding.")
+    parser.add_argument("--accelerator", type=str, default="auto", help="auto (where the run computed), cpu or cuda.")
     parser.add_argument("--seed", type=int | None, help="Of the noise, in tests; fresh and secret when null.")
     parser.add_argument("--port", type=int, default=port, help="Port to listen on.")
     return parser
@@ -74,7 +75,7 @@ def _parser(program: str, command: str, port: int) -> Parser:
 def _recognizer(config: Any) -> Any:
     from voxcert.deployment import SmoothedRecognizer
 
-    chosen = {"checkpoint": config.checkpoint, "classifier": config.classifier, "seed": config.seed}
+    chosen = {name: config[name] for name in ("checkpoint", "classifier", "accelerator", "seed")}
     return SmoothedRecognizer.from_run(config.run, **chosen)
 
 

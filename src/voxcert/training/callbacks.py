@@ -50,7 +50,7 @@ class CertificationCallback(L.Callback):
     `certified/forwards_per_second`. Writes the rows, a CSV of the curves and a PNG to the run's folder `certification`;
     with Weights & Biases the curves, the rows and a page about them (also as an artifact) go there too. Utterances are
     split over all processes without repeats. With `eer_radii` it also logs `certified/eer@RADIUS`, writes the trials
-    and `certified_error_rates.csv`.
+    and `certified_error_rates.csv`, and the page has the certified DET curves.
 
     Args:
         sigma: Standard deviation of the smoothing noise, in units of what it is added to (waveform amplitude).
@@ -223,7 +223,7 @@ class CertificationCallback(L.Callback):
                 self._log_wandb(rows, logger)
                 if trials:
                     log_eers(trials, logger)
-                self._log_page(rows, logger, folder, name)
+                self._log_page(rows, trials, logger, folder, name)
 
     def _curve(self, rows: list[Certificate], rule: str, num_points: int = 50) -> list[tuple[float, ...]]:
         """Certified accuracy with its Wilson interval from radius 0 to the largest radius of any rule."""
@@ -248,9 +248,15 @@ class CertificationCallback(L.Callback):
         table = wandb.Table(columns=columns, data=[[record[name] for name in columns] for record in records])
         logger.experiment.log({"certified/curve": series, "certified/rows": table})
 
-    def _log_page(self, rows: list[Certificate], logger: WandbLogger, folder: Path, name: str) -> None:
+    def _log_page(
+        self, rows: list[Certificate], trials: list[CertifiedScore], logger: WandbLogger, folder: Path, name: str
+    ) -> None:
         """The page about this epoch, in the place of that of the last one, with its figure."""
-        run = Run(None, "identification", rows, asdict(self.settings), {}, None, name)
+        settings = asdict(self.settings)
+        runs = [Run(None, "identification", rows, settings, {}, None, name)]
+        if trials:
+            own = settings | {"task": "verification", "radii": self.eer_radii}
+            runs.append(Run(None, "verification", trials, own, {}, None, f"{name}, verification"))
         page = folder / "report.html"
-        replace_file(page, render_report([run], title=f"Certified while training: {name}"))
+        replace_file(page, render_report(runs, title=f"Certified while training: {name}"))
         log_report(logger.experiment, page, {"certified_accuracy": folder / f"{name}.png"})

@@ -185,7 +185,16 @@ def test_settings_commands_and_hashes_are_those_of_the_runs(page, runs):
         assert shown["seed"] == str(summary["settings"]["seed"])
         assert {f"version of {name}" for name in summary["versions"]} <= shown.keys()
     assert page.text.count("voxcert certify --config") == 2
+    assert f"voxcert report {' '.join(folder.name for folder in runs)} --output again.html" in page.text
     assert str(runs[0].parent) not in page.text, "the page says nothing of the machine"
+
+
+def test_the_words_of_the_tables_are_explained(written, page):
+    promise = re.search(r'<h2 id="promise">(.*?)</section>', written.read_text(), flags=re.DOTALL)[1]
+    verifiers = {line[0] for line in page.tables["trials-0"][1:]}
+    assert verifiers == {"vote", "embedding"}
+    assert all(f"<em>{word}</em>" in promise for word in (*verifiers, "Sigma"))
+    assert "Here alpha is 0.001: of 1,000 certificates, at worst 1 is expected to be wrong." in promise
 
 
 def test_nothing_is_called_proved_that_is_not(runs, tmp_path):
@@ -294,7 +303,10 @@ def test_hearing_margins_are_shown_where_there_are_some(runs, tmp_path):
     heading, line = Page(write_report([folder], tmp_path / "report.html").read_text()).tables["hearing"]
     assert line[:4] == [f"tiny, sigma {SIGMA:g}", "vote", f"{SIGMA:g}", "3 of 3"]
     assert dict(zip(heading, line, strict=True))["g of 50%"] == "4.0"
-    assert "hearing" not in Page(write_report([runs[0]], tmp_path / "report.html").read_text()).tables
+    assert "voxcert hearing run" in (tmp_path / "report.html").read_text(), "how to repeat it"
+    without = Page(write_report([runs[0]], tmp_path / "report.html").read_text())
+    assert "hearing" not in without.tables
+    assert "voxcert hearing" not in without.text
 
 
 @pytest.mark.parametrize(("folders", "message"), [([], "folders must name"), (["none"], "none must be the folder")])

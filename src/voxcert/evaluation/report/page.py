@@ -81,7 +81,7 @@ def render_report(runs: Sequence[Run], *, title: str | None = None) -> str:
     attacks = [run for run in runs if run.task == "attack"]
     summaries = [summarize_trials(run.rows, run.config.get("threshold")) for run in trials]
     heard, unheard = _examples(certified, attacks)
-    margins = measured_margins(runs)
+    margins, places = measured_margins(runs), [run.place for run in runs]
     return TEMPLATES.get_template("page.html").render(
         title=title or ", ".join(dict.fromkeys(system_name(run.config) for run in runs)),
         runs=runs,
@@ -109,6 +109,8 @@ def render_report(runs: Sequence[Run], *, title: str | None = None) -> str:
         abstentions=[tables.abstentions_table(run, n) for n, run in enumerate(certified)],
         settings=[tables.settings_table(run, n) for n, run in enumerate(runs)],
         hearing=margins_table(margins) if margins else None,
+        hearing_commands={run.name: f"voxcert hearing {run.place}" for run in runs if run.name in margins},
+        page_command=f"voxcert report {' '.join(places)} --output again.html" if all(places) else "",
         examples=heard,
         unheard=unheard,
         figures=_figures(certified, trials, attacks, summaries),

@@ -1,5 +1,6 @@
 """The runs that a page is about: certifications of any task, and attacks, finished or not."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -64,6 +65,11 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """Settings that its rows depend on, under flat names, without places of this machine."""
         return without_places(comparable(self.config))
+
+    @property
+    def place(self) -> str:
+        """Its folder as a command names it; "" of rows that were never in one."""
+        return "" if self.folder is None else shlex.quote(without_places(str(self.folder)))
 
     @property
     def command(self) -> str:
