@@ -33,10 +33,6 @@ def blocks(section, language):
     return re.findall(rf"^```{language}\n(.*?)^```", SECTIONS[section], flags=re.DOTALL | re.MULTILINE)
 
 
-def after(option, words):
-    return words[words.index(option) + 1]
-
-
 def settings_of(words, capsys):
     """What the options of `certify` mean."""
     capsys.readouterr()
