@@ -74,7 +74,7 @@ def arguments_of(name, folder):
 def alike(new, old):
     """Whether two values are the same; numbers may differ as another processor makes them differ."""
     if isinstance(new, float) and isinstance(old, float):
-        return math.isclose(new, old, rel_tol=0.01, abs_tol=1e-3) or (math.isnan(new) and math.isnan(old))
+        return math.isclose(new, old, rel_tol=1e-3, abs_tol=1e-6) or (math.isnan(new) and math.isnan(old))
     if isinstance(new, list | tuple) and isinstance(old, list | tuple):
         return len(new) == len(old) and all(map(alike, new, old))
     return new == old
