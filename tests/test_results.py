@@ -39,6 +39,12 @@ TABLES = {
     "verification": CertifiedScore,
 }
 """One result for every table of the docs, and what its rows are; others differ in settings alone."""
+TOLERANCES = {
+    "prototypes-utterance": 0.05,  # steps that go back and forth about a maximum: roundings lead them elsewhere
+    "study-speakers-47": 1e-3,  # radii from counts: one noisy copy of a thousand that lies on a border moves them
+    "table-robust-0.1": 1e-3,  # likewise
+}
+"""How far numbers may be from the kept ones where 1e-6, or a thousandth of them, is not what another processor gives."""
 
 
 @pytest.fixture
@@ -71,12 +77,12 @@ def arguments_of(name, folder):
     return getattr(import_module(f"voxcert.cli.{COMMANDS[command].module}"), command), words
 
 
-def alike(new, old):
+def alike(new, old, tolerance):
     """Whether two values are the same; numbers may differ as another processor makes them differ."""
     if isinstance(new, float) and isinstance(old, float):
-        return math.isclose(new, old, rel_tol=1e-3, abs_tol=1e-6) or (math.isnan(new) and math.isnan(old))
+        return math.isclose(new, old, rel_tol=1e-3, abs_tol=tolerance) or (math.isnan(new) and math.isnan(old))
     if isinstance(new, list | tuple) and isinstance(old, list | tuple):
-        return len(new) == len(old) and all(map(alike, new, old))
+        return len(new) == len(old) and all(alike(*pair, tolerance) for pair in zip(new, old, strict=True))
     return new == old
 
 
@@ -94,10 +100,11 @@ def test_the_first_rows_of_a_result_are_made_again(name, home, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         command(arguments)
     assert stopped.value.code == 0
+    tolerance = TOLERANCES.get(name, 1e-6)
     rows = [row for path in home.glob("run/rows*.jsonl") for row in read_rows(path, TABLES[name])]
     kept = {row.key: asdict(row) for row in read_rows(RESULTS / name / "rows.jsonl.gz", TABLES[name])}
     assert rows
     for row in rows:
         new, old = asdict(row), kept[row.key]
-        differing = {field: (new[field], old[field]) for field in new if not alike(new[field], old[field])}
+        differing = {field: (new[field], old[field]) for field in new if not alike(new[field], old[field], tolerance)}
         assert differing.keys() <= OF_THE_RUN, differing

@@ -53,17 +53,25 @@ def _answer(config: Any, ask: Callable[[Any, Any], Any]) -> None:
     """Prints a line for every recording, in their order; one that cannot be read says why."""
     with messages_for_errors():
         from voxcert.data.audio import AudioError, load  # here: --help and mistakes answer without torch
-        from voxcert.deployment import SmoothedRecognizer
         from voxcert.deployment.answers import public
 
-        chosen = {name: config[name] for name in ("checkpoint", "classifier", "accelerator", "seed")}
-        recognizer = SmoothedRecognizer.from_run(config.run, **chosen)
+        recognizer = recognizer_of(config)
         for path in _paths(config.recordings):
             try:
                 answer = public(ask(recognizer, load(path)))
             except AudioError as error:
                 answer = {"error": str(error)}
             print(json.dumps({"recording": path} | answer, ensure_ascii=False), flush=True)
+
+
+def recognizer_of(config: Any) -> Any:
+    """The smoothed recognizer of a run, from the options of a command; this process is now set up to compute with it."""
+    from voxcert.deployment import SmoothedRecognizer
+    from voxcert.evaluation.run.processes import keep_freed_memory
+
+    keep_freed_memory()
+    chosen = {name: config[name] for name in ("checkpoint", "classifier", "accelerator", "seed")}
+    return SmoothedRecognizer.from_run(config.run, **chosen)
 
 
 def _paths(recordings: list[str]) -> Iterator[str]:

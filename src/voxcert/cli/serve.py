@@ -8,6 +8,7 @@ from typing import Any
 from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.parser import Parser
+from voxcert.cli.recognize import recognizer_of
 
 TOKEN = "VOXCERT_TOKEN"
 DATABASE = "speakers.sqlite"
@@ -42,7 +43,7 @@ def serve(args: list[str], program: str = "voxcert serve") -> None:
 
         check_exposure(config.host, token)
         limits = Limits(config.max_megabytes, config.min_seconds, config.max_seconds)
-        recognizer = _recognizer(config)
+        recognizer = recognizer_of(config)
         system = f"{read_config(config.run)['checkpoint_hash']} at sigma {recognizer.sigma}"
         with EnrolledSpeakers(config.database or Path(config.run) / DATABASE, system) as speakers:
             app = create_app(recognizer, speakers, limits=limits, token=token, threads=config.threads)
@@ -55,7 +56,7 @@ def try_page(args: list[str], program: str = "voxcert try") -> None:
     with messages_for_errors(), _extra("try"):
         from voxcert.deployment.page import open_page
 
-        open_page(_recognizer(config), config.port)
+        open_page(recognizer_of(config), config.port)
 
 
 globals()["try"] = try_page  # the command's name, which is a keyword and cannot be defined
@@ -70,13 +71,6 @@ def _parser(program: str, command: str, port: int) -> Parser:
     parser.add_argument("--seed", type=int | None, help="Of the noise, in tests; fresh and secret when null.")
     parser.add_argument("--port", type=int, default=port, help="Port to listen on.")
     return parser
-
-
-def _recognizer(config: Any) -> Any:
-    from voxcert.deployment import SmoothedRecognizer
-
-    chosen = {name: config[name] for name in ("checkpoint", "classifier", "accelerator", "seed")}
-    return SmoothedRecognizer.from_run(config.run, **chosen)
 
 
 def _token(path: str | None) -> str | None:
