@@ -64,7 +64,7 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
         printed = PRINTED[first.scenario].get((first.attack, epsilon)) if first.target is not None else None
         lines.append([system, first.attack + ("" if first.target is not None else ", untargeted")])
         lines[-1] += [f"{max(row.linf for row in rows):.1g}" if epsilon is None else f"{epsilon:g}"]
-        lines[-1] += ["" if printed is None else "{:.1f} / {:.1f}".format(*printed)]
+        lines[-1] += ["" if printed is None else "{:g} / {:g}".format(*printed)]
         success = share_over_speakers([row.success for row in rows], speakers)
         lines[-1] += [percent_with_interval(*success), f"{entry['snr_db']:.1f}"]
         rightly = f"{percent(entry['accuracy_before'])}, {percent(entry['accuracy'])}"
