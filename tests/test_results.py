@@ -25,7 +25,7 @@ RESULTS = ROOT / "docs" / "results"
 OF_THE_RUN = {"seconds", "forwards", "backwards"}
 """Fields that depend on the machine, and those that some results are older than."""
 TABLES = {
-    "attack-fgsm-0.001": AttackRow,
+    "attack-csi-fgsm-0.001": AttackRow,
     "defences": DefenceRow,
     "features": Certificate,
     "inversion": InversionRow,
