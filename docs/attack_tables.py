@@ -56,19 +56,18 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
     Args:
         runs: Its system, its name, and its rows, of one attack at one budget.
     """
-    lines = [["encoder", "attack", "epsilon", "paper: TASR % / SNR dB", "here: success %", "SNR dB"]]
-    lines[0] += ["named rightly before, after %", "utterances (speakers)", "gradients", "rows"]
+    lines = [["encoder", "scenario", "attack", "epsilon", "paper: TASR % / SNR dB", "here: success %", "SNR dB"]]
+    lines[0] += ["decided rightly before, after %", "utterances (speakers)", "gradients", "rows"]
     for system, name, rows in runs:
         first, entry, speakers = rows[0], summarize_attack(rows), [row.speaker for row in rows]
         epsilon = first.attack_settings.get("epsilon")
         printed = PRINTED[first.scenario].get((first.attack, epsilon)) if first.target is not None else None
-        lines.append([system, first.attack + ("" if first.target is not None else ", untargeted")])
+        lines.append([system, first.scenario, first.attack + ("" if first.target is not None else ", untargeted")])
         lines[-1] += [f"{max(row.linf for row in rows):.1g}" if epsilon is None else f"{epsilon:g}"]
         lines[-1] += ["" if printed is None else "{:g} / {:g}".format(*printed)]
         success = share_over_speakers([row.success for row in rows], speakers)
         lines[-1] += [percent_with_interval(*success), f"{entry['snr_db']:.1f}"]
-        rightly = f"{percent(entry['accuracy_before'])}, {percent(entry['accuracy'])}"
-        lines[-1] += [rightly if first.scenario == "csi" else ""]
+        lines[-1] += [f"{percent(entry['accuracy_before'])}, {percent(entry['accuracy'])}"]
         lines[-1] += [f"{len(rows)} ({len(set(speakers))})", f"{entry['backwards']:g}", f"`{name}`"]
     return render_table(lines)
 

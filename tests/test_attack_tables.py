@@ -36,13 +36,13 @@ def test_a_printed_number_stands_beside_the_same_attack_alone():
         ("mini", "sound", [row(attack="universal", attack_settings={"perturbation": "sha256:0"}, linf=0.0099999)]),
     ]
     closed, other, untargeted, opened, claims, sound = (cells(line) for line in beside_ssed(runs).splitlines()[2:])
-    assert closed[:6] == ["mini", "fgsm", "0.001", "5.42 / 41.4", "50.0 [0.0, 100.0]", "34.0"]
-    assert closed[6:] == ["100.0, 50.0", "2 (2)", "1", "`closed`"]
-    assert other[2:4] == ["0.003", ""]
-    assert untargeted[1:4] == ["fgsm, untargeted", "0.001", ""]
-    assert (opened[3], opened[6]) == ("15.61 / 41.42", "")
-    assert claims[3] == ""
-    assert sound[1:4] == ["universal", "0.01", "65.6 / 38.56"]
+    assert closed[:7] == ["mini", "csi", "fgsm", "0.001", "5.42 / 41.4", "50.0 [0.0, 100.0]", "34.0"]
+    assert closed[7:] == ["100.0, 50.0", "2 (2)", "1", "`closed`"]
+    assert other[3:5] == ["0.003", ""]
+    assert untargeted[2:5] == ["fgsm, untargeted", "0.001", ""]
+    assert opened[1:5] == ["osi", "fgsm", "0.001", "15.61 / 41.42"]
+    assert claims[1:5] == ["sv", "fgsm", "0.001", ""]
+    assert sound[2:5] == ["universal", "0.01", "65.6 / 38.56"]
 
 
 def test_what_an_attack_turned_at_a_radius_is_turned_at_larger_ones():
