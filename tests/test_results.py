@@ -44,7 +44,7 @@ TOLERANCES = {
     "study-speakers-47": 1e-3,  # radii from counts: one noisy copy of a thousand that lies on a border moves them
     "table-robust-0.1": 1e-3,  # likewise
 }
-"""How far numbers may be from the kept ones where 1e-6, or a thousandth of them, is too little for another processor."""
+"""How far numbers may be from the kept ones where 1e-6, or a thousandth of them, is too little on other processors."""
 
 
 @pytest.fixture
