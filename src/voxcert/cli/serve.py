@@ -3,7 +3,6 @@
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
