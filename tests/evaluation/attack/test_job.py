@@ -141,6 +141,18 @@ def test_a_run_cut_anywhere_continues_to_the_same_rows(run, tmp_path, kept, done
     assert path.read_bytes().splitlines(keepends=True)[:done] == lines[:done], "batches that were done are kept"
 
 
+def test_a_run_that_goes_on_draws_the_utterances_of_an_undisturbed_one(run, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("voxcert.evaluation.attack.attacker.perturbation_figure", lambda *signals: None)
+    monkeypatch.setattr("voxcert.evaluation.attack.attacker.save", lambda figure, path: drawn.append(path.stem))
+    settings = {"plot": 3, "utterances_per_batch": 2, "attack": fgsm(epsilon=0.01)}
+    run(**settings)
+    lines = (tmp_path / "run" / ROWS).read_text().splitlines(keepends=True)
+    (tmp_path / "run" / ROWS).write_text("".join(lines[:2]))
+    run(**settings)
+    assert drawn == ["a0", "a1", "a2", "a2"], "the first three, and what was not done of them once more"
+
+
 def test_an_attack_on_one_utterance_does_not_depend_on_the_others(toy, run):
     alone = {row.utterance: row for row in timeless(run("alone", utterances_per_batch=1))}
 

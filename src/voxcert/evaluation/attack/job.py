@@ -91,16 +91,16 @@ def attack_speakers(
         if other is not None:
             readings = _readings(items, "setting the threshold of the judge")
             judge = appoint_judge(other, data, readings, recognizer.speakers, settings, fabric.device)
-        attacker = Attacker(attack, victim, fabric.device, provenance.encoder_id, judge)
+        batches = _batches(trials, settings)
+        planned = dict.fromkeys(trial.utterance for _, batch in batches for trial in batch)
+        drawn = list(planned)[: settings.plot]  # the same ones, wherever a run goes on
+        attacker = Attacker(attack, victim, fabric.device, provenance.encoder_id, judge, drawn)
         proved = [] if settings.certified is None else read_certified(settings.certified)
         proofs = {row.utterance: row for row in proved}
         write_config(settings.output_dir, config)
         write_prototypes(settings.output_dir, recognizer.prototypes, recognizer.speakers)
         rows = do_tasks(
-            [
-                Task(batch, tuple((trial.utterance, batch[0]) for trial in batch[1]))
-                for batch in _batches(trials, settings)
-            ],
+            [Task(batch, tuple((trial.utterance, batch[0]) for trial in batch[1])) for batch in batches],
             lambda batch: attacker.rows([_heard(items[one.index], proofs) for one in batch[1]], batch[1], batch[0]),
             AttackRow,
             settings.output_dir,
