@@ -33,7 +33,7 @@ from voxcert.evaluation.certification.folder import read_prototypes, write_proto
 from voxcert.evaluation.certification.heard import check_heard
 from voxcert.evaluation.run.folder import comparable, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
-from voxcert.evaluation.run.processes import at_hand, device_name
+from voxcert.evaluation.run.processes import at_hand, computed_on
 from voxcert.evaluation.run.speakers import enrolled_only
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
@@ -120,10 +120,7 @@ def attack_speakers(
             "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "scipy")},
             "attacks": [summarize_attack(group) for group in by_budget(rows).values()],
             "robust_accuracy": summarize_robustness(rows, sorted(settings.radii or [])),
-            "timing": {
-                "seconds_per_utterance": fmean(row.seconds for row in rows),
-                "device": device_name(fabric.device),
-            },
+            "timing": {"seconds_per_utterance": fmean(row.seconds for row in rows), **computed_on(fabric)},
         }
         write_summary(settings.output_dir, summary)
         certified = [settings.certified] if settings.certified and settings.scenario == "csi" else []
