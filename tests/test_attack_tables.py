@@ -1,0 +1,54 @@
+"""Tables of attacks: printed numbers stand beside runs that they are about, and intervals are over speakers."""
+
+from attack_tables import accuracy_under_attack, beside_ssed, share_over_speakers
+
+from voxcert.evaluation.attack.row import AttackRow
+from voxcert.smoothing.curves import wilson_interval
+
+
+def row(utterance="a/1", **values):
+    about = {"utterance": utterance, "speaker": utterance[0], "target": "z", "scenario": "csi", "attack": "fgsm"}
+    about |= {"expected": utterance[0], "clean": utterance[0], "adversarial": "z", "success": True, "seed": 0}
+    about |= {"attack_settings": {"epsilon": 0.001, "norm": "linf"}, "snr_db": 35.0, "backwards": 1.0}
+    return AttackRow(**about | values)
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_speakers_are_resampled_and_not_recordings():
+    # Both recordings of a speaker always agree: a resample of 2 speakers has 0, 2 or 4 hits of 4.
+    assert share_over_speakers([True, True, False, False], ["a", "a", "b", "b"]) == (0.5, 0.0, 1.0)
+    # All that agree still do in every resample, which shows nothing: three speakers count as three trials.
+    assert share_over_speakers([True] * 6, ["a", "a", "b", "b", "c", "c"]) == (1.0, *wilson_interval(3, 3))
+    assert share_over_speakers([False] * 2, ["a", "b"]) == (0.0, *wilson_interval(0, 2))
+
+
+def test_a_printed_number_stands_beside_the_same_attack_alone():
+    missed = row("b/1", success=False, adversarial="b", snr_db=33.0)
+    runs = [
+        ("mini", "closed", [row(), missed]),
+        ("mini", "other budget", [row(attack_settings={"epsilon": 0.003})]),
+        ("mini", "untargeted", [row(target=None)]),
+        ("mini", "open", [row(scenario="osi", expected=None)]),
+        ("mini", "claims", [row(scenario="sv", expected=None)]),
+        ("mini", "sound", [row(attack="universal", attack_settings={"perturbation": "sha256:0"}, linf=0.0099999)]),
+    ]
+    closed, other, untargeted, opened, claims, sound = (cells(line) for line in beside_ssed(runs).splitlines()[2:])
+    assert closed[:7] == ["mini", "csi", "fgsm", "0.001", "5.42 / 41.4", "50.0 [0.0, 100.0]", "34.0"]
+    assert closed[7:] == ["100.0, 50.0", "2 (2)", "1", "`closed`"]
+    assert other[3:5] == ["0.003", ""]
+    assert untargeted[2:5] == ["fgsm, untargeted", "0.001", ""]
+    assert opened[1:5] == ["osi", "fgsm", "0.001", "15.61 / 41.42"]
+    assert claims[1:5] == ["sv", "fgsm", "0.001", ""]
+    assert sound[2:5] == ["universal", "0.01", "65.6 / 38.56"]
+
+
+def test_what_an_attack_turned_at_a_radius_is_turned_at_larger_ones():
+    turned, kept = {"adversarial": "z", "target": None}, {"adversarial": "a", "target": None, "success": False}
+    rows = [row(radius=radius, l2=radius, **(turned if radius == 0.1 else kept)) for radius in (0.03, 0.1, 0.2)]
+    rows += [row("b/1", radius=radius, l2=radius, **kept | {"adversarial": "b"}) for radius in (0.03, 0.1, 0.2)]
+    (line,) = accuracy_under_attack([("mini", rows)], [0.03, 0.1, 0.2]).splitlines()[2:]
+    assert cells(line)[:2] == ["mini", "2 (2)"]
+    assert [cell.split()[0] for cell in cells(line)[2:]] == ["1.00", "1.00", "0.50", "0.50"]
