@@ -81,13 +81,18 @@ def show_runs(runs: list[str], radii: list[float] | None) -> list[Path]:
             pictures.append(redraw(some, beside))
             print(f"\n{pictures[-1]}")
     for run in verified if attacked else []:
-        trials, about = read_trials_of_run(run), f"Attacks on claims beside {run}"
-        rows, others = attacked_claims(attacked, run, trials[0])
-        if compared := attacked_trials(trials, rows):
-            print(f"\n{about}\n\n{attacked_trials_table(compared)}\n\n{ATTACKED_TRIALS_NOTE}")
-        if others:
-            print(f"\n{about}: {others} are about {OTHER_SPEAKERS}.")
+        show_attacked_claims(attacked, run)
     return pictures
+
+
+def show_attacked_claims(attacked: list[str], run: str) -> None:
+    """Prints what attacks on claims mean for the certificates of a verification run; nothing if they mean nothing."""
+    trials, about = read_trials_of_run(run), f"Attacks on claims beside {run}"
+    rows, others = attacked_claims(attacked, run, trials[0])
+    if compared := attacked_trials(trials, rows):
+        print(f"\n{about}\n\n{attacked_trials_table(compared)}\n\n{ATTACKED_TRIALS_NOTE}")
+    if others:
+        print(f"\n{about}: {others} are about {OTHER_SPEAKERS}.")
 
 
 def kind_of_rows(run: str) -> type[Row]:
