@@ -166,10 +166,12 @@ def main() -> None:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "filterbank": filterbank,
-        "encoders": {path.stem: measure(path, options) for path in paths},
+        "encoders": {},
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(results, indent=2) + "\n")
+    for path in paths:
+        results["encoders"][path.stem] = measure(path, options)
+        options.output.write_text(json.dumps(results, indent=2) + "\n")
     print(f"{options.output} is written.")
 
 

@@ -169,16 +169,36 @@ def test_a_run_that_was_cut_continues_and_other_settings_are_refused(config, tmp
     assert "holds a run with other settings: attack.init_args.epsilon is 0.01 there, got 0.02" in printed
 
 
-def test_certified_and_attacked_stand_on_one_picture(config, checkpoint, voices, tmp_path, capsys):
-    settings = yaml.safe_load(config.read_text())
-    del settings["attack"]
-    settings |= {"sigma": 0.01, "num_select": 4, "num_estimate": 16, "batch_size": 8, "rules": ["vote", "distribution"]}
-    settings["output_dir"] = str(tmp_path / "certified")
-    (tmp_path / "certify.yaml").write_text(yaml.safe_dump(settings))
-    certify(["--config", str(tmp_path / "certify.yaml")])
+@pytest.fixture
+def certified(config, tmp_path, capsys):
+    """A function that certifies the experiment's system, with settings of a task; gives the folder of the run."""
+
+    def run(**changes):
+        settings = yaml.safe_load(config.read_text())
+        del settings["attack"]
+        settings |= {"sigma": 0.01, "num_select": 4, "num_estimate": 16, "batch_size": 8} | changes
+        settings["output_dir"] = str(tmp_path / "certified")
+        (tmp_path / "certify.yaml").write_text(yaml.safe_dump(settings))
+        certify(["--config", str(tmp_path / "certify.yaml")])
+        capsys.readouterr()
+        return tmp_path / "certified"
+
+    return run
+
+
+def test_attacks_on_certified_claims_say_what_they_turned(config, certified, capsys):
+    run = certified(task="verification", radii=[0.0, 0.001])
+    claims = ["--scenario", "sv", "--threshold", 0.5, "--sigma", 0.01, "--num_noise", 2, "--num_eval", 8, "--seed", 3]
+    attack(config, *claims, "--radii", "[0.001]", "--certified", run)
+    printed = capsys.readouterr().out
+    assert f"Attacks on claims beside {run}" in printed
+    assert "| radius | genuine | impostor |" in printed
+
+
+def test_certified_and_attacked_stand_on_one_picture(config, certified, tmp_path, capsys):
+    certified(rules=["vote", "distribution"])
     smoothed = ["--sigma", 0.01, "--decision", "vote", "--num_noise", 2, "--num_eval", 8]
     smoothed += ["--radii", "[0.001,0.1]", "--targeted", "false", "--certified", tmp_path / "certified"]
-    capsys.readouterr()
     attack(config, *smoothed)
     printed = capsys.readouterr().out
     assert "| bim, untargeted | 0.001 l2 | csi " in printed

@@ -48,6 +48,7 @@ def test_the_exit_status_tells_a_script(write_audio, tmp_path, capsys):
         ["{tmp}", "--corpus", "Corpus"],
         ["{tmp}", "--num_workers", "0"],
         ["{tmp}", "--crop_seconds", "0"],
+        ["{tmp}", "--crop_seconds", ".inf"],
     ],
 )
 def test_mistakes_are_messages(args, write_audio, tmp_path, capsys):

@@ -180,6 +180,8 @@ def test_training_goes_on_without_a_bad_file(data, folders):
     [
         ("crop_seconds", 0, "must be positive"),
         ("train_crop_seconds", -2.0, "must be positive"),
+        ("crop_seconds", float("inf"), "must be positive and finite"),
+        ("enroll_unit", "segments", "must be one of auto, utterance, segment"),
         ("num_enroll", 0, "must be at least 1"),
         ("batch_size", 0, "must be at least 1"),
         ("crops_per_utterance", 0, "must be at least 1"),

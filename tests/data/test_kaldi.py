@@ -37,6 +37,17 @@ def test_segments(kaldi):
     assert Lhotse(kaldi().root).utterances() == found
 
 
+def test_a_channel_of_a_segment_is_one_of_what_its_command_prints(kaldi, write_audio):
+    call = write_audio("audio/call.wav", samples=np.random.default_rng(0).normal(0, 0.1, (32_000, 2)))
+    side = f"rec1 sph2pipe -f wav -p -c 2 {call} |\nrec2 {call}\n"
+    found = kaldi(wav_scp=side, segments="u1 rec1 0 1 0\nu2 rec1 1 2 -1\nu3 rec2 0 1 0\n").utterances()
+    assert [one.channel for one in found] == [1, 1, 0], "the other side of the call is not the first of both"
+    wrong = {"rec1 0 1 1": "0 or -1, of the one that its command prints, got 1", "rec2 0 1 B": "1, ... or -1, got B"}
+    for segment, message in wrong.items():
+        with pytest.raises(ValueError, match=f"segments:1: a channel must be .*{message}"):
+            kaldi(wav_scp=side, segments=f"u1 {segment}\nu2 rec2 1 2 0\nu3 rec2 0 1 0\n").utterances()
+
+
 def test_whole_recordings(kaldi):
     found = kaldi(segments=None, utt2spk="rec1 anna\nrec2 ben\n", text="rec1 HI\n").utterances()
     assert [(one.id, one.speaker, one.end, one.text) for one in found] == [

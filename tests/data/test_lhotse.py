@@ -47,6 +47,27 @@ def test_recordings_and_supervisions(prepared, tmp_path):
     assert [len(one.load()) for one in found] == [16_000] * 4
 
 
+@pytest.mark.parametrize("channel", [2, [0, 1]])
+def test_a_channel_that_is_not_there_or_several_are_refused(lhotse, prepared, tmp_path, channel):
+    """A call whose supervision has another channel is no average of its two sides."""
+    recordings, supervisions = prepared
+    supervisions["u4"].channel = channel
+    recordings.to_file(tmp_path / "mini_recordings_train.jsonl.gz")
+    supervisions.to_file(tmp_path / "mini_supervisions_train.jsonl.gz")
+    survey = Lhotse(str(tmp_path)).survey()
+    assert [one.id for one in survey.utterances] == ["u1", "u2", "u3"]
+    (message,) = survey.refused
+    assert message.endswith(f"u4: its channel must be one of [0, 1], got {channel}")
+
+
+def test_the_only_channel_is_meant_by_any_number(lhotse, prepared, tmp_path):
+    recordings, supervisions = prepared
+    supervisions["u1"].channel = 1
+    recordings.to_file(tmp_path / "mini_recordings_train.jsonl.gz")
+    supervisions.to_file(tmp_path / "mini_supervisions_train.jsonl.gz")
+    assert [one.channel for one in Lhotse(str(tmp_path)).utterances()] == [None, None, 0, 1]
+
+
 def test_cuts_hold_the_same_audio(lhotse, prepared, tmp_path):
     cuts = lhotse.CutSet.from_manifests(*prepared).trim_to_supervisions(keep_overlapping=False)
     cuts.to_file(tmp_path / "cuts.jsonl.gz")

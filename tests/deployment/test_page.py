@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import socket
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 pytest.importorskip("gradio", reason='needs the page: pip install "voxcert[try]"')
 
-from voxcert.deployment.page import _Page, _sound
+from voxcert.deployment.page import _Page, _sound, open_page
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -79,6 +80,13 @@ def test_mistakes_are_sentences(page, file, tmp_path):
     assert page.certify(str(tmp_path / "empty.wav"))[0] == "the recording: empty: the file has 0 bytes"
     assert "too short" in page.identify(file("ann", seconds=0.2), 0.5)[0]
     assert page.enroll(file("ann"), "  ")[0] == "Name the speaker to enrol."
+
+
+def test_a_port_that_is_taken_is_named(new_recognizer):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port must be one that nothing listens at, got {port}: Address already"):
+            open_page(new_recognizer(), port)
 
 
 @pytest.mark.slow

@@ -8,12 +8,14 @@ import yaml
 from voxcert.data import Utterance
 from voxcert.data.identity import planned
 from voxcert.deployment import SmoothedRecognizer
+from voxcert.encoders.base import prototypes_of
 from voxcert.encoders.checkpoint import checkpoint_hash
 from voxcert.encoders.loading import load_encoder
 from voxcert.evaluation.certification.folder import read_prototypes, read_run, write_prototypes
 from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.run.job import Provenance
+from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.evaluation.run.speakers import MADE_UP
 from voxcert.evaluation.verification.job import read_trials_of_run, verify_speakers
 from voxcert.smoothing.normalization import Cohort
@@ -195,6 +197,29 @@ def test_from_run_refuses_what_was_not_certified(run, tmp_path):
     (run / "config.yaml").write_text(yaml.safe_dump({k: v for k, v in config.items() if k != "checkpoint"}))
     with pytest.raises(ValueError, match="checkpoint must be given"):
         SmoothedRecognizer.from_run(run)
+    (run / "config.yaml").write_text(yaml.safe_dump({k: v for k, v in config.items() if k != "data"}))
+    with pytest.raises(ValueError, match="folder must be of a run that noted its data.crop_seconds, got"):
+        SmoothedRecognizer.from_run(run)
+
+
+def test_speakers_join_a_run_as_it_enrolled_its_own(run):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["enroll_noise"] == 0
+    for draws in (0, 3):
+        (run / "config.yaml").write_text(yaml.safe_dump(config | {"enroll_noise": draws}))
+        recognizer = SmoothedRecognizer.from_run(run)
+        recognizer.enroll("dora", [tone(300, 1)])
+        noise = {"sigma": SIGMA, "num_noise": draws} if draws else {}
+        batch = {"waveform": tone(300, 1)[None], "speaker": ["dora"]}
+        expected, _ = prototypes_of(FilledBatches(load_encoder(config["checkpoint"])), [batch], **noise)
+        torch.testing.assert_close(recognizer._certifier.prototypes[-1:], expected.double())
+
+
+def test_all_are_enrolled_in_the_precision_that_answers(checkpoint):
+    recognizer = SmoothedRecognizer.from_checkpoint(checkpoint, ENROLLMENT, **SETTINGS, precision="bf16")
+    before = recognizer._certifier.prototypes[0]
+    recognizer.enroll("ann", ENROLLMENT["ann"])  # among all others her noise was that of the first batches, too
+    torch.testing.assert_close(recognizer._certifier.prototypes[-1], before)
 
 
 def test_speakers_who_do_not_exist_are_not_deployed(run):

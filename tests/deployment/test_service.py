@@ -26,7 +26,7 @@ def open_client(new_recognizer, tmp_path):
     def client(**settings):
         speakers = EnrolledSpeakers(tmp_path / "speakers.sqlite", "system")
         opened.append(speakers)
-        client = TestClient(create_app(new_recognizer(), speakers, **settings))
+        client = TestClient(create_app(new_recognizer(), speakers, **settings), base_url="http://127.0.0.1:8000")
         client.database = speakers
         return client
 
@@ -207,9 +207,15 @@ def test_without_a_token_no_page_in_a_browser_enrols_anybody(open_client, record
         answer = client.post(path, files={"audio": ("a.wav", recording("bob"))}, headers=page)
         assert (answer.status_code, "only if the service has a token" in answer.text) == (403, True)
     assert client.database.read() == {}
+    for name in ("evil.example:8000", "127.0.0.1.evil.example"):  # a name that its owner points here
+        answer = client.get("/speakers", headers={"Host": name})
+        assert (answer.status_code, "only if the service has a token" in answer.text) == (403, True)
+    for name in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
+        assert client.get("/speakers", headers={"Host": name}).json() == {"speakers": ["ann", "bob", "cid"]}
     client.database.close()
     guarded = open_client(token=TOKEN)
-    assert guarded.post("/identify", content=recording("bob"), headers=page | BEARER).json()["prediction"] == "bob"
+    named = page | BEARER | {"Host": "voices.example"}
+    assert guarded.post("/identify", content=recording("bob"), headers=named).json()["prediction"] == "bob"
 
 
 def test_metrics_count_what_was_asked(client, recording):
@@ -244,8 +250,10 @@ def test_settings_out_of_range_are_named(new_recognizer):
         with EnrolledSpeakers(":memory:", "system") as speakers, pytest.raises(ValueError, match=message):
             create_app(new_recognizer(), speakers, **settings)
     for settings, message in (
-        ({"max_megabytes": 0}, "max_megabytes must be positive, got 0"),
-        ({"max_seconds": 0.1}, "max_seconds must be at least min_seconds 0.5, got 0.1"),
+        ({"max_megabytes": 0}, "max_megabytes must be positive and finite, got 0"),
+        ({"max_megabytes": float("inf")}, "max_megabytes must be positive and finite, got inf"),
+        ({"max_seconds": 0.1}, "max_seconds must be finite and at least min_seconds 0.5, got 0.1"),
+        ({"max_seconds": float("nan")}, "max_seconds must be finite and at least min_seconds 0.5, got nan"),
     ):
         with pytest.raises(ValueError, match=message):
             Limits(**settings)

@@ -31,6 +31,12 @@ def test_certified_accuracy_by_hand():
     np.testing.assert_allclose(certified_accuracy(ROWS, radii), [0.4, 0.4, 0.2, 0.2, 0.0, 0.0])  # radius > e, strictly
 
 
+@pytest.mark.parametrize("radius", [-1.5, float("nan")])
+def test_nothing_is_certified_at_what_is_no_norm(radius):
+    with pytest.raises(ValueError, match=r"radii must be norms of at least 0, got \[0.1, "):
+        certified_accuracy(ROWS, [0.1, radius])
+
+
 def test_certified_accuracy_never_rises():
     rng = np.random.default_rng(0)
     rows = [row(rng.choice(["a", "b"]), float(radius)) for radius in rng.exponential(size=200)]

@@ -65,7 +65,7 @@ def _answer(config: Any, ask: Callable[[Any, Any], Any]) -> None:
 
 
 def recognizer_of(config: Any) -> Any:
-    """The smoothed recognizer of a run, from the options of a command; this process is now set up to compute."""
+    """The smoothed recognizer of a run, from the options of a command, in a process that is set up to compute."""
     from voxcert.deployment import SmoothedRecognizer
     from voxcert.evaluation.run.processes import keep_freed_memory
 

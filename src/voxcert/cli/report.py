@@ -16,7 +16,7 @@ def report(args: list[str], program: str = "voxcert report") -> None:
     parser.add_argument(
         "runs", type=str, nargs="+", help="Output folders of `certify`, `voxcert attack` and `voxcert defend`."
     )
-    parser.add_argument("--radii", type=list[float] | None, help="Radii of the tables; those of the run when null.")
+    parser.add_argument("--radii", type=list[float] | None, help="Radii of printed tables; those of the run when null.")
     parser.add_argument(
         "--output", type=str | None, help=f"The page about them; {PAGE} in the folder of the first run when null."
     )

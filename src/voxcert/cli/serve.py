@@ -4,6 +4,8 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 
+from jsonargparse.typing import restricted_number_type
+
 from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.parser import Parser
@@ -11,6 +13,7 @@ from voxcert.cli.recognize import recognizer_of
 
 TOKEN = "VOXCERT_TOKEN"
 DATABASE = "speakers.sqlite"
+PORT = restricted_number_type("Port", int, [(">", 0), ("<", 2**16)])
 
 
 def serve(args: list[str], program: str = "voxcert serve") -> None:
@@ -68,7 +71,7 @@ def _parser(program: str, command: str, port: int) -> Parser:
     parser.add_argument("--classifier", type=str, default="vote", help="vote or embedding.")
     parser.add_argument("--accelerator", type=str, default="auto", help="auto (where the run computed), cpu or cuda.")
     parser.add_argument("--seed", type=int | None, help="Of the noise, in tests; fresh and secret when null.")
-    parser.add_argument("--port", type=int, default=port, help="Port to listen on.")
+    parser.add_argument("--port", type=PORT, default=port, help="Port to listen on.")
     return parser
 
 

@@ -4,7 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from voxcert.evaluation.attack.certified_trials import ATTACKED_TRIALS_NOTE, attacked_trials, attacked_trials_table
-from voxcert.evaluation.attack.comparison import describe_attacks, fitting, is_attack_run, read_attacks, redraw
+from voxcert.evaluation.attack.comparison import (
+    OTHER_SPEAKERS,
+    attacked_claims,
+    describe_attacks,
+    fitting,
+    is_attack_run,
+    redraw,
+)
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.certification.comparison import COMPARISON_PLOT, plot_comparison
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
@@ -74,11 +81,18 @@ def show_runs(runs: list[str], radii: list[float] | None) -> list[Path]:
             pictures.append(redraw(some, beside))
             print(f"\n{pictures[-1]}")
     for run in verified if attacked else []:
-        compared = attacked_trials(read_trials_of_run(run), [row for one in attacked for row in read_attacks(one)])
-        if compared:
-            about = f"Attacks on claims beside {run}"
-            print(f"\n{about}\n\n{attacked_trials_table(compared)}\n\n{ATTACKED_TRIALS_NOTE}")
+        show_attacked_claims(attacked, run)
     return pictures
+
+
+def show_attacked_claims(attacked: list[str], run: str) -> None:
+    """Prints what attacks on claims mean for the certificates of a verification run; nothing if they mean nothing."""
+    trials, about = read_trials_of_run(run), f"Attacks on claims beside {run}"
+    rows, others = attacked_claims(attacked, run, trials[0])
+    if compared := attacked_trials(trials, rows):
+        print(f"\n{about}\n\n{attacked_trials_table(compared)}\n\n{ATTACKED_TRIALS_NOTE}")
+    if others:
+        print(f"\n{about}: {others} are about {OTHER_SPEAKERS}.")
 
 
 def kind_of_rows(run: str) -> type[Row]:

@@ -1,6 +1,7 @@
 """Reads a corpus from end to end, as a run would, and says what is in it, what is refused and why, and what leaks."""
 
 import hashlib
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -94,8 +95,10 @@ def check_corpus(corpus: Corpus, crop_seconds: float = 3.0, num_workers: int = 1
     Raises:
         ValueError: The corpus as a whole cannot be read, or a number is out of range.
     """
-    if not crop_seconds > 0 or num_workers < 1:
-        raise ValueError(f"crop_seconds and num_workers must be positive, got {crop_seconds} and {num_workers}")
+    if not 0 < crop_seconds < math.inf or num_workers < 1:
+        raise ValueError(
+            f"crop_seconds must be positive and finite and num_workers positive, got {crop_seconds} and {num_workers}"
+        )
     survey = corpus.survey()
     with ThreadPoolExecutor(max_workers=num_workers) as pool:
         reading = pool.map(lambda one: _hear(one, round(crop_seconds * SAMPLE_RATE)), survey.utterances)

@@ -276,8 +276,8 @@ class SpeakerDataModule(L.LightningDataModule):
 
     def _check(self) -> None:
         for name in ("crop_seconds", "train_crop_seconds"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
         least = {"num_val_speakers": 0, "num_test_speakers": 0, "num_workers": 0}
         least |= {"num_enroll": 1, "crops_per_utterance": 1, "batch_size": 1, "max_test_utterances": 1}
         for name, bound in least.items():

@@ -91,11 +91,26 @@ class Kaldi(Corpus):
         end = math.inf if end == -1 else end
         if not 0 <= start < end:
             raise ValueError(f"start and end must satisfy 0 <= start < end (or end -1), got {start} and {end}")
-        if len(fields) == 4 and fields[3].isdecimal():
-            channel = int(fields[3])
+        if len(fields) == 4:
+            channel = _channel(fields[3], channel)
         last = None if end == math.inf else end
         text = tables["text"].get(name, ("", ""))[0]
         return Utterance(name, path, tables["utt2spk"][name][0], start, last, text, self.part, channel, place or origin)
+
+
+def _channel(named: str, decoded: int | None) -> int | None:
+    """The channel of a file that a segment names, among those that its command prints.
+
+    Args:
+        named: 0 is the first; -1 where there is one.
+        decoded: The one channel of the file that the command prints; None if it prints all.
+    """
+    if named == "-1":
+        return decoded
+    if not named.isdecimal() or (decoded is not None and named != "0"):
+        allowed = "0 (the first), 1, ... or -1" if decoded is None else "0 or -1, of the one that its command prints"
+        raise ValueError(f"a channel must be {allowed}, got {named}")
+    return int(named) if decoded is None else decoded
 
 
 def _audio(source: str, root: Path) -> tuple[Path, int | None]:

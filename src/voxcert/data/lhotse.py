@@ -87,9 +87,7 @@ def _utterance(cut: Any, supervision: Any, part: str, home: Path) -> Utterance:
         raise ValueError(f"must be a stretch of one recording, got a {type(cut).__name__}")
     if recording.transforms:
         raise ValueError(f"must be a recording as it is in its file, got transforms {recording.transforms}")
-    channel = supervision.channel[0] if isinstance(supervision.channel, list) else supervision.channel
-    sources = [one for one in recording.sources if channel in one.channels] or recording.sources[:1]
-    source = sources[0]
+    source, channel = _source(recording, supervision)
     if source.type != "file":
         raise ValueError(f"its audio must be a file, got {source.type}")
     path = Path(source.source)
@@ -98,7 +96,6 @@ def _utterance(cut: Any, supervision: Any, part: str, home: Path) -> Utterance:
         raise ValueError(f"its audio must be an existing file, got {source.source}")
     if supervision.speaker is None:
         raise ValueError("a supervision must name its speaker, got none")
-    several = len(source.channels) > 1 and channel in source.channels
     start = round(cut.start + supervision.start, 6)
     return Utterance(
         id=supervision.id,
@@ -108,9 +105,22 @@ def _utterance(cut: Any, supervision: Any, part: str, home: Path) -> Utterance:
         end=round(start + supervision.duration, 6),
         text=supervision.text or "",
         part=part,
-        channel=source.channels.index(channel) if several else None,
+        channel=channel,
         origin=f"{path} ({supervision.id})",
     )
+
+
+def _source(recording: Any, supervision: Any) -> tuple[Any, int | None]:
+    """The file that a supervision is about, and which of its channels, 0 being the first; None where it has one.
+
+    The only channel of a recording is meant by any number.
+    """
+    channels = supervision.channel if isinstance(supervision.channel, list) else [supervision.channel]
+    there = [number for one in recording.sources for number in one.channels]
+    if len(channels) != 1 or (len(there) > 1 and channels[0] not in there):
+        raise ValueError(f"its channel must be one of {there}, got {supervision.channel}")
+    source = next((one for one in recording.sources if channels[0] in one.channels), recording.sources[0])
+    return source, source.channels.index(channels[0]) if len(source.channels) > 1 else None
 
 
 def _bare(name: str) -> str:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal
+from typing import Literal, get_args
 
 from voxcert.data.enrollment import EnrollUnit, by_speaker, enrollment_only, split_enrollment
 from voxcert.data.same_audio import copies, equal_recordings
@@ -38,13 +38,21 @@ class Split:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How speakers are enrolled; the fields are those of `SpeakerDataModule`."""
+    """How speakers are enrolled; the fields are those of `SpeakerDataModule`.
+
+    Raises:
+        ValueError: The unit is another word.
+    """
 
     num_enroll: int
     enroll_unit: EnrollUnit
     segment_seconds: float
     distractors: bool
     seed: int
+
+    def __post_init__(self) -> None:
+        if self.enroll_unit not in get_args(EnrollUnit):
+            raise ValueError(f"enroll_unit must be one of {', '.join(get_args(EnrollUnit))}, got {self.enroll_unit}")
 
     def divide(self, utterances: list[Utterance]) -> Evaluation:
         """Divide speakers' utterances into enrolment and test; see `split_enrollment`."""

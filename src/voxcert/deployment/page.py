@@ -5,6 +5,7 @@ It is for one person on their own machine: it listens on the loopback address al
 
 import os
 import signal
+import socket
 import tempfile
 from typing import Any
 
@@ -62,7 +63,15 @@ def create_page(recognizer: SmoothedRecognizer) -> gr.Blocks:
 
 
 def open_page(recognizer: SmoothedRecognizer, port: int) -> None:
-    """Shows the page at 127.0.0.1 until Ctrl-C or SIGTERM; its recordings are then deleted."""
+    """Shows the page at 127.0.0.1 until Ctrl-C or SIGTERM; its recordings are then deleted.
+
+    Raises:
+        ValueError: If something else listens at the port.
+    """
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise ValueError(f"port must be one that nothing listens at, got {port}: {error.strerror}") from error
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     local = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # fonts of the reader's own
     with tempfile.TemporaryDirectory(prefix="voxcert-try-") as folder:

@@ -52,6 +52,7 @@ class SmoothedRecognizer:
         open_set: Strangers come too: `identify` then asks for a threshold, always.
         cohort: Normalises the scores of `verify`, and its thresholds; None leaves cosines.
         precision: 32, `tf32`, `bf16` or 16, as `certify` has it; part of what was certified.
+        enroll_noise: Noise draws at sigma for every recording of a speaker who is enrolled; 0 enrols on clean speech.
         seed: Of the noise, for answers that can be repeated, in tests; secret noise when None.
 
     Raises:
@@ -87,12 +88,13 @@ class SmoothedRecognizer:
         open_set: bool = False,
         cohort: Cohort | None = None,
         precision: Precision = 32,
+        enroll_noise: int = 2,
         seed: int | None = None,
     ):
         require("classifier", classifier, f"one of {CLASSIFIERS}", classifier in CLASSIFIERS)
         check_precision(precision)
         self.sigma, self.classifier, self.crop_seconds = sigma, classifier, crop_seconds
-        self.open_set, self.cohort, self.precision = open_set, cohort, precision
+        self.open_set, self.cohort, self.precision, self.enroll_noise = open_set, cohort, precision, enroll_noise
         self._settings = {
             "sigma": sigma,
             "alpha": alpha,
@@ -119,9 +121,10 @@ class SmoothedRecognizer:
     ) -> Self:
         """The very system that a certification run was about: encoder, purifier, speakers, sigma, alpha, batch size.
 
-        It computes on the run's kind of device and in its precision, has its cohort, and is an open set of its
-        enrolled speakers if the run was about one. It computes without generated code: where the run had such
-        (`compile`), embeddings differ from those that were certified, by at most 1e-4 where the run compared them.
+        It computes on the run's kind of device and in its precision, hears and enrols as the run did, has its cohort,
+        and is an open set of its enrolled speakers if the run was about one. It computes without generated code: where
+        the run had such (`compile`), embeddings differ from those that were certified, by at most 1e-4 where the run
+        compared them.
 
         Args:
             folder: Output folder of `certify`.
@@ -132,8 +135,8 @@ class SmoothedRecognizer:
             seed: See `SmoothedRecognizer`.
 
         Raises:
-            ValueError: If the folder holds no such run, its noise did not enter at the waveform, the encoder is not the
-                one that was certified, or the accelerator is not there.
+            ValueError: If the folder holds no such run, its noise did not enter at the waveform, it did not note how
+                recordings are cut, the encoder is not the one that was certified, or the accelerator is not there.
         """
         encoder, prototypes, speakers, settings = system_of_run(folder, checkpoint, accelerator)
         return cls(encoder, prototypes, speakers, **settings, classifier=classifier, seed=seed)
@@ -160,9 +163,11 @@ class SmoothedRecognizer:
         Raises:
             ValueError: As `load_encoder` and `SmoothedRecognizer`, or if a speaker has no waveform.
         """
-        encoder, seconds = FilledBatches(load_encoder(source)).eval(), settings.get("crop_seconds", 3.0)
-        enrolled = _enrolled(encoder, enrollment, seconds, sigma, enroll_noise)
-        return cls(encoder, *enrolled, sigma=sigma, **settings)
+        encoder = FilledBatches(load_encoder(source)).eval()
+        seconds, precision = settings.get("crop_seconds", 3.0), settings.get("precision", 32)
+        with float32_products(precision):
+            enrolled = _enrolled(at_precision(encoder, precision), enrollment, seconds, sigma, enroll_noise)
+        return cls(encoder, *enrolled, sigma=sigma, enroll_noise=enroll_noise, **settings)
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -224,24 +229,23 @@ class SmoothedRecognizer:
             (row,) = self._certifier.certify(waveform, self._call())
         return row
 
-    def enroll(self, speaker: str, waveforms: Sequence[Tensor], *, enroll_noise: int = 2) -> None:
+    def enroll(self, speaker: str, waveforms: Sequence[Tensor]) -> None:
         """Enrols a speaker, or enrols one again. What was certified of others holds on unless this one is nearer.
 
         Args:
             speaker: Name.
             waveforms: One or more, as for `identify`.
-            enroll_noise: Noise draws at sigma for every waveform; 0 enrols on clean speech.
 
         Raises:
             ValueError: If there is no waveform, or one is not such a tensor.
         """
-        self.add({speaker: self.prototype(waveforms, enroll_noise=enroll_noise)})
+        self.add({speaker: self.prototype(waveforms)})
 
-    def prototype(self, waveforms: Sequence[Tensor], *, enroll_noise: int = 2) -> Tensor:
+    def prototype(self, waveforms: Sequence[Tensor]) -> Tensor:
         """What `enroll` keeps of a speaker's recordings: a unit vector (dim,). Arguments and errors as there."""
         recordings, device = {"the speaker": waveforms}, self._certifier.device
         with float32_products(self.precision):
-            new, _ = _enrolled(self._encoder, recordings, self.crop_seconds, self.sigma, enroll_noise, device)
+            new, _ = _enrolled(self._encoder, recordings, self.crop_seconds, self.sigma, self.enroll_noise, device)
         return new[0]
 
     def add(self, prototypes: Mapping[str, Tensor]) -> None:

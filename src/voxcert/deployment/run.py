@@ -17,7 +17,7 @@ from voxcert.evaluation.run.speakers import MADE_UP, enrolled_only
 from voxcert.evaluation.verification.cohort import read_cohort
 from voxcert.smoothing.validation import require
 
-RUN_SETTINGS = ("sigma", "alpha", "num_select", "num_estimate", "batch_size")
+RUN_SETTINGS = ("sigma", "alpha", "num_select", "num_estimate", "batch_size", "enroll_noise")
 """Of a certification run, which its deployed system shares."""
 
 
@@ -51,7 +51,7 @@ def system_of_run(
     if invented := sum(name.startswith(MADE_UP) for name in speakers):
         raise ValueError(f"run must enrol real speakers only to be deployed, got {folder} with {invented} made-up ones")
     settings = {name: config[name] for name in RUN_SETTINGS}
-    settings["crop_seconds"] = (config.get("data") or {}).get("crop_seconds")
+    settings["crop_seconds"] = _crop_seconds(folder, config)
     settings["precision"] = config.get("precision", 32)
     settings["open_set"] = config.get("task") == "open_set"
     if config.get("cohort") is not None:
@@ -59,6 +59,14 @@ def system_of_run(
     if settings["open_set"]:
         prototypes, speakers = _nameable(folder, config, Recognizer(system, prototypes, speakers))
     return FilledBatches(system).to(device).eval(), prototypes.to(device), speakers, settings
+
+
+def _crop_seconds(folder: str | Path, config: dict[str, Any]) -> float:
+    """What of a recording was heard."""
+    seconds = (config.get("data") or {}).get("crop_seconds")
+    if seconds is None:
+        raise ValueError(f"folder must be of a run that noted its data.crop_seconds, got {folder} without")
+    return seconds
 
 
 def _device(wanted: str, recorded: str, folder: str | Path) -> str:

@@ -47,7 +47,8 @@ def create_app(
         speakers: Where new ones are kept.
         limits: What is taken; `Limits()` when None.
         token: What a request must bear (`Authorization: Bearer TOKEN`), but for /health; None asks for nothing, and
-            refuses what pages in a browser send.
+            refuses what pages in a browser send, and what is sent to another name than this machine's own: a page may
+            have its name point here.
         threads: Recordings that are listened to at a time; others wait.
 
     Raises:
@@ -66,8 +67,9 @@ def create_app(
         service.pool.shutdown()
 
     def authorized(request: Request) -> None:
-        if token is None and "origin" in request.headers:  # any page that is open here could have someone enrolled
-            raise HTTPException(403, "a page in a browser is answered only if the service has a token")
+        if token is None and ("origin" in request.headers or not _is_loopback(request.url.hostname or "")):
+            # any page that is open here could have someone enrolled, or read who is (DNS rebinding)
+            raise HTTPException(403, "a page in a browser or another host is answered only if the service has a token")
         given = request.headers.get("authorization", "").encode()
         if token is not None and not secrets.compare_digest(given, f"Bearer {token}".encode()):
             needed = "a valid token is needed: send the header Authorization: Bearer TOKEN"
@@ -94,12 +96,15 @@ def check_exposure(host: str, token: str | None) -> None:
     Raises:
         ValueError: If the host is not this machine's loopback and there is no token.
     """
-    try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local and token is None:
+    if not _is_loopback(host) and token is None:
         raise ValueError(f"a token must be given to listen on {host}: without one, host must be 127.0.0.1 or localhost")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def run(app: FastAPI, host: str, port: int) -> None:

@@ -1,5 +1,6 @@
 """Recordings in a request: the body itself, or files of a multipart form; within limits, and never kept."""
 
+import math
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -36,10 +37,12 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("max_megabytes", "min_seconds", "max_recordings"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.max_seconds < self.min_seconds:
-            raise ValueError(f"max_seconds must be at least min_seconds {self.min_seconds}, got {self.max_seconds}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
+        if not self.min_seconds <= self.max_seconds < math.inf:
+            raise ValueError(
+                f"max_seconds must be finite and at least min_seconds {self.min_seconds}, got {self.max_seconds}"
+            )
 
 
 async def recordings(request: Request, limits: Limits) -> list[bytes]:

@@ -11,6 +11,7 @@ from scipy.special import ndtri
 
 from voxcert.columns import Columns
 from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.validation import require
 
 
 def certified_accuracy(rows: Sequence[Certificate], radii: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -18,16 +19,17 @@ def certified_accuracy(rows: Sequence[Certificate], radii: Sequence[float] | np.
 
     Args:
         rows: certificates of one rule; abstentions and failures stay in the denominator.
-        radii: perturbation norms, shape (n,).
+        radii: perturbation norms, at least 0, shape (n,).
 
     Returns:
         Shares, shape (n,); the value at 0 is the share of correct rows that did not abstain.
 
     Raises:
-        ValueError: if there are no rows, or rows of several rules.
+        ValueError: if there are no rows, or rows of several rules, or a radius is below 0.
     """
-    certified = np.sort(certified_radii(rows))
-    above = len(certified) - np.searchsorted(certified, np.asarray(radii, dtype=np.float64), side="right")
+    certified, norms = np.sort(certified_radii(rows)), np.asarray(radii, dtype=np.float64)
+    require("radii", list(radii), "norms of at least 0", bool((norms >= 0.0).all()))
+    above = len(certified) - np.searchsorted(certified, norms, side="right")
     return above / len(certified)
 
 

@@ -89,6 +89,15 @@ def test_a_broken_proof_is_counted_and_an_abstention_breaks_none():
     assert (silent["num_turned"], silent["frr"], silent["abstention_rate"]) == (0, 1.0, 0.5)
 
 
+def test_bounds_are_cosines_beside_an_attack_whatever_a_cohort_makes_of_them():
+    normalised = [replace(one, norm_mean=0.3, norm_deviation=0.1) for one in PROOFS]
+    assert attacked_trials(normalised, ATTACKS) == attacked_trials(PROOFS, ATTACKS)
+
+
+def test_bounds_about_noise_elsewhere_are_not_about_attacks_on_waveforms():
+    assert attacked_trials([replace(one, noise_at="features") for one in PROOFS], ATTACKS) == []
+
+
 def test_only_the_same_trials_of_the_same_system_are_compared():
     for change in ({"encoder": "x"}, {"sigma": 0.2}, {"decision": "mean"}, {"radius": 0.3}, {"failed": "why"}):
         assert attacked_trials(PROOFS, [replace(ATTACKS[0], **change)]) == []

@@ -7,16 +7,22 @@ from attacked import attack_row
 from voxcert.evaluation.attack import comparison
 from voxcert.evaluation.attack.certified import certified_speakers
 from voxcert.evaluation.attack.comparison import (
+    attacked_claims,
     describe_attacks,
     is_attack_run,
     plot_runs,
+    read_attacks,
     redraw,
 )
 from voxcert.evaluation.certification.folder import write_prototypes
 from voxcert.evaluation.run.folder import ROWS, write_config
 from voxcert.rows import RowWriter, replace_rows
+from voxcert.smoothing import CertifiedScore
 
 HASH = "0123456789abcdef"
+TRIAL = f"""{{"utterance": "u0", "speaker": "a", "claim": "b", "verifier": "vote", "open_set": false, "enrolled": true,
+"score": 0.5, "radii": [0.1], "lower": [0.1], "upper": [0.7], "failed": null, "sigma": 0.01, "alpha": 0.001,
+"num_select": 1, "num_estimate": 9, "num_forwards": 10, "seconds": 1.0, "seed": 0, "encoder": "{HASH}"}}"""
 
 
 @pytest.fixture
@@ -83,9 +89,9 @@ def test_another_encoder_is_refused_beside_certificates_only(runs, tmp_path):
 
 def test_other_speakers_or_utterances_are_a_warning(runs, tmp_path):
     certified, attacked = runs
-    with pytest.warns(UserWarning, match="are about different enrolled speakers"):
+    with pytest.warns(UserWarning, match="certified has other enrolled speakers"):
         plot_runs([attacked(prototypes=torch.eye(2).flip(0))], [certified], tmp_path / "plot.png")
-    with pytest.warns(UserWarning, match="are about different utterances"):
+    with pytest.warns(UserWarning, match="certified has other utterances"):
         plot_runs([attacked(utterance="u7")], [certified], tmp_path / "plot.png")
 
 
@@ -121,6 +127,37 @@ def test_broken_certificates_are_counted_where_the_system_is_the_same(runs):
     assert "broke 3 of 3 certificates" in inside
     assert inside.endswith("(vote): u0, u1, u2.")
     assert "broke" not in describe_attacks([attacked(sigma=0.02)], [certified])
+
+
+def test_an_attack_on_other_enrolled_speakers_breaks_no_certificate(runs):
+    certified, attacked = runs
+    said = describe_attacks([attacked(l2=0.04, prototypes=torch.eye(2).flip(0))], [certified])
+    assert "broke" not in said
+    assert f"says nothing about the certificates of {certified}, which has other enrolled speakers" in said
+
+
+def test_attacks_on_claims_are_put_beside_proofs_of_the_same_vectors(runs):
+    certified, attacked = runs
+    proof = CertifiedScore.from_json(TRIAL)
+    own = attacked(scenario="sv", target="b")
+    moved = attacked("moved", prototypes=torch.tensor([[1.0, 0.0], [0.6, 0.8]]), scenario="sv", target="b")
+    rounded = attacked("rounded", prototypes=torch.eye(2) + 1e-7, scenario="sv", target="b")
+    genuine = attacked("genuine", prototypes=torch.tensor([[1.0, 0.0], [0.6, 0.8]]), scenario="sv")
+    rows, others = attacked_claims([own, moved, rounded, genuine], certified, proof)
+    assert rows == [row for folder in (own, rounded, genuine) for row in read_attacks(folder)]
+    assert others == 3
+    elsewhere = attacked("elsewhere", prototypes=torch.eye(2, 3), scenario="sv", encoder="f" * 16)
+    assert attacked_claims([elsewhere, attacked("csi")], certified, proof) == ([], 0)
+
+
+def test_an_attack_on_claims_is_redrawn_without_curves_of_naming(runs, monkeypatch):
+    certified, attacked = runs
+    folder = attacked()
+    write_config(folder, {"attack": {}, "certified": str(certified), "scenario": "sv"})
+    drawn = []
+    monkeypatch.setattr(comparison, "plot_runs", lambda *arguments: drawn.append(arguments))
+    redraw([folder], [])
+    assert drawn == [([folder], [], folder / "robust_accuracy.png")]
 
 
 def test_a_run_without_rows_is_named(runs):

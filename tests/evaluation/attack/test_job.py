@@ -10,6 +10,7 @@ from attacked import distances
 from voxcert.attacks import CrossEntropy, attack, bim, carlini_wagner, fgsm, nes, pgd
 from voxcert.data.audio import load
 from voxcert.encoders.base import enroll
+from voxcert.evaluation.attack.comparison import attacked_claims
 from voxcert.evaluation.attack.job import attack_speakers
 from voxcert.evaluation.attack.robust_accuracy import breaking_norms, robust_accuracy
 from voxcert.evaluation.attack.row import AttackRow
@@ -20,7 +21,9 @@ from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.run.folder import ROWS, read_summary
 from voxcert.evaluation.run.job import Provenance
 from voxcert.evaluation.run.speakers import enrolled_only
+from voxcert.evaluation.verification import verify_speakers
 from voxcert.rows import read_rows
+from voxcert.smoothing import CertifiedScore
 
 
 def rows_of(folder):
@@ -136,6 +139,18 @@ def test_a_run_cut_anywhere_continues_to_the_same_rows(run, tmp_path, kept, done
     path.write_bytes(b"".join(lines[:kept]) + (lines[kept][:40] if kept < len(lines) else b""))
     assert timeless(run("cut", **settings)) == timeless(whole)
     assert path.read_bytes().splitlines(keepends=True)[:done] == lines[:done], "batches that were done are kept"
+
+
+def test_a_run_that_goes_on_draws_the_utterances_of_an_undisturbed_one(run, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("voxcert.evaluation.attack.attacker.perturbation_figure", lambda *signals: None)
+    monkeypatch.setattr("voxcert.evaluation.attack.attacker.save", lambda figure, path: drawn.append(path.stem))
+    settings = {"plot": 3, "utterances_per_batch": 2, "attack": fgsm(epsilon=0.01)}
+    run(**settings)
+    lines = (tmp_path / "run" / ROWS).read_text().splitlines(keepends=True)
+    (tmp_path / "run" / ROWS).write_text("".join(lines[:2]))
+    run(**settings)
+    assert drawn == ["a0", "a1", "a2", "a2"], "the first three, and what was not done of them once more"
 
 
 def test_an_attack_on_one_utterance_does_not_depend_on_the_others(toy, run):
@@ -260,6 +275,37 @@ def test_attacks_within_certified_radii_have_these_as_budgets(toy, run, tmp_path
     assert max(row.l2 / row.radius for row in rows) == pytest.approx(1, rel=1e-3), "the whole budget may be spent"
     (entry,) = read_summary(tmp_path / "run")["attacks"]
     assert (entry["within"], entry["num_utterances"]) == (0.9, len(certified))
+
+
+def test_radii_at_another_sigma_or_of_other_crops_are_refused(toy, run, tmp_path):
+    encoder, data = toy
+    folder = str(tmp_path / "certified")
+    certify_speakers(encoder, data, CertificationSettings(folder, 0.05, accelerator="cpu"), Provenance("toy"))
+    with pytest.raises(ValueError, match="sigma must be that of the certificates in .*, 0.05, got 0.1"):
+        run("louder", certified=folder, within=0.9, sigma=0.1, targeted=False)
+    data.tests[0]["waveform"] = data.tests[0]["waveform"].roll(1) / 2
+    for settings in ({"within": 0.9, "sigma": 0.05, "num_noise": 1}, {"sigma": None}):
+        with pytest.raises(ValueError, match="data must have a0 as it was certified, 200 samples with a norm of"):
+            run(str(settings["sigma"]), certified=folder, targeted=False, **settings)
+
+
+def test_claims_are_attacked_as_they_were_certified(toy, run, tmp_path):
+    """The seed of the attack draws targets and noise, and enrols nobody anew."""
+    encoder, data = toy
+    about = {"task": "verification", "num_estimate": 50, "enroll_noise": 2, "radii": [0.1], "accelerator": "cpu"}
+    settings = CertificationSettings(str(tmp_path / "trials"), 0.05, **about)
+    verify_speakers(encoder, data, settings, Provenance("toy"))
+    claims = {"scenario": "sv", "sigma": 0.05, "num_noise": 1, "num_eval": 8, "threshold": 0.5, "radii": [0.1]}
+    rows = run("own", certified=settings.output_dir, seed=3, enrolled=["a", "b"], **claims)
+    run("anew", seed=3, **claims)
+    kept, names = read_prototypes(tmp_path / "trials")
+    own = read_prototypes(tmp_path / "own")
+    assert (own[1], {row.target for row in rows}) == (["a", "b"], {"a", "b"})
+    assert torch.equal(own[0], kept[[names.index("a"), names.index("b")]])
+    trials = read_run(tmp_path / "trials", CertifiedScore)
+    found, others = attacked_claims([tmp_path / "own", tmp_path / "anew"], tmp_path / "trials", trials[0])
+    assert (found, others) == (rows, len(rows_of(tmp_path / "anew")))
+    assert run("own", certified=settings.output_dir, seed=3, enrolled=["a", "b"], **claims) == rows
 
 
 def test_radii_of_a_rule_that_was_not_certified_are_missed(toy, run, tmp_path):

@@ -29,19 +29,28 @@ from voxcert.evaluation.attack.settings import AttackSettings
         ({"threshold": 0.5}, "threshold must be null in the scenario csi, got 0.5"),
         ({"decision": "vote"}, "decision must be mean without a sigma or in osi, got vote with sigma None"),
         ({"decision": "vote", "sigma": 0.1, "scenario": "osi"}, "got vote with sigma 0.1 in the scenario osi"),
-        ({"certified": "run", "scenario": "osi"}, "certified must be null outside csi"),
+        ({"certified": "run", "scenario": "osi"}, "certified must be null in osi, and in csi beside enrolled"),
         (
             {"within": 0.99},
             "within must be in .* beside certified and sigma and without radii, got 0.99",
         ),
         ({"within": 1.5, "certified": "run", "sigma": 0.1}, r"within must be in \(0, 1\].* got 1.5"),
         ({"within": 0.5, "certified": "run", "sigma": 0.1, "radii": [0.1]}, r"and radii \[0.1\]"),
+        (
+            {"within": 0.5, "certified": "run", "sigma": 0.1, "scenario": "sv"},
+            "within must be null but in the scenario csi, got 0.5 in sv",
+        ),
         ({"certified": "run", "enrolled": 3}, "certified must be null .* and enrolled 3"),
     ],
 )
 def test_wrong_settings_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         AttackSettings("run", **changes)
+
+
+def test_claims_may_be_those_of_some_who_were_certified():
+    settings = AttackSettings("run", scenario="sv", certified="run", enrolled=3)
+    assert (settings.certified, settings.enrolled) == ("run", 3)
 
 
 def test_a_smoothed_vote_is_a_setting():

@@ -61,6 +61,22 @@ def test_measurements_of_other_weights_are_refused(folder, summary, tmp_path):
         add_metrics(folder, [tmp_path / "run"])
 
 
+def test_runs_that_named_nobody_are_refused(folder, summary, tmp_path):
+    write_summary(tmp_path / "claims", {name: value for name, value in summary.items() if name != "rules"})
+    write_summary(tmp_path / "purified", {"command": "voxcert purify"})
+    for name in ("claims", "purified"):
+        with pytest.raises(ValueError, match=f"runs must be of certify.py with the task identification, got .*{name}"):
+            add_metrics(folder, [tmp_path / name])
+
+
+def test_radii_elsewhere_and_other_numbers_are_told_from_those_of_waveforms(folder, summary, tmp_path):
+    settings = summary["settings"] | {"noise_at": "features", "precision": "bf16"}
+    write_summary(tmp_path / "run", summary | {"settings": settings})
+    add_metrics(folder, [tmp_path / "run"])
+    told = "at the features (radii are about these, not about waveforms), alpha 0.001, n = 100, computed in bf16."
+    assert told in (folder / "README.md").read_text()
+
+
 def test_corpora_that_were_put_together_are_told_one_by_one():
     parts = {"a": {"class_path": "x.LibriSpeech", "init_args": {"root": "data/a"}}, "b": {"class_path": "x.Manifest"}}
     data = {"corpus": {"class_path": "voxcert.data.Combined", "init_args": {"corpora": parts}}, "train_parts": ["a/t"]}

@@ -54,6 +54,7 @@ def test_writes_rows_summary_plot_and_config(toy, settings, tmp_path):
     assert summary["total_forwards"] == 12 * 50  # one pass serves all rules; the bad file costs nothing
     assert summary["command"] == "certify it"
     assert summary["timing"]["forwards_per_second"] > 0
+    assert (summary["timing"]["processes"], summary["timing"]["threads"]) == (1, torch.get_num_threads())
     assert list(summary["rules"]) == settings.rules
     assert summary["rules"]["vote"]["certified_accuracy"][0]["value"] == pytest.approx(12 / 13)
     config = yaml.safe_load((folder / "config.yaml").read_text())

@@ -47,6 +47,13 @@ def test_what_cannot_be_read_or_is_not_certified_for_its_speaker_has_no_margin(r
     assert hearing_row(certificate(radius=0.0), 10.0).margin_db is None
 
 
+def test_another_crop_of_a_recording_has_no_margin(run):
+    folder, data = run
+    data.tests[0]["waveform"] = data.tests[0]["waveform"][20:]
+    with pytest.raises(ValueError, match="data must have a0 as it was certified, 200 samples .* got 180"):
+        measure_hearing(folder, data)
+
+
 def test_what_was_heard_is_not_heard_again(run, monkeypatch):
     folder, data = run
     rows = measure_hearing(folder, data)

@@ -173,6 +173,7 @@ def test_data_that_nobody_can_hear_are_refused(toy, tmp_path):
         ({"samples": []}, "samples must be one or more ascending"),
         ({"num_pilot": 0}, "num_pilot must be at least 1, got 0"),
         ({"enroll_noise": -1}, "enroll_noise must be at least 0, got -1"),
+        ({"precision": "fp8"}, "precision must be one of 32, tf32, bf16, 16, got 'fp8'"),
         ({"alpha": 1.0}, r"alpha must be in \(0, 1\), got 1.0"),
     ],
 )

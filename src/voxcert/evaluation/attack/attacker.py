@@ -5,7 +5,7 @@ waveforms are kept, about what was written: rounding to 16 bits is then part of 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Attacker:
         device: Where it is.
         encoder_id: Hash of its encoder.
         judge: Another encoder that hears what the attack makes; None for none.
+        drawn: Utterances that are drawn, at every radius.
     """
 
     def __init__(
@@ -48,14 +49,14 @@ class Attacker:
         device: torch.device,
         encoder_id: str = "",
         judge: Judge | None = None,
+        drawn: Collection[str] = (),
     ):
         self.attack, self.victim, self.device, self.encoder_id = attack, victim, device, encoder_id
-        self.judge = judge
+        self.judge, self.drawn = judge, drawn
         self.name, self.settings = attack_path(attack).rpartition(".")[2], attack_settings(attack)
         self.objective = victim.objective(getattr(attack, "keywords", {}).get("objective"))
         self._clean: dict[str, Decision] = {}  # the same for all radii
         self._judged_clean: dict[str, float] = {}  # likewise
-        self._drawn: set[str] = set()
 
     def rows(self, items: Sequence[dict[str, Any]], trials: Sequence[Trial], radius: float | None) -> list[AttackRow]:
         """Attacks utterances together.
@@ -147,18 +148,14 @@ class Attacker:
         return adversarial, {name: spent / len(trials) for name, spent in cost.items()}
 
     def _draw(self, trials: Sequence[Trial], waveform: Tensor, adversarial: Tensor, radius: float | None) -> None:
-        """Draws the first `plot` utterances, at every radius."""
-        settings = self.victim.settings
-        room = settings.plot - len(self._drawn)
-        self._drawn |= {trial.utterance for trial in trials[: max(room, 0)]}
-        shown = [number for number, trial in enumerate(trials) if trial.utterance in self._drawn]
+        shown = [number for number, trial in enumerate(trials) if trial.utterance in self.drawn]
         if not shown:
             return
         mask = attack_mask(self.attack, self.victim.recognizer, waveform, self._labels(trials))
         for number in shown:
             trial, own = trials[number], None if mask is None else mask[number]
             figure = perturbation_figure(waveform[number], adversarial[number], own, trial.utterance)
-            save(figure, Path(settings.output_dir) / picture_path(trial.utterance, radius))
+            save(figure, Path(self.victim.settings.output_dir) / picture_path(trial.utterance, radius))
 
     def _labels(self, trials: Sequence[Trial]) -> Tensor:
         speakers = self.victim.recognizer.speakers

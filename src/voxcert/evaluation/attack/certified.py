@@ -10,7 +10,9 @@ from torch import Tensor
 
 from voxcert.evaluation.certification.folder import read_prototypes, read_run
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee
+from voxcert.evaluation.run.folder import read_config
 from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.certified_score import CertifiedScore
 
 Folder = str | Path
 
@@ -25,32 +27,42 @@ def certified_speakers(folder: Folder, encoder_id: str) -> tuple[Tensor, list[st
     Raises:
         ValueError: If the folder is no such run, the encoder is another, or noise did not enter at the waveform.
     """
-    check_certificates(folder, read_run(folder), encoder_id)
+    check_certificates(folder, read_certified(folder), encoder_id)
     found = read_prototypes(folder)
     if found is None:
         raise ValueError(f"certified must be the folder of a certification run, got {folder} without enrolled speakers")
     return found
 
 
-def certified_radii(folder: Folder, decision: str) -> dict[str, float]:
+def read_certified(folder: Folder) -> Sequence[Certificate | CertifiedScore]:
+    """Rows of a certification run of any task; ValueError if there are none."""
+    identifies = (read_config(folder) or {}).get("task", "identification") == "identification"
+    return read_run(folder, Certificate if identifies else CertifiedScore)
+
+
+def certified_radii(folder: Folder, decision: str, sigma: float | None = None) -> dict[str, float]:
     """Radius of every utterance that a run certified for its speaker.
 
     Args:
         folder: Of the run.
         decision: `vote` takes the rule of that name, `mean` the run's first sound rule for embeddings.
+        sigma: Of the system that is attacked within these radii; None for none.
 
     Raises:
-        ValueError: If the run has no such rule.
+        ValueError: If the run has no such rule, or another sigma: its radii are about another classifier.
     """
     rules = by_rule(read_run(folder))
     fitting = [rule for rule in rules if is_guarantee(rule) and (rule == "vote") == (decision == "vote")]
     if not fitting:
         have = ", ".join(rules)
         raise ValueError(f"certified must have a sound rule for the decision {decision}, got {folder} with {have}")
-    return {row.utterance: row.radius for row in rules[fitting[0]] if row.correct and row.abstained is None}
+    own = rules[fitting[0]]
+    if sigma is not None and own[0].sigma != sigma:
+        raise ValueError(f"sigma must be that of the certificates in {folder}, {own[0].sigma:g}, got {sigma:g}")
+    return {row.utterance: row.radius for row in own if row.correct and row.abstained is None}
 
 
-def check_certificates(folder: Folder, rows: Sequence[Certificate], encoder_id: str) -> None:
+def check_certificates(folder: Folder, rows: Sequence[Certificate | CertifiedScore], encoder_id: str) -> None:
     """Refuses certificates that an attack says nothing about.
 
     Args:

@@ -1,10 +1,12 @@
 """Attacks on claims beside what is certified of the very same trials: error rates, and whether a proof was broken.
 
 Certified error rates are of the worst attack on every trial; those here are of one attack that was run, so they are
-lower. An abstention of the attacked system is an error where the claim is genuine, and none where it is not.
+lower. An abstention of the attacked system is an error where the claim is genuine, and none where it is not. The
+attacked system decides by cosines, so bounds are compared as cosines, whatever a cohort makes of them.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,12 @@ def attacked_trials(certified: Iterable[CertifiedScore], attacked: Iterable[Atta
     Raises:
         ValueError: If attacks differ in their threshold.
     """
-    known = {(row.encoder, row.sigma, row.verifier, row.utterance, row.claim): row for row in certified}
+    cosines = {"norm_mean": 0.0, "norm_deviation": 1.0}
+    known = {
+        (row.encoder, row.sigma, row.verifier, row.utterance, row.claim): replace(row, **cosines)
+        for row in certified
+        if row.noise_at == "waveform"  # where attacks smooth
+    }
     pairs: dict[float, dict[tuple[str, str], Pair]] = {}
     for row in attacked:
         kind = "vote" if row.decision == "vote" else "embedding"

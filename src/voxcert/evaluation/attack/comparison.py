@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from voxcert.evaluation.attack.certified import Folder, check_certificates
 from voxcert.evaluation.attack.figures import robust_figure
@@ -18,9 +19,13 @@ from voxcert.evaluation.run.folder import ROWS, read_config
 from voxcert.evaluation.show.figures import save
 from voxcert.rows import read_rows
 from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.certified_score import CertifiedScore
 
 ROBUST_PLOT = "robust_accuracy.png"
 JOINT_PLOT = "certified_empirical.png"
+OTHER_SPEAKERS = "other enrolled speakers (the option certified of voxcert attack takes those that were certified)"
+SAME_VECTOR = 1e-5
+"""Numbers of one enrolment differ by no more where batches had another size."""
 
 
 def is_attack_run(folder: Folder) -> bool:
@@ -71,7 +76,8 @@ def redraw(attacks: Sequence[Folder], certified: Sequence[Folder]) -> Path:
     if len(attacks) + len(certified) > 1:
         path = folder / JOINT_PLOT
     else:
-        path, beside = folder / ROBUST_PLOT, read_config(folder).get("certified")
+        path, config = folder / ROBUST_PLOT, read_config(folder)
+        beside = config.get("certified") if config.get("scenario", "csi") == "csi" else None
         certified = [beside] if beside and Path(beside).is_dir() else []
     plot_runs(attacks, certified, path)
     return path
@@ -109,14 +115,53 @@ def describe_attacks(attacks: Sequence[Folder], certified: Sequence[Folder]) -> 
     lines = [attack_table(runs.values()), ATTACK_NOTE]
     if judged := [rows for rows in runs.values() if rows[0].judge is not None]:
         lines += [transfer_table(judged), TRANSFER_NOTE]
-    for (folder, rows), run in ((pair, run) for pair in runs.items() for run in certified):
-        for rule, own in by_rule(read_run(run)).items():
-            if is_guarantee(rule) and is_about(own[0], rows[0]):
-                broken, answered = broken_certificates(rows, own), {row.utterance for row in rows if row.correct_before}
-                tried = [one for one in own if one.correct and one.abstained is None and one.utterance in answered]
-                names = f": {', '.join(one.utterance for one in broken)}" if broken else ""
-                lines.append(f"{folder} broke {len(broken)} of {len(tried)} certificates of {run} ({rule}){names}.")
+    lines += [line for folder, rows in runs.items() for run in certified for line in _broken(folder, rows, run)]
     return "\n\n".join(lines)
+
+
+def attacked_claims(attacks: Sequence[Folder], certified: Folder, proof: CertifiedScore) -> tuple[list[AttackRow], int]:
+    """Attacks on claims that a verification run certified: those whose claim is the very vector that it enrolled.
+
+    Args:
+        attacks: Folders of attack runs.
+        certified: Folder of the verification run.
+        proof: One of its rows: attacks on another encoder, or at another sigma, are about none of them.
+
+    Returns:
+        Rows of the scenario `sv`, and how many more there are whose claim is enrolled there as another vector, about
+        which nothing was certified.
+    """
+    enrolled, found, others = _enrolled(certified), [], 0
+    for folder in attacks:
+        own = _enrolled(folder)
+        for row in read_attacks(folder):
+            claim = row.target or row.speaker
+            if (row.scenario, row.encoder, row.sigma) == ("sv", proof.encoder, proof.sigma) and claim in enrolled:
+                is_same = torch.allclose(own[claim], enrolled[claim], rtol=0, atol=SAME_VECTOR)
+                found += [row] if is_same else []
+                others += not is_same
+    return found, others
+
+
+def same_speakers(one: Folder, other: Folder) -> bool:
+    """Whether two runs enrolled the same vectors, so that they are about the same system if the encoder is the same."""
+    ours, theirs = read_prototypes(one), read_prototypes(other)
+    return ours is not None and theirs is not None and ours[1] == theirs[1] and torch.equal(ours[0], theirs[0])
+
+
+def _broken(folder: Folder, rows: Sequence[AttackRow], certified: Folder) -> list[str]:
+    """What an attack run means for each sound rule of a certification run of the same classifier."""
+    rules = by_rule(read_run(certified))
+    fitting = {rule: own for rule, own in rules.items() if is_guarantee(rule) and is_about(own[0], rows[0])}
+    if fitting and not same_speakers(folder, certified):
+        return [f"{folder} says nothing about the certificates of {certified}, which has {OTHER_SPEAKERS}."]
+    lines, answered = [], {row.utterance for row in rows if row.correct_before}
+    for rule, own in fitting.items():
+        broken = broken_certificates(rows, own)
+        tried = [one for one in own if one.correct and one.abstained is None and one.utterance in answered]
+        names = f": {', '.join(one.utterance for one in broken)}" if broken else ""
+        lines.append(f"{folder} broke {len(broken)} of {len(tried)} certificates of {certified} ({rule}){names}.")
+    return lines
 
 
 def is_about(certificate: Certificate, row: AttackRow) -> bool:
@@ -141,14 +186,19 @@ def read_attacks(folder: Folder) -> list[AttackRow]:
 def _warn_of_differences(
     folder: Folder, rows: Sequence[AttackRow], certified: Folder, certificates: Sequence[Certificate]
 ) -> None:
-    ours, theirs = read_prototypes(folder), read_prototypes(certified)
-    if theirs is None or ours[1] != theirs[1] or not torch.equal(ours[0], theirs[0]):
-        differ = "enrolled speakers (the option certified of voxcert attack takes those that were certified)"
+    if not same_speakers(folder, certified):
+        differ = OTHER_SPEAKERS
     elif rows[0].within is None and _utterances(rows) != _utterances(certificates):
-        differ = "utterances"
+        differ = "other utterances"
     else:
         return
-    warnings.warn(f"{folder} and {certified} are about different {differ}", stacklevel=3)
+    warnings.warn(f"beside {folder}, {certified} has {differ}", stacklevel=3)
+
+
+def _enrolled(folder: Folder) -> dict[str, Tensor]:
+    """Name -> vector (dim,)."""
+    found = read_prototypes(folder)
+    return {} if found is None else dict(zip(found[1], found[0], strict=True))
 
 
 def _utterances(rows: Sequence[AttackRow | Certificate]) -> set[str]:

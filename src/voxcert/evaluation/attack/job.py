@@ -20,7 +20,7 @@ from voxcert.attacks import Attack
 from voxcert.encoders.base import Encoder, Recognizer, enroll
 from voxcert.encoders.loading import load_encoder, source_hash
 from voxcert.evaluation.attack.attacker import Attacker
-from voxcert.evaluation.attack.certified import certified_radii, certified_speakers
+from voxcert.evaluation.attack.certified import certified_radii, certified_speakers, read_certified
 from voxcert.evaluation.attack.comparison import ROBUST_PLOT, plot_runs
 from voxcert.evaluation.attack.description import attack_path, attack_settings, check_attack
 from voxcert.evaluation.attack.judge import Judge, appoint_judge
@@ -30,10 +30,13 @@ from voxcert.evaluation.attack.tables import by_budget, summarize_attack, summar
 from voxcert.evaluation.attack.trials import Trial, plan_trials
 from voxcert.evaluation.attack.victim import Victim, balanced_threshold
 from voxcert.evaluation.certification.folder import read_prototypes, write_prototypes
+from voxcert.evaluation.certification.heard import check_heard
 from voxcert.evaluation.run.folder import comparable, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
-from voxcert.evaluation.run.processes import at_hand, device_name
+from voxcert.evaluation.run.processes import at_hand, computed_on
 from voxcert.evaluation.run.speakers import enrolled_only
+from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.certified_score import CertifiedScore
 
 Batch = tuple[float | None, list[Trial]]
 """What is attacked together, with its radius."""
@@ -63,7 +66,8 @@ def attack_speakers(
 
     Raises:
         ValueError: If the folder holds a run with other settings (the message names them), the attack's settings are
-            out of range, the judge cannot be loaded, or the data does not have what the scenario needs.
+            out of range, the judge cannot be loaded, the data does not have what the scenario needs, or a recording is
+            not heard as `settings.certified` certified it.
     """
     check_attack(attack, settings)
     settings, other = _with_judge(settings)
@@ -87,15 +91,17 @@ def attack_speakers(
         if other is not None:
             readings = _readings(items, "setting the threshold of the judge")
             judge = appoint_judge(other, data, readings, recognizer.speakers, settings, fabric.device)
-        attacker = Attacker(attack, victim, fabric.device, provenance.encoder_id, judge)
+        batches = _batches(trials, settings)
+        planned = dict.fromkeys(trial.utterance for _, batch in batches for trial in batch)
+        drawn = list(planned)[: settings.plot]  # the same ones, wherever a run goes on
+        attacker = Attacker(attack, victim, fabric.device, provenance.encoder_id, judge, drawn)
+        proved = [] if settings.certified is None else read_certified(settings.certified)
+        proofs = {row.utterance: row for row in proved}
         write_config(settings.output_dir, config)
         write_prototypes(settings.output_dir, recognizer.prototypes, recognizer.speakers)
         rows = do_tasks(
-            [
-                Task(batch, tuple((trial.utterance, batch[0]) for trial in batch[1]))
-                for batch in _batches(trials, settings)
-            ],
-            lambda batch: attacker.rows([items[trial.index] for trial in batch[1]], batch[1], batch[0]),
+            [Task(batch, tuple((trial.utterance, batch[0]) for trial in batch[1])) for batch in batches],
+            lambda batch: attacker.rows([_heard(items[one.index], proofs) for one in batch[1]], batch[1], batch[0]),
             AttackRow,
             settings.output_dir,
             fabric,
@@ -114,13 +120,10 @@ def attack_speakers(
             "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "scipy")},
             "attacks": [summarize_attack(group) for group in by_budget(rows).values()],
             "robust_accuracy": summarize_robustness(rows, sorted(settings.radii or [])),
-            "timing": {
-                "seconds_per_utterance": fmean(row.seconds for row in rows),
-                "device": device_name(fabric.device),
-            },
+            "timing": {"seconds_per_utterance": fmean(row.seconds for row in rows), **computed_on(fabric)},
         }
         write_summary(settings.output_dir, summary)
-        certified = [settings.certified] if settings.certified else []
+        certified = [settings.certified] if settings.certified and settings.scenario == "csi" else []
         plot_runs([settings.output_dir], certified, Path(settings.output_dir) / ROBUST_PLOT)
         return summary
 
@@ -149,11 +152,24 @@ def _enrolled(
         found = certified_speakers(settings.certified, encoder_id)
     if found is not None:
         prototypes, speakers = found
-        return Recognizer(encoder, prototypes.to(device), speakers)
+        recognizer = Recognizer(encoder, prototypes.to(device), speakers)
+    else:
+        recognizer = _enrolled_now(encoder, data, settings, device)
+    return enrolled_only(recognizer, [speaker for _, speaker in named], settings.enrolled, settings.seed)
+
+
+def _enrolled_now(encoder: nn.Module, data: SpeakerData, settings: AttackSettings, device: torch.device) -> Recognizer:
     noisy = settings.sigma is not None and settings.enroll_noise > 0
     noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise, "seed": settings.seed} if noisy else {}
-    recognizer = enroll(encoder, data.enrollment_dataloader("test"), device=device, **noise)
-    return enrolled_only(recognizer, [speaker for _, speaker in named], settings.enrolled, settings.seed)
+    return enroll(encoder, data.enrollment_dataloader("test"), device=device, **noise)
+
+
+def _heard(item: dict[str, Any], proofs: dict[str, Certificate | CertifiedScore]) -> dict[str, Any]:
+    """A test item, once it is found to be what was certified."""
+    proof = proofs.get(item["utterance"])
+    if proof is not None and "waveform" in item:
+        check_heard(proof, item["waveform"])
+    return item
 
 
 def _victim(
@@ -181,7 +197,7 @@ def _described(judge: Judge | None) -> dict[str, Any] | None:
 def _batches(trials: list[Trial], settings: AttackSettings) -> list[Batch]:
     """Every batch of trials at every radius, or each trial within its certificate."""
     if settings.within is not None:
-        certified = certified_radii(settings.certified, settings.decision)
+        certified = certified_radii(settings.certified, settings.decision, settings.sigma)
         batches = [
             (settings.within * certified[trial.utterance], [trial]) for trial in trials if trial.utterance in certified
         ]

@@ -46,10 +46,12 @@ class AttackSettings:
             utterance and all attacks on it. In csi and sv this many at most, in csi after a quarter as many that pick
             a candidate: the system answers as soon as that is safe, and abstains where it never is.
         alpha: Probability that an answer of a smoothed system (csi, sv) is not the smoothed one, at most.
-        certified: Folder of a `certify` run: attack the speakers as they were enrolled there, and draw its curves too.
-        within: Attack each utterance of `certified` that is certified for its speaker at this share of its certified
-            radius, in place of the attack's own epsilon and norm: no decision can turn there but by the error that
-            alpha allows. By the rule `vote` if that is how decisions are made, else by the run's first embedding rule.
+        certified: Folder of a `certify` run: attack the speakers as they were enrolled there, with recordings that are
+            heard as they were there; in csi its curves are drawn too.
+        within: In csi attack each utterance of `certified` that is certified for its speaker at this share of its
+            certified radius, in place of the attack's own epsilon and norm, and at the sigma of that run: no decision
+            can turn there but by the error that alpha allows. By the rule `vote` if that is how decisions are made,
+            else by the run's first embedding rule.
         keep: Write adversarial waveforms as 16-bit files, and measure what was written: rounding is then part of the
             attack.
         plot: Draw so many of the attacked utterances, from the first on, into `pictures`: the original, the adversarial
@@ -135,9 +137,12 @@ class AttackSettings:
                 f"within must be in (0, 1], beside certified and sigma and without radii, got {self.within} with "
                 f"certified {self.certified!r}, sigma {self.sigma} and radii {self.radii}"
             )
-        if self.certified is not None and (self.scenario != "csi" or self.enrolled is not None):
+        if self.within is not None and self.scenario != "csi":
+            raise ValueError(f"within must be null but in the scenario csi, got {self.within} in {self.scenario}")
+        if self.certified is not None and (
+            self.scenario == "osi" or (self.scenario == "csi" and self.enrolled is not None)
+        ):
             raise ValueError(
-                "certified must be null outside csi (which is what certificates are about) or with enrolled "
-                f"(who is enrolled, that run decides), got {self.certified!r} with scenario {self.scenario} "
-                f"and enrolled {self.enrolled}"
+                "certified must be null in osi, and in csi beside enrolled (of whom a name is chosen, that run "
+                f"decides), got {self.certified!r} with scenario {self.scenario} and enrolled {self.enrolled}"
             )

@@ -22,6 +22,9 @@ KNOWN_DATA = {
 }
 """Corpus class -> dataset on the hub, and the credit that its licence asks for."""
 
+KEPT = ("command", "settings", "num_utterances", "num_speakers", "rules")
+"""Of the summary of a run that certified the naming of speakers; others have no rules."""
+
 FORMERLY = {"num_capped": 0}
 """What older cards do not say of a rule; what is `acr_plug_in` now they call acr_point."""
 
@@ -37,18 +40,20 @@ def add_metrics(folder: str, runs: Iterable[str]) -> dict[str, Any]:
         The card.
 
     Raises:
-        ValueError: If a run has no summary (it was not finished), or measured other weights.
+        ValueError: If a run has no summary (it was not finished), did not certify the naming of speakers, or measured
+            other weights.
     """
     card = read_card(folder)
     for run in runs:
         summary = read_summary(run)
+        if not {*KEPT, "checkpoint_hash"} <= summary.keys():
+            raise ValueError(f"runs must be of certify.py with the task identification, got {run}")
         if encoder_of(summary["checkpoint_hash"]) != checkpoint_hash(folder):
             raise ValueError(
                 f"runs must have measured {folder} (hash {checkpoint_hash(folder)}), "
                 f"got {run} with the hash {summary['checkpoint_hash']}"
             )
-        kept = ("command", "settings", "num_utterances", "num_speakers", "rules")
-        entry = without_places({key: summary[key] for key in kept} | {"num_made_up": summary.get("num_made_up", 0)})
+        entry = without_places({key: summary[key] for key in KEPT} | {"num_made_up": summary.get("num_made_up", 0)})
         others = [old for old in card["metrics"] if old["settings"] != entry["settings"]]
         card["metrics"] = [*others, entry]
     write_card(folder, card)
@@ -160,9 +165,12 @@ def _measured(entry: dict[str, Any]) -> str:
     named = settings.get("purifier") or settings.get("purifier.class_path")
     behind = f"Behind the purifier {named}: " if named else ""
     made_up = f" ({entry['num_made_up']} of them made up)" if entry.get("num_made_up") else ""
+    noise_at, precision = settings.get("noise_at", "waveform"), settings.get("precision", 32)
+    where = "" if noise_at == "waveform" else f" at the {noise_at} (radii are about these, not about waveforms)"
+    numbers = "" if precision == 32 else f", computed in {precision}"
     facts = (
         f"{behind}{entry['num_utterances']} utterances, {entry['num_speakers']} speakers enrolled{made_up}, "
-        f"sigma {settings['sigma']:g}, alpha {settings['alpha']:g}, n = {settings['num_estimate']}."
+        f"sigma {settings['sigma']:g}{where}, alpha {settings['alpha']:g}, n = {settings['num_estimate']}{numbers}."
     )
     rules = {rule: FORMERLY | {"acr_plug_in": old.get("acr_point")} | old for rule, old in entry["rules"].items()}
     return f"```bash\n{entry['command']}\n```\n\n{facts}\n\n{markdown_table(rules)}"

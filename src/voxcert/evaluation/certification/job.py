@@ -21,7 +21,7 @@ from voxcert.evaluation.certification.system import enrolled, kept_embeddings
 from voxcert.evaluation.certification.tables import by_rule, summarize
 from voxcert.evaluation.run.folder import write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
-from voxcert.evaluation.run.processes import device_name
+from voxcert.evaluation.run.processes import computed_on
 from voxcert.evaluation.run.speed import in_precision
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certifier import Certifier
@@ -63,7 +63,7 @@ def certify_speakers(
         if not fabric.is_global_zero:
             return None
         summary = system.described(provenance) | summarize_run(rows, settings.report_radii)
-        summary["timing"] |= {"device": device_name(fabric.device), "processes": fabric.world_size}
+        summary["timing"] |= computed_on(fabric)
         write_summary(settings.output_dir, summary)
         plot_certified_accuracy(rows, Path(settings.output_dir) / PLOT)
         return summary

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from voxcert.attacks import Audibility
 from voxcert.data.identity import check_plan, read_plan
 from voxcert.evaluation.certification.folder import read_run
+from voxcert.evaluation.certification.heard import check_heard
 from voxcert.evaluation.hearing.row import HearingRow
 from voxcert.evaluation.run.folder import PLAN
 from voxcert.evaluation.run.job import SpeakerData
@@ -36,7 +37,8 @@ def measure_hearing(folder: str | Path, data: SpeakerData) -> list[HearingRow]:
         A row for each certificate, in their order.
 
     Raises:
-        ValueError: If the folder is no such run, noise did not enter at its waveforms, or the data are not the run's.
+        ValueError: If the folder is no such run, noise did not enter at its waveforms, or the data are not the run's or
+            not heard as there.
     """
     folder = Path(folder)
     certificates = read_run(folder)
@@ -49,10 +51,13 @@ def measure_hearing(folder: str | Path, data: SpeakerData) -> list[HearingRow]:
         known = {row.utterance: row.norm_bound for row in read_rows(folder / HEARING, HearingRow)}
         items = data.items("test")
         places = {one.id: index for index, one in enumerate(data.tested("test"))}
-        names = dict.fromkeys(row.utterance for row in certificates)
+        proofs = {row.utterance: row for row in certificates}
         with RowWriter(folder / HEARING) as writer:  # at once, for who is killed and goes on
-            for name in tqdm([name for name in names if name not in known], "hearing", unit="utterance", leave=None):
-                known[name] = norm_bound(items[places[name]])
+            for name in tqdm([name for name in proofs if name not in known], "hearing", unit="utterance", leave=None):
+                item = items[places[name]]
+                if "waveform" in item:
+                    check_heard(proofs[name], item["waveform"])
+                known[name] = norm_bound(item)
                 writer.write(hearing_row(one, known[name]) for one in certificates if one.utterance == name)
         rows = [hearing_row(certificate, known[certificate.utterance]) for certificate in certificates]
         replace_rows(folder / HEARING, rows)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-from voxcert.evaluation.run.speed import Precision
+from voxcert.evaluation.run.speed import Precision, check_precision
 
 SIGMAS = (0.01, 0.03, 0.1, 0.25)
 BUDGETS = (0.01, 0.03, 0.1, 0.195, 0.5)
@@ -66,5 +66,6 @@ class PlanSettings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.enroll_noise < 0:
             raise ValueError(f"enroll_noise must be at least 0, got {self.enroll_noise}")
+        check_precision(self.precision)
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha must be in (0, 1), got {self.alpha}")

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from voxcert.encoders.privacy import without_places
+from voxcert.evaluation.attack import comparison
 from voxcert.evaluation.attack.comparison import is_attack_run, read_attacks
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import smoothing_name
 from voxcert.evaluation.certification.comparison import system_name
-from voxcert.evaluation.certification.folder import planned_utterances, read_prototypes, read_run
+from voxcert.evaluation.certification.folder import planned_utterances, read_run
 from voxcert.evaluation.certification.tables import unfinished
 from voxcert.evaluation.run.folder import SUMMARY, comparable, read_config, read_summary
 from voxcert.evaluation.verification.job import is_verification, read_trials_of_run
@@ -98,9 +97,8 @@ def named(runs: Sequence[Run]) -> list[Run]:
 
 
 def same_speakers(one: Run, other: Run) -> bool:
-    """Whether two runs enrolled the same vectors, so that they are about the same system if the encoder is the same."""
-    ours, theirs = (None if run.folder is None else read_prototypes(run.folder) for run in (one, other))
-    return ours is not None and theirs is not None and ours[1] == theirs[1] and torch.equal(ours[0], theirs[0])
+    """Whether two runs enrolled the same vectors; of rows that were never in a folder that is not known."""
+    return one.folder is not None and other.folder is not None and comparison.same_speakers(one.folder, other.folder)
 
 
 def _open(folder: Path) -> Run:

@@ -5,7 +5,6 @@ Sounds and spectrograms are data URIs, so that a page needs no other file: FLAC 
 
 import base64
 import io
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from voxcert.attacks.budgets import norms
 from voxcert.data.audio import SAMPLE_RATE
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.attack.pictures import RANGE_DB, decibels
+from voxcert.evaluation.certification.heard import check_heard
 from voxcert.evaluation.certification.tables import is_guarantee
 from voxcert.evaluation.report.budgets import on_bare_encoder
 from voxcert.evaluation.report.runs import Run
@@ -90,8 +90,7 @@ def examples(run: Run, attacks: Sequence[Run], count: int = NUM_EXAMPLES) -> lis
     chosen = [certified[place] for place in sorted(places)]
     waveforms = dict(_heard(run, [row.utterance for row in chosen]))
     for row in chosen:
-        if not math.isclose(norms(waveforms[row.utterance][None], "l2").item(), row.waveform_norm, rel_tol=1e-4):
-            raise ValueError(f"the recording of {row.utterance} at hand is not the one that was certified")
+        check_heard(row, waveforms[row.utterance])
     return [_example(row, rule, waveforms[row.utterance], attacks_on(run, attacks, row.utterance)) for row in chosen]
 
 

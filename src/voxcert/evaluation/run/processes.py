@@ -117,6 +117,12 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         restore()
 
 
+def computed_on(fabric: Fabric) -> dict[str, str | int]:
+    """What the speed of a job depends on beside its settings, for summaries: device, processes, and threads of each."""
+    threads = torch.get_num_threads()
+    return {"device": device_name(fabric.device), "processes": fabric.world_size, "threads": threads}
+
+
 def device_name(device: torch.device) -> str:
     """Name of the device, for records of speed."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

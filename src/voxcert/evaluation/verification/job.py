@@ -23,7 +23,7 @@ from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.certification.system import enrolled
 from voxcert.evaluation.run.folder import PLAN, read_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
-from voxcert.evaluation.run.processes import device_name
+from voxcert.evaluation.run.processes import computed_on
 from voxcert.evaluation.run.speakers import enrolled_only, few
 from voxcert.evaluation.verification.cohort import choose_cohort, write_cohort
 from voxcert.evaluation.verification.figures import plot_error_rates
@@ -108,11 +108,7 @@ def verify_speakers(
             "num_failed": len({row.utterance for row in rows if row.failed is not None}),
             "total_forwards": sum(spent for spent, _ in forwards.values()),
             "verifiers": summarize_trials(rows, settings.threshold),
-            "timing": {
-                "seconds": sum(seconds for _, seconds in forwards.values()),
-                "device": device_name(fabric.device),
-                "processes": fabric.world_size,
-            },
+            "timing": {"seconds": sum(seconds for _, seconds in forwards.values()), **computed_on(fabric)},
         }
         write_summary(settings.output_dir, summary)
         plot_error_rates(rows, summary["verifiers"], Path(settings.output_dir) / PLOT)
