@@ -104,11 +104,13 @@ def test_a_sender_who_never_ends_does_not_hold_the_service():
 
 def test_mistakes_are_messages(certified_run, tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("VOXCERT_TOKEN", raising=False)
+    (tmp_path / "latin").write_bytes(b"caf\xe9")
     (tmp_path / "empty").write_text("\n")
     for options, message in (
         (["--host", "0.0.0.0"], "a token must be given to listen on 0.0.0.0"),
         (["--token_file", str(tmp_path / "empty")], "the token must not be empty, got nothing in"),
         (["--token_file", str(tmp_path / "none")], "No such file or directory"),
+        (["--token_file", str(tmp_path / "latin")], "token_file must be text in UTF-8, got"),
         (["--port", "99999"], "99999"),
         (["--threads", "0"], "threads must be at least 1, got 0"),
         (["--max_seconds", "0.1"], "max_seconds must be finite and at least min_seconds"),

@@ -77,7 +77,10 @@ def _parser(program: str, command: str, port: int) -> Parser:
 
 def _token(path: str | None) -> str | None:
     """The token of a file or of the environment; one that is set and empty is a mistake."""
-    given = os.environ.get(TOKEN) if path is None else Path(path).read_text()
+    try:
+        given = os.environ.get(TOKEN) if path is None else Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"token_file must be text in UTF-8, got {path}") from error
     if given is not None and not given.strip():
         raise ValueError(f"the token must not be empty, got nothing in {TOKEN if path is None else path}")
     return None if given is None else given.strip()
