@@ -66,6 +66,7 @@ def certified_run(checkpoint, tmp_path_factory):
         "checkpoint": str(checkpoint),
         "output_dir": str(folder / "run"),
         "accelerator": "cpu",
+        "enroll_noise": 2,
         "data": {"corpus": corpus, "num_test_speakers": 3, "num_enroll": 1, "crop_seconds": SETTINGS["crop_seconds"]},
     }
     (folder / "certify.yaml").write_text(yaml.safe_dump(settings))
