@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attack_tables import accuracy_under_attack, beside_ssed
+from attack_tables import beside_ssed
 from PIL import Image
 from soak import soak_figure
 
@@ -219,15 +219,6 @@ def attacks_beside_ssed(names: list[str]) -> str:
     return beside_ssed((system_of(name), name, rows_of(name, AttackRow)) for name in names)
 
 
-def accuracy(arguments: list[str]) -> str:
-    """Attack runs over radii, a line for each system."""
-    parser = argparse.ArgumentParser("accuracy")
-    parser.add_argument("names", nargs="+")
-    parser.add_argument("--radii", nargs="+", type=float, required=True)
-    given = parser.parse_args(arguments)
-    return accuracy_under_attack(((system_of(name), rows_of(name, AttackRow)) for name in given.names), given.radii)
-
-
 def transfers(names: list[str]) -> str:
     """Judged attacks on claims, a line for each budget."""
     return transfer_table(rows_of(name, AttackRow) for name in names)
@@ -284,7 +275,6 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "planned": planned,
     "varied": varied,
     "attacks": attacks,
-    "accuracy": accuracy,
     "attacks-beside-ssed": attacks_beside_ssed,
     "transfers": transfers,
     "defences": defences,

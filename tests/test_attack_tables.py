@@ -1,6 +1,6 @@
 """Tables of attacks: printed numbers stand beside runs that they are about, and intervals are over speakers."""
 
-from attack_tables import accuracy_under_attack, beside_ssed, share_over_speakers
+from attack_tables import beside_ssed, share_over_speakers
 
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.smoothing.curves import wilson_interval
@@ -43,12 +43,3 @@ def test_a_printed_number_stands_beside_the_same_attack_alone():
     assert opened[1:5] == ["osi", "fgsm", "0.001", "15.61 / 41.42"]
     assert claims[1:5] == ["sv", "fgsm", "0.001", ""]
     assert sound[2:5] == ["universal", "0.01", "65.6 / 38.56"]
-
-
-def test_what_an_attack_turned_at_a_radius_is_turned_at_larger_ones():
-    turned, kept = {"adversarial": "z", "target": None}, {"adversarial": "a", "target": None, "success": False}
-    rows = [row(radius=radius, l2=radius, **(turned if radius == 0.1 else kept)) for radius in (0.03, 0.1, 0.2)]
-    rows += [row("b/1", radius=radius, l2=radius, **kept | {"adversarial": "b"}) for radius in (0.03, 0.1, 0.2)]
-    (line,) = accuracy_under_attack([("mini", rows)], [0.03, 0.1, 0.2]).splitlines()[2:]
-    assert cells(line)[:2] == ["mini", "2 (2)"]
-    assert [cell.split()[0] for cell in cells(line)[2:]] == ["1.00", "1.00", "0.50", "0.50"]

@@ -195,6 +195,13 @@ def test_attacks_on_certified_claims_say_what_they_turned(config, certified, cap
     assert "| radius | genuine | impostor |" in printed
 
 
+def test_a_name_is_attacked_as_the_speakers_of_certified_claims(config, certified, tmp_path, capsys):
+    run = certified(task="verification", radii=[0.0, 0.001])
+    attack(config, "--sigma", 0.01, "--num_noise", 2, "--num_eval", 8, "--radii", "[0.001]", "--certified", run)
+    assert "Attacks on claims" not in capsys.readouterr().out
+    assert (tmp_path / "run" / "robust_accuracy.png").is_file()
+
+
 def test_certified_and_attacked_stand_on_one_picture(config, certified, tmp_path, capsys):
     certified(rules=["vote", "distribution"])
     smoothed = ["--sigma", 0.01, "--decision", "vote", "--num_noise", 2, "--num_eval", 8]

@@ -13,8 +13,7 @@ from voxcert.cli import main
 from voxcert.cli.certify import certify
 from voxcert.data import LibriSpeech
 from voxcert.deployment import SmoothedRecognizer
-from voxcert.evaluation.certification.folder import read_prototypes
-from voxcert.evaluation.verification.job import read_trials_of_run
+from voxcert.evaluation.certification.folder import read_prototypes, read_trials_of_run
 from voxcert.smoothing.normalization import Cohort
 
 

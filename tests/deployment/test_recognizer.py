@@ -11,13 +11,13 @@ from voxcert.deployment import SmoothedRecognizer
 from voxcert.encoders.base import prototypes_of
 from voxcert.encoders.checkpoint import checkpoint_hash
 from voxcert.encoders.loading import load_encoder
-from voxcert.evaluation.certification.folder import read_prototypes, read_run, write_prototypes
+from voxcert.evaluation.certification.folder import read_prototypes, read_run, read_trials_of_run, write_prototypes
 from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.run.job import Provenance
 from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.evaluation.run.speakers import MADE_UP
-from voxcert.evaluation.verification.job import read_trials_of_run, verify_speakers
+from voxcert.evaluation.verification.job import verify_speakers
 from voxcert.smoothing.normalization import Cohort
 
 BUNDLED = Path(__file__).parents[2] / "checkpoints" / "ecapa-mini"

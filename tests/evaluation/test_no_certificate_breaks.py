@@ -12,11 +12,11 @@ from voxcert.encoders.checkpoint import checkpoint_hash
 from voxcert.evaluation.attack.job import attack_speakers
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.settings import AttackSettings
-from voxcert.evaluation.certification.folder import read_prototypes
+from voxcert.evaluation.certification.folder import read_prototypes, read_trials_of_run
 from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.run.job import Provenance
-from voxcert.evaluation.verification.job import read_trials_of_run, verify_speakers
+from voxcert.evaluation.verification.job import verify_speakers
 from voxcert.rows import read_rows
 from voxcert.smoothing import ScoreCertifier
 

@@ -18,7 +18,6 @@ from voxcert.cli.options import (
     parse,
     settings,
 )
-from voxcert.cli.tables import show_attacked_claims
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.attack.comparison import ROBUST_PLOT, describe_attacks
 from voxcert.evaluation.attack.description import attack_names
@@ -26,7 +25,6 @@ from voxcert.evaluation.attack.job import attack_speakers
 from voxcert.evaluation.attack.settings import AttackSettings
 from voxcert.evaluation.defence.encoder import DefendedEncoder
 from voxcert.evaluation.run.job import Provenance
-from voxcert.evaluation.verification.job import is_verification
 
 
 def attack(args: list[str], program: str = "voxcert attack") -> None:
@@ -48,11 +46,8 @@ def attack(args: list[str], program: str = "voxcert attack") -> None:
                 f"{program} {shlex.join(args)}",
             ),
         )
-        is_of_claims = config.certified is not None and is_verification(config.certified)
-        certified = [config.certified] if config.certified and not is_of_claims else []
+        certified = [config.certified] if config.certified else []
         print(f"\n{describe_attacks([config.output_dir], certified)}\n\n{Path(config.output_dir) / ROBUST_PLOT}")
-        if is_of_claims:
-            show_attacked_claims([config.output_dir], config.certified)
 
 
 def attack_parser(program: str) -> ArgumentParser:

@@ -18,13 +18,12 @@ from voxcert.cli.options import (
 )
 from voxcert.cli.tables import show, show_trials
 from voxcert.data.datamodule import SpeakerDataModule
-from voxcert.evaluation.certification.folder import read_run
+from voxcert.evaluation.certification.folder import read_run, read_trials_of_run
 from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.defence.encoder import DefendedEncoder
 from voxcert.evaluation.run.job import Provenance
 from voxcert.evaluation.verification import verify_speakers
-from voxcert.evaluation.verification.job import read_trials_of_run
 
 
 def certify(args: list[str] | None = None, program: str = "voxcert certify") -> None:

@@ -3,19 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from voxcert.evaluation.attack.certified_trials import ATTACKED_TRIALS_NOTE, attacked_trials, attacked_trials_table
-from voxcert.evaluation.attack.comparison import (
-    OTHER_SPEAKERS,
-    attacked_claims,
-    describe_attacks,
-    fitting,
-    is_attack_run,
-    redraw,
-)
+from voxcert.evaluation.attack.comparison import describe_attacks, fitting, is_attack_run, redraw
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.certification.comparison import COMPARISON_PLOT, plot_comparison
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
-from voxcert.evaluation.certification.folder import PLOT, planned_utterances, read_run
+from voxcert.evaluation.certification.folder import (
+    PLOT,
+    is_verification,
+    planned_utterances,
+    read_run,
+    read_trials_of_run,
+)
 from voxcert.evaluation.certification.tables import (
     TABLE_NOTE,
     default_radii,
@@ -32,7 +30,6 @@ from voxcert.evaluation.report.pdf import write_pdf
 from voxcert.evaluation.run.folder import read_config
 from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.job import PLOT as TRIALS_PLOT
-from voxcert.evaluation.verification.job import is_verification, read_trials_of_run
 from voxcert.evaluation.verification.tables import TRIALS_NOTE, summarize_trials, trials_statement, trials_table
 from voxcert.rows import Row
 from voxcert.smoothing.certificate import Certificate
@@ -76,23 +73,11 @@ def show_runs(runs: list[str], radii: list[float] | None) -> list[Path]:
         print(f"\n{path}")
         pictures.append(path)
     if attacked:
-        print(f"\n{describe_attacks(attacked, certified)}")
+        print(f"\n{describe_attacks(attacked, certified + verified)}")
         for some, beside in fitting(attacked, certified):
             pictures.append(redraw(some, beside))
             print(f"\n{pictures[-1]}")
-    for run in verified if attacked else []:
-        show_attacked_claims(attacked, run)
     return pictures
-
-
-def show_attacked_claims(attacked: list[str], run: str) -> None:
-    """Prints what attacks on claims mean for the certificates of a verification run; nothing if they mean nothing."""
-    trials, about = read_trials_of_run(run), f"Attacks on claims beside {run}"
-    rows, others = attacked_claims(attacked, run, trials[0])
-    if compared := attacked_trials(trials, rows):
-        print(f"\n{about}\n\n{attacked_trials_table(compared)}\n\n{ATTACKED_TRIALS_NOTE}")
-    if others:
-        print(f"\n{about}: {others} are about {OTHER_SPEAKERS}.")
 
 
 def kind_of_rows(run: str) -> type[Row]:

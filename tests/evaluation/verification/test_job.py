@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from voxcert.evaluation.certification.folder import read_trials_of_run
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.metrics.detection import crossing_error_rate
 from voxcert.evaluation.run.folder import ROWS
 from voxcert.evaluation.run.job import Provenance, rows_path
-from voxcert.evaluation.verification.job import read_trials_of_run, verify_speakers
+from voxcert.evaluation.verification.job import verify_speakers
 from voxcert.rows import RowWriter
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from voxcert.evaluation.certification.folder import read_prototypes, read_run
+from voxcert.evaluation.certification.folder import read_certified, read_prototypes, read_run
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee
-from voxcert.evaluation.run.folder import read_config
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
 
@@ -32,12 +31,6 @@ def certified_speakers(folder: Folder, encoder_id: str) -> tuple[Tensor, list[st
     if found is None:
         raise ValueError(f"certified must be the folder of a certification run, got {folder} without enrolled speakers")
     return found
-
-
-def read_certified(folder: Folder) -> Sequence[Certificate | CertifiedScore]:
-    """Rows of a certification run of any task; ValueError if there are none."""
-    identifies = (read_config(folder) or {}).get("task", "identification") == "identification"
-    return read_run(folder, Certificate if identifies else CertifiedScore)
 
 
 def certified_radii(folder: Folder, decision: str, sigma: float | None = None) -> dict[str, float]:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from voxcert.evaluation.attack.certified import Folder, check_certificates
+from voxcert.evaluation.attack.certified_trials import ATTACKED_TRIALS_NOTE, attacked_trials, attacked_trials_table
 from voxcert.evaluation.attack.figures import robust_figure
 from voxcert.evaluation.attack.robust_accuracy import broken_certificates
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import ATTACK_NOTE, attack_table, smoothing_name
 from voxcert.evaluation.attack.transfer import TRANSFER_NOTE, transfer_table
-from voxcert.evaluation.certification.folder import read_prototypes, read_run
+from voxcert.evaluation.certification.folder import is_verification, read_prototypes, read_run, read_trials_of_run
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee
 from voxcert.evaluation.run.folder import ROWS, read_config
 from voxcert.evaluation.show.figures import save
@@ -78,7 +79,7 @@ def redraw(attacks: Sequence[Folder], certified: Sequence[Folder]) -> Path:
     else:
         path, config = folder / ROBUST_PLOT, read_config(folder)
         beside = config.get("certified") if config.get("scenario", "csi") == "csi" else None
-        certified = [beside] if beside and Path(beside).is_dir() else []
+        certified = [beside] if beside and Path(beside).is_dir() and not is_verification(beside) else []
     plot_runs(attacks, certified, path)
     return path
 
@@ -109,13 +110,15 @@ def describe_attacks(attacks: Sequence[Folder], certified: Sequence[Folder]) -> 
 
     Args:
         attacks: Folders of attack runs.
-        certified: Folders of certification runs.
+        certified: Folders of certification runs, of names or of claims.
     """
     runs = {folder: read_attacks(folder) for folder in attacks}
     lines = [attack_table(runs.values()), ATTACK_NOTE]
     if judged := [rows for rows in runs.values() if rows[0].judge is not None]:
         lines += [transfer_table(judged), TRANSFER_NOTE]
-    lines += [line for folder, rows in runs.items() for run in certified for line in _broken(folder, rows, run)]
+    of_names = [run for run in certified if not is_verification(run)]
+    lines += [line for folder, rows in runs.items() for run in of_names for line in _broken(folder, rows, run)]
+    lines += [line for run in certified if is_verification(run) for line in _turned(attacks, run)]
     return "\n\n".join(lines)
 
 
@@ -162,6 +165,15 @@ def _broken(folder: Folder, rows: Sequence[AttackRow], certified: Folder) -> lis
         names = f": {', '.join(one.utterance for one in broken)}" if broken else ""
         lines.append(f"{folder} broke {len(broken)} of {len(tried)} certificates of {certified} ({rule}){names}.")
     return lines
+
+
+def _turned(attacks: Sequence[Folder], certified: Folder) -> list[str]:
+    """What attacks on claims mean for a verification run; nothing if none is about its claims."""
+    trials, about = read_trials_of_run(certified), f"Attacks on claims beside {certified}"
+    rows, others = attacked_claims(attacks, certified, trials[0])
+    compared = attacked_trials(trials, rows)
+    lines = [about, attacked_trials_table(compared), ATTACKED_TRIALS_NOTE] if compared else []
+    return lines + ([f"{about}: {others} are about {OTHER_SPEAKERS}."] if others else [])
 
 
 def is_about(certificate: Certificate, row: AttackRow) -> bool:

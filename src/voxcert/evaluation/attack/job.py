@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import product
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -20,8 +19,8 @@ from voxcert.attacks import Attack
 from voxcert.encoders.base import Encoder, Recognizer, enroll
 from voxcert.encoders.loading import load_encoder, source_hash
 from voxcert.evaluation.attack.attacker import Attacker
-from voxcert.evaluation.attack.certified import certified_radii, certified_speakers, read_certified
-from voxcert.evaluation.attack.comparison import ROBUST_PLOT, plot_runs
+from voxcert.evaluation.attack.certified import certified_radii, certified_speakers
+from voxcert.evaluation.attack.comparison import redraw
 from voxcert.evaluation.attack.description import attack_path, attack_settings, check_attack
 from voxcert.evaluation.attack.judge import Judge, appoint_judge
 from voxcert.evaluation.attack.row import AttackRow
@@ -29,7 +28,7 @@ from voxcert.evaluation.attack.settings import AttackSettings
 from voxcert.evaluation.attack.tables import by_budget, summarize_attack, summarize_robustness
 from voxcert.evaluation.attack.trials import Trial, plan_trials
 from voxcert.evaluation.attack.victim import Victim, balanced_threshold
-from voxcert.evaluation.certification.folder import read_prototypes, write_prototypes
+from voxcert.evaluation.certification.folder import read_certified, read_prototypes, write_prototypes
 from voxcert.evaluation.certification.heard import check_heard
 from voxcert.evaluation.run.folder import comparable, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
@@ -123,8 +122,7 @@ def attack_speakers(
             "timing": {"seconds_per_utterance": fmean(row.seconds for row in rows), **computed_on(fabric)},
         }
         write_summary(settings.output_dir, summary)
-        certified = [settings.certified] if settings.certified and settings.scenario == "csi" else []
-        plot_runs([settings.output_dir], certified, Path(settings.output_dir) / ROBUST_PLOT)
+        redraw([settings.output_dir], [])
         return summary
 
 

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from voxcert.columns import Columns
 from voxcert.data.identity import read_plan
-from voxcert.evaluation.run.folder import PLAN, ROWS, file_name
+from voxcert.evaluation.run.folder import PLAN, ROWS, file_name, read_config
 from voxcert.rows import Kind, iterate_rows, replace_file
 from voxcert.smoothing.certificate import Certificate
+from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.smoothing.statistics import Statistics
 
 PLOT, PROTOTYPES, STATISTICS = "certified_accuracy.png", "prototypes.safetensors", "statistics"
@@ -85,3 +86,18 @@ def read_run(folder: str | Path, kind: type[Kind] = Certificate, task: str = "ce
     if not rows:
         raise ValueError(f"{folder} must be the folder of a {task} run, got one without rows ({ROWS})")
     return rows
+
+
+def is_verification(folder: str | Path) -> bool:
+    """Whether a folder is that of a verification run; ValueError if its config cannot be read."""
+    return (read_config(folder) or {}).get("task", "identification") != "identification"
+
+
+def read_trials_of_run(folder: str | Path) -> Columns[CertifiedScore]:
+    """Rows of a verification run, finished or not; ValueError if there are none."""
+    return read_run(folder, CertifiedScore, "verification")
+
+
+def read_certified(folder: str | Path) -> Columns[Certificate] | Columns[CertifiedScore]:
+    """Rows of a run of any task, finished or not; ValueError if there are none."""
+    return read_trials_of_run(folder) if is_verification(folder) else read_run(folder)

@@ -13,10 +13,9 @@ from voxcert.evaluation.attack.comparison import is_attack_run, read_attacks
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import smoothing_name
 from voxcert.evaluation.certification.comparison import system_name
-from voxcert.evaluation.certification.folder import planned_utterances, read_run
+from voxcert.evaluation.certification.folder import planned_utterances, read_certified
 from voxcert.evaluation.certification.tables import unfinished
 from voxcert.evaluation.run.folder import SUMMARY, comparable, read_config, read_summary
-from voxcert.evaluation.verification.job import is_verification, read_trials_of_run
 from voxcert.rows import Row
 
 Folder = str | Path
@@ -108,8 +107,7 @@ def _open(folder: Path) -> Run:
         rows: Sequence[Row] = read_attacks(folder)
         done = None if summary else f"{len({row.utterance for row in rows})} utterances so far"
         return Run(folder, "attack", rows, config, summary, done, _attack_name(config, rows[0]))
-    trials = is_verification(folder)
-    rows = read_trials_of_run(folder) if trials else read_run(folder)
+    rows = read_certified(folder)
     task = config.get("task", "identification")
     done = unfinished(rows, planned_utterances(folder))
     about = "" if task == "identification" else f", {task.replace('_', ' ')}"

@@ -17,11 +17,10 @@ from voxcert.data.same_audio import content_hash
 from voxcert.data.trials import Trial, verification_trials
 from voxcert.data.utterance import Utterance
 from voxcert.encoders.base import Recognizer
-from voxcert.evaluation.certification.folder import read_run
 from voxcert.evaluation.certification.job import build_certifier
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.certification.system import enrolled
-from voxcert.evaluation.run.folder import PLAN, read_config, write_summary
+from voxcert.evaluation.run.folder import PLAN, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
 from voxcert.evaluation.run.processes import computed_on
 from voxcert.evaluation.run.speakers import enrolled_only, few
@@ -133,20 +132,6 @@ def certify_trials(
     if claims:
         return certifier.verify(item["waveform"], radii, claims, **about)
     return certifier.identify_or_reject(item["waveform"], radii, **about)
-
-
-def is_verification(folder: str | Path) -> bool:
-    """Whether a folder is that of a verification run; ValueError if its config cannot be read."""
-    return (read_config(folder) or {}).get("task", "identification") != "identification"
-
-
-def read_trials_of_run(folder: str | Path) -> list[CertifiedScore]:
-    """Rows of a run, finished or not.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    return read_run(folder, CertifiedScore, "verification")
 
 
 def _trials(names: Sequence[str], tested: Sequence[Utterance], settings: CertificationSettings) -> list[Trial]:
