@@ -21,6 +21,12 @@ def report(args: list[str], program: str = "voxcert report") -> None:
         "--output", type=str | None, help=f"The page about them; {PAGE} in the folder of the first run when null."
     )
     parser.add_argument("--title", type=str | None, help="Of the page; the certified systems when null.")
+    parser.add_argument(
+        "--sounds",
+        type=bool,
+        default=True,
+        help="Recordings in the page, to be played; false for a page that goes where voices may not.",
+    )
     parser.add_argument("--pdf", type=bool, default=False, help="Print the page to a PDF beside it; needs Chromium.")
     parser.add_argument(
         "--wandb",
@@ -33,4 +39,4 @@ def report(args: list[str], program: str = "voxcert report") -> None:
 
         pictures = show_runs(config.runs, config.radii)
         output = Path(config.output or Path(config.runs[0]) / PAGE)
-        show_page(config.runs, output, config.title, config.pdf, config.wandb, pictures)
+        show_page(config.runs, output, config.title, config.sounds, config.pdf, config.wandb, pictures)

@@ -87,7 +87,13 @@ def kind_of_rows(run: str) -> type[Row]:
 
 
 def show_page(
-    runs: list[str], output: Path, title: str | None, pdf: bool, project: str | None, pictures: list[Path]
+    runs: list[str],
+    output: Path,
+    title: str | None,
+    sounds: bool,
+    pdf: bool,
+    project: str | None,
+    pictures: list[Path],
 ) -> None:
     """Writes the page about runs, and says where it is; comparisons of defences have their tables instead.
 
@@ -95,6 +101,7 @@ def show_page(
         runs: As for `show_runs`.
         output: The page.
         title: Of the page.
+        sounds: Whether it holds recordings, to be played.
         pdf: Whether to print it too.
         project: Of Weights & Biases, where page and plots are to go; None for nowhere.
         pictures: The plots.
@@ -107,7 +114,7 @@ def show_page(
         if pdf or project:
             raise ValueError(f"runs must hold a certification or an attack, which a page is about, got {runs}")
         return
-    print(f"\n{write_report(shown, output, title=title)}")
+    print(f"\n{write_report(shown, output, title=title, sounds=sounds)}")
     if pdf:
         print(write_pdf(output, output.with_suffix(".pdf")))
     if project is not None:

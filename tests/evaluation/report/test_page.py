@@ -281,6 +281,18 @@ def test_an_unfinished_run_says_so_on_top(runs, tmp_path):
     assert 'id="unfinished"' not in write_report([runs[0]], tmp_path / "whole.html").read_text()
 
 
+def test_a_page_can_do_without_voices(runs, tmp_path):
+    """It holds no recording and no spectrogram of one, says why, and says the command that leaves them out again."""
+    heard, silent = (write_report(runs, tmp_path / "page.html", sounds=sounds).read_text() for sounds in (True, False))
+    assert "data:audio" in heard
+    assert "made without recordings" not in heard
+    assert "data:audio" not in silent
+    assert "data:image/png" not in silent
+    assert "made without recordings" in silent
+    assert "again.html --sounds false" in silent
+    assert Page(silent).tables == Page(heard).tables
+
+
 def test_names_are_text_and_no_markup(runs, tmp_path):
     folder = tmp_path / "odd"
     shutil.copytree(runs[0], folder)

@@ -50,13 +50,14 @@ class Finding:
     good: bool = True
 
 
-def write_report(folders: Sequence[Folder], output: Folder, *, title: str | None = None) -> Path:
+def write_report(folders: Sequence[Folder], output: Folder, *, title: str | None = None, sounds: bool = True) -> Path:
     """Writes a page about runs, finished or not; several are compared.
 
     Args:
         folders: Of `certify.py` (any task) and `voxcert attack`, at least one.
         output: The HTML file; its folder is made.
         title: Of the page; the systems by default.
+        sounds: Whether the page holds recordings, to be played; without, it can go where voices may not.
 
     Returns:
         The file.
@@ -65,22 +66,23 @@ def write_report(folders: Sequence[Folder], output: Folder, *, title: str | None
         ValueError: If there is no run, or a folder holds no rows of such a run.
     """
     runs, output = open_runs(folders), Path(output)
-    replace_file(output, render_report(runs, title=title))
+    replace_file(output, render_report(runs, title=title, sounds=sounds))
     return output
 
 
-def render_report(runs: Sequence[Run], *, title: str | None = None) -> str:
+def render_report(runs: Sequence[Run], *, title: str | None = None, sounds: bool = True) -> str:
     """The page about runs as text.
 
     Args:
         runs: At least one.
         title: Of the page; the systems by default.
+        sounds: Whether the page holds recordings, to be played.
     """
     certified = [run for run in runs if run.task == "identification"]
     trials = [run for run in runs if run.task in ("verification", "open_set") and has_both_kinds(run.rows)]
     attacks = [run for run in runs if run.task == "attack"]
     summaries = [summarize_trials(run.rows, run.config.get("threshold")) for run in trials]
-    heard, unheard = _examples(certified, attacks)
+    heard, unheard = _examples(certified, attacks) if sounds else ([], [])
     margins, places = measured_margins(runs), [run.place for run in runs]
     return TEMPLATES.get_template("page.html").render(
         title=title or ", ".join(dict.fromkeys(system_name(run.config) for run in runs)),
@@ -110,7 +112,8 @@ def render_report(runs: Sequence[Run], *, title: str | None = None) -> str:
         settings=[tables.settings_table(run, n) for n, run in enumerate(runs)],
         hearing=margins_table(margins) if margins else None,
         hearing_commands={run.name: f"voxcert hearing {run.place}" for run in runs if run.name in margins},
-        page_command=f"voxcert report {' '.join(places)} --output again.html" if all(places) else "",
+        page_command=_page_command(places, sounds) if all(places) else "",
+        sounds=sounds,
         examples=heard,
         unheard=unheard,
         figures=_figures(certified, trials, attacks, summaries),
@@ -186,6 +189,10 @@ def _examples(certified: Sequence[Run], attacks: Sequence[Run]) -> tuple[list[tu
         except (ValueError, AudioError) as error:
             unheard.append(Finding(run.name, str(error), False))
     return [], unheard
+
+
+def _page_command(places: Sequence[str], sounds: bool) -> str:
+    return f"voxcert report {' '.join(places)} --output again.html{'' if sounds else ' --sounds false'}"
 
 
 def _own(name: str) -> str:
