@@ -22,7 +22,7 @@ SAMPLE_RATE = 16_000
 MAX_PEAK = 2.0  # lossy decoders and float mixes overshoot 1.0 a little; more is a file on another scale
 STEPS = 1 << 20  # a waveform's samples are multiples of 1 / STEPS
 CANCELLED = 0.01  # share of the channels' power that is left of it in their average: 20 dB are lost
-LEAST_RATE = 4_000
+LEAST_RATE, MOST_RATE = 4_000, 384_000
 MAX_KERNEL = 20_000_000  # numbers in a resampling kernel: a rate such as 16,001 Hz would take a gigabyte
 
 
@@ -67,11 +67,7 @@ def load(
         with AudioReader(path) as file:
             _check_rate(file.samplerate, name)
             first, count = _frames(file, path, name, start, end, min_seconds)
-            samples = _read(file, first, count)
-            rate = file.samplerate
-        if len(samples) < count:
-            raise AudioError(f"{name}: corrupt: {count} frames announced, {len(samples)} could be decoded")
-        waveform = _mono(samples, channel, name)
+            waveform, rate = _read(file, first, count, channel, name), file.samplerate
         _check_values(waveform, name)
         waveform = on_grid(resample(waveform, Fraction(SAMPLE_RATE, rate)).clamp(-1.0, 1.0))
         check_audible(waveform, name)
@@ -185,18 +181,30 @@ def _errors(path: str | Path) -> Iterator[None]:
         raise _unreadable(path, error) from error
 
 
-def _read(file: AudioReader, first: int, count: int) -> Tensor:
-    """Up to `count` frames from the first one on, shape (frames, channels); in blocks, as a count may be a lie."""
+def _read(file: AudioReader, first: int, count: int, channel: int | None, name: str) -> Tensor:
+    """One channel, or the average of all, of `count` frames from the first one on, shape (count,).
+
+    In blocks: a count may be a lie, and all channels at once may fill the memory.
+    """
+    if channel is not None and not 0 <= channel < file.channels:
+        raise AudioError(f"{name}: channel must be in [0, {file.channels - 1}], got {channel}")
     if first:
         file.seek(first)
-    blocks = [torch.empty(0, file.channels)]
-    while count > 0:
-        block = file.read(min(count, BLOCK_FRAMES), dtype="float32", always_2d=True)
+    blocks, missing, power = [torch.empty(0)], count, 0.0
+    while missing > 0:
+        block = torch.from_numpy(file.read(min(missing, BLOCK_FRAMES), dtype="float32", always_2d=True))
         if not len(block):
-            break
-        blocks.append(torch.from_numpy(block))
-        count -= len(block)
-    return torch.cat(blocks)
+            raise AudioError(f"{name}: corrupt: {count} frames announced, {count - missing} could be decoded")
+        blocks.append(block.mean(dim=1) if channel is None else block[:, channel].clone())
+        power += block.double().square().sum().item()
+        missing -= len(block)
+    waveform = torch.cat(blocks)
+    if channel is None and file.channels * waveform.double().square().sum() < CANCELLED * power:
+        raise AudioError(
+            f"{name}: its {file.channels} channels are in opposite phase and cancel each other in their average; "
+            "choose one of them (channel 0 is the first)"
+        )
+    return waveform
 
 
 def _frames(
@@ -219,23 +227,6 @@ def _frames(
     return first, last - first
 
 
-def _mono(samples: Tensor, channel: int | None, name: str) -> Tensor:
-    """One channel, or the average of all, of samples (time, channels)."""
-    count = samples.shape[1]
-    if channel is not None:
-        if not 0 <= channel < count:
-            raise AudioError(f"{name}: channel must be in [0, {count - 1}], got {channel}")
-        return samples[:, channel]
-    average = samples.mean(dim=1)
-    power = samples.double().square().mean()
-    if count > 1 and average.double().square().mean() < CANCELLED * power:
-        raise AudioError(
-            f"{name}: its {count} channels are in opposite phase and cancel each other in their average; choose one "
-            "of them (channel 0 is the first)"
-        )
-    return average
-
-
 def _check_values(waveform: Tensor, name: str) -> None:
     if not waveform.isfinite().all():
         raise AudioError(f"{name}: samples must be finite, got NaN or infinity")
@@ -250,10 +241,10 @@ def _check_values(waveform: Tensor, name: str) -> None:
 
 def _check_rate(rate: int, name: str) -> None:
     common = gcd(rate, SAMPLE_RATE)
-    if rate < LEAST_RATE or (rate // common) * (SAMPLE_RATE // common) > MAX_KERNEL:
+    if not LEAST_RATE <= rate <= MOST_RATE or (rate // common) * (SAMPLE_RATE // common) > MAX_KERNEL:
         raise AudioError(
-            f"{name}: the sampling rate must be at least {LEAST_RATE} Hz and a common one (8000, 11025, 44100, ...), "
-            f"got {rate}; if that is its true rate, resample it first: ffmpeg -i X -ar {SAMPLE_RATE} Y.wav"
+            f"{name}: the sampling rate must be in [{LEAST_RATE}, {MOST_RATE}] Hz and a common one (8000, 11025, "
+            f"44100, ...), got {rate}; if that is its true rate, resample it first: ffmpeg -i X -ar {SAMPLE_RATE} Y.wav"
         )
 
 
