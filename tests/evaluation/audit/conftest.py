@@ -8,16 +8,17 @@ from audited import DATA, TINY
 from voxcert.data import SpeakerDataModule, SpeakerFolders
 from voxcert.encoders.loading import load_encoder
 from voxcert.evaluation.audit import AuditSettings, audit_encoder
+from voxcert.evaluation.run.job import Provenance
 
 
 @pytest.fixture(scope="session")
 def audit(voices, checkpoint):
     """A function that audits into a folder; the encoder may be wrapped."""
 
-    def run(folder: Path, wrap=lambda encoder: encoder, **changes):
+    def run(folder: Path, wrap=lambda encoder: encoder, encoder_id="the tiny one", **changes):
         data = SpeakerDataModule(SpeakerFolders(str(voices)), **DATA)
         settings = AuditSettings(str(folder), **TINY | changes)
-        return audit_encoder(wrap(load_encoder(str(checkpoint))).eval(), data, settings)
+        return audit_encoder(wrap(load_encoder(str(checkpoint))).eval(), data, settings, Provenance(encoder_id))
 
     return run
 

@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,8 +19,9 @@ from voxcert.evaluation.hearing.job import read_hearing
 from voxcert.evaluation.report.page import render_report
 from voxcert.evaluation.report.runs import open_runs
 from voxcert.evaluation.run.folder import read_config
-from voxcert.evaluation.run.job import UNKNOWN
+from voxcert.evaluation.run.job import Provenance
 from voxcert.rows import read_rows
+from voxcert.smoothing.certified_score import CertifiedScore
 
 STAGES = ["fgsm", "pgd-linf", "pgd-l2", "black-box", "impostors"]
 STAGES += [f"{kind}-0.001" for kind in ("certify", "verify", "inside", "outside", "hearing")]
@@ -119,6 +121,21 @@ class Counting(Mortal):
         super().__init__(encoder, 10**9)
 
 
+def test_verification_takes_what_naming_has_embedded(audit, tmp_path):
+    """An encoder that nobody named has all copies embedded twice, and the rows are the same."""
+    spent, rows = [], []
+    for encoder_id in ("the tiny one", ""):
+        counting, folder = [], tmp_path / f"{encoder_id} audit"
+        audit(folder, lambda encoder, all=counting: all.append(Counting(encoder)) or all[0], encoder_id=encoder_id)
+        spent.append(10**9 - counting[0].left)
+        found = read_rows(folder / "verify-0.001" / "rows.jsonl", CertifiedScore)
+        rows.append([replace(row, encoder="", seconds=0.0) for row in found])
+        assert not (folder / "embeddings").exists(), "they are large, and nobody else asks"
+    assert spent[0] < spent[1]
+    assert len(rows[0]) > 6
+    assert rows[0] == rows[1]
+
+
 def test_goes_on_where_it_was_cut_short(audit, audited, tmp_path):
     """Every time a little later, in whatever stage that is: the same rows and the same page in the end."""
     folder, cuts = tmp_path / "audit", 0
@@ -198,7 +215,7 @@ def test_the_cost_that_is_planned_for_is_near_what_is_spent(audit, tmp_path):
     audit(tmp_path / "audit", Spending, samples=[256], attack_steps=20, smoothed_steps=10, num_noise=4)
     data = SpeakerDataModule(SpeakerFolders("x"), **DATA)
     settings = AuditSettings("x", **TINY | {"samples": [256], "attack_steps": 20, "smoothed_steps": 10, "num_noise": 4})
-    planned = 6 * forwards(System(torch.nn.Identity(), data, settings, UNKNOWN), 1, 256)
+    planned = 6 * forwards(System(torch.nn.Identity(), data, settings, Provenance("the tiny one")), 1, 256)
     assert 0.4 * planned < sum(spent) < 2.5 * planned
 
 
@@ -208,7 +225,8 @@ def test_the_config_of_a_stage_repeats_it(audited):
     assert (config["sigma"], config["num_estimate"], config["rules"]) == (0.001, 32, ["vote", "distribution"])
     summary = json.loads((folder / "certify-0.001" / "summary.json").read_text())
     assert (
-        summary["command"] == f"voxcert certify --config {folder}/certify-0.001/config.yaml --output_dir runs/repeated"
+        summary["command"] == f"voxcert certify --config {folder}/certify-0.001/config.yaml --output_dir runs/repeated "
+        "--embeddings null"
     )
 
 

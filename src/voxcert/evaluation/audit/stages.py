@@ -5,6 +5,7 @@ radii the smoothed system meets the attack of Salman et al. 2019.
 """
 
 import copy
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,6 +39,8 @@ GRADIENT = 3
 """Forwards that take as long as one with its gradient."""
 HEARING_FORWARDS = 20
 """Forwards that take about as long as a masking threshold."""
+EMBEDDINGS = "embeddings"
+"""What naming speakers embeds, until verification has taken it: of the audit's folder."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class System:
     def made(self, folder: Path, command: str) -> Provenance:
         """What made the run in a folder: a command that repeats it from its config."""
         repeat = f"voxcert {command} --config {folder}/config.yaml --output_dir runs/repeated"
+        repeat += " --embeddings null" if command == "certify" else ""
         return replace(self.provenance, command=repeat)
 
     def about(self, num_utterances: int) -> "System":
@@ -170,6 +174,7 @@ def _smoothed(system: System, sigma: float, num_estimate: int, batch_size: int) 
         "seed": own.seed,
         "batch_size": batch_size,
         "accelerator": own.accelerator,
+        "embeddings": str(system.folder / EMBEDDINGS) if system.provenance.encoder_id else None,
     }
     victim = {
         "sigma": sigma,
@@ -193,7 +198,7 @@ def _smoothed(system: System, sigma: float, num_estimate: int, batch_size: int) 
         Stage(
             names["verify"],
             f"which error rates can no attack raise at sigma {sigma:g}?",
-            samples,
+            0 if sampling["embeddings"] else samples,
             partial(_verify, system, names["verify"], certified, task="verification", **sampling),
         ),
         Stage(
@@ -246,6 +251,7 @@ def _verify(system: System, name: str, certified: str, **settings: Any) -> bool:
     _enrolled_as(Path(certified), folder)
     own = CertificationSettings(output_dir=str(folder), **settings)
     verify_speakers(system.encoder, system.data, own, system.made(folder, "certify"))
+    shutil.rmtree(system.folder / EMBEDDINGS, ignore_errors=True)
     return True
 
 
