@@ -40,6 +40,7 @@ from voxcert.smoothing.curves import (
 from voxcert.smoothing.score_certifier import ScoreCertifier, check_radii
 from voxcert.training.distributed import gather_dict, run_folder
 from voxcert.training.error_rates import certified_eers, log_eers, validation_claims, write_eers
+from voxcert.training.progress_table import add_lines
 
 
 class CertificationCallback(L.Callback):
@@ -208,14 +209,13 @@ class CertificationCallback(L.Callback):
         name = f"epoch={epoch}-step={step}"
         (folder / f"{name}.jsonl").write_text("".join(row.to_json() + "\n" for row in rows))
         plot_certified_accuracy(rows, folder / f"{name}.png")
-        table = folder / "certified_accuracy.csv"
-        is_new = not table.exists()
-        with table.open("a") as file:
-            if is_new:
-                file.write("epoch,step,rule,radius,certified_accuracy,low,high\n")
-            for rule in self.settings.rules:
-                for radius, ca, low, high in self._curve(rows, rule):
-                    file.write(f"{epoch},{step},{rule_name(rule)},{radius:.6g},{ca:.6g},{low:.6g},{high:.6g}\n")
+        curves = [
+            f"{rule_name(rule)},{radius:.6g},{ca:.6g},{low:.6g},{high:.6g}"
+            for rule in self.settings.rules
+            for radius, ca, low, high in self._curve(rows, rule)
+        ]
+        columns = "rule,radius,certified_accuracy,low,high"
+        add_lines(folder / "certified_accuracy.csv", columns, epoch, step, curves)
         if trials:
             write_eers(trials, folder, epoch, step)
         for logger in trainer.loggers:

@@ -14,6 +14,7 @@ from voxcert.evaluation.metrics.detection import crossing_error_rate
 from voxcert.evaluation.run.job import SpeakerData
 from voxcert.evaluation.verification.tables import bounds_at, by_verifier
 from voxcert.smoothing.certified_score import CertifiedScore
+from voxcert.training.progress_table import add_lines
 
 
 def validation_claims(data: SpeakerData, speakers: Sequence[str]) -> list[str]:
@@ -46,14 +47,12 @@ def write_eers(trials: Sequence[CertifiedScore], folder: Path, epoch: int, step:
     """Writes the trials of an epoch; the rates of all epochs share one CSV."""
     path = folder / f"trials-epoch={epoch}-step={step}.jsonl"
     path.write_text("".join(row.to_json() + "\n" for row in trials))
-    table = folder / "certified_error_rates.csv"
-    is_new = not table.exists()
-    with table.open("a") as file:
-        if is_new:
-            file.write("epoch,step,verifier,radius,certified_eer\n")
-        for verifier, rates in certified_eers(trials).items():
-            for radius, rate in zip(trials[0].radii, rates, strict=True):
-                file.write(f"{epoch},{step},{verifier},{radius:.6g},{rate:.6g}\n")
+    lines = [
+        f"{verifier},{radius:.6g},{rate:.6g}"
+        for verifier, rates in certified_eers(trials).items()
+        for radius, rate in zip(trials[0].radii, rates, strict=True)
+    ]
+    add_lines(folder / "certified_error_rates.csv", "verifier,radius,certified_eer", epoch, step, lines)
 
 
 def log_eers(trials: Sequence[CertifiedScore], logger: WandbLogger) -> None:
