@@ -105,3 +105,17 @@ def test_only_the_same_trials_of_the_same_system_are_compared():
     assert (alone["eer"], alone["far"], alone["certified_eer"]) == (None, None, None)
     with pytest.raises(ValueError, match=r"must have one threshold to be put together, got \[0.4, 0.5\]"):
         attacked_trials(PROOFS, [ATTACKS[0], replace(ATTACKS[1], threshold=0.5)])
+
+
+def test_a_name_in_an_open_set_is_no_claim():
+    """Impostors whose target wins there would count as genuine: their speaker is enrolled."""
+    named = replace(PROOFS[2], open_set=True)
+    assert named.target
+    assert attacked_trials([named], [ATTACKS[2]]) == []
+    assert attacked_trials([*PROOFS, named], ATTACKS) == attacked_trials(PROOFS, ATTACKS)
+
+
+def test_what_was_rounded_beyond_the_radius_breaks_no_proof():
+    for l2, num_turned in ((0.1 * (1 + 9e-5), 1), (0.1019, 0)):
+        (one,) = attacked_trials(PROOFS, [attack("a", None, 0.2, False, l2=l2, file="a0.flac")])
+        assert (one["num_certified"], one["num_turned"]) == (1, num_turned)

@@ -120,12 +120,12 @@ def test_certified_speakers(runs, certificate, tmp_path):
 def test_broken_certificates_are_counted_where_the_system_is_the_same(runs):
     certified, attacked = runs
     outside = describe_attacks([attacked()], [certified])
-    assert "broke 0 of 3 certificates" in outside
-    assert "(vote)." in outside
-    assert "(mean)." not in outside, "the attack was on the votes"
+    assert outside.endswith(f"says nothing about the certificates of {certified} (vote): it was inside the radius of none.")
+    assert "(mean)" not in outside, "the attack was on the votes"
     inside = describe_attacks([attacked(l2=0.04)], [certified])
-    assert "broke 3 of 3 certificates" in inside
-    assert inside.endswith("(vote): u0, u1, u2.")
+    assert f"broke 3 of the 3 certificates of {certified} (vote) that it attacked inside their radius" in inside
+    assert inside.endswith(": u0, u1, u2.")
+    assert "broke 0 of the 3 " in describe_attacks([attacked(l2=0.04, adversarial="a")], [certified])
     assert "broke" not in describe_attacks([attacked(sigma=0.02)], [certified])
 
 
@@ -148,6 +148,17 @@ def test_attacks_on_claims_are_put_beside_proofs_of_the_same_vectors(runs):
     assert others == 3
     elsewhere = attacked("elsewhere", prototypes=torch.eye(2, 3), scenario="sv", encoder="f" * 16)
     assert attacked_claims([elsewhere, attacked("csi")], certified, proof) == ([], 0)
+
+
+def test_attacks_on_claims_say_nothing_about_an_open_set(runs, tmp_path):
+    _, attacked = runs
+    folder, trials = tmp_path / "open", [replace(CertifiedScore.from_json(TRIAL), open_set=True, utterance="u0")]
+    write_config(folder, {"task": "open_set"})
+    write_prototypes(folder, torch.eye(2), ["a", "b"])
+    replace_rows(folder / ROWS, trials)
+    claims = attacked(scenario="sv", target="b", radius=0.1, threshold=0.5)
+    assert describe_attacks([claims], [folder]).endswith("it is about an open set, of which they say nothing.")
+    assert "open set" not in describe_attacks([attacked("csi")], [folder])
 
 
 def test_an_attack_on_claims_is_redrawn_without_curves_of_naming(runs, monkeypatch):

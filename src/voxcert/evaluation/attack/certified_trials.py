@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from voxcert.evaluation.attack.robust_accuracy import breaking_norm
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.metrics.detection import crossing_error_rate
 from voxcert.evaluation.show.tables import percent, render_table
@@ -22,7 +23,8 @@ ATTACKED_TRIALS_NOTE = (
     "All columns are about the same trials, attacked at the radius. EER: the smallest rate that neither error exceeds "
     "at some threshold; certified from bounds, under attack from scores after it. FRR and FAR: at the threshold of the "
     "attack; under attack an abstention rejects. certified trials: those whose bound at the radius lies on the right "
-    "side of the threshold; turned: those of them that the attacked system decided wrongly."
+    "side of the threshold; turned: those of them that the attacked system decided wrongly within the radius (a written "
+    "file may lie outside by what was rounded)."
 )
 
 
@@ -30,7 +32,7 @@ def attacked_trials(certified: Iterable[CertifiedScore], attacked: Iterable[Atta
     """Compares the trials that are both certified and attacked.
 
     Args:
-        certified: Of a verification run.
+        certified: Of a verification run; what is certified of an open set is about no claim, and is left out.
         attacked: Of attacks on claims (scenario `sv`) of the same system: its encoder, sigma and verifier. Of several
             attacks on one trial the one counts that did most.
 
@@ -46,7 +48,7 @@ def attacked_trials(certified: Iterable[CertifiedScore], attacked: Iterable[Atta
     known = {
         (row.encoder, row.sigma, row.verifier, row.utterance, row.claim): replace(row, **cosines)
         for row in certified
-        if row.noise_at == "waveform"  # where attacks smooth
+        if row.noise_at == "waveform" and not row.open_set  # where attacks smooth; who is named there claimed nothing
     }
     pairs: dict[float, dict[tuple[str, str], Pair]] = {}
     for row in attacked:
@@ -75,7 +77,7 @@ def _compared(radius: float, pairs: Sequence[Pair]) -> dict[str, Any]:
     scores = np.array([row.score for _, row in pairs])
     rejected = np.array([row.abstained or row.adversarial is None for _, row in pairs])
     held = np.where(genuine, bounds >= threshold, bounds < threshold)
-    turned = held & np.array([row.turned for _, row in pairs])
+    turned = held & np.array([row.turned and breaking_norm(row) <= radius for _, row in pairs])
     return {
         "radius": radius,
         "num_genuine": int(genuine.sum()),

@@ -10,7 +10,7 @@ from torch import Tensor
 from voxcert.evaluation.attack.certified import Folder, check_certificates
 from voxcert.evaluation.attack.certified_trials import ATTACKED_TRIALS_NOTE, attacked_trials, attacked_trials_table
 from voxcert.evaluation.attack.figures import robust_figure
-from voxcert.evaluation.attack.robust_accuracy import broken_certificates
+from voxcert.evaluation.attack.robust_accuracy import attacked_certificates, broken_certificates
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import ATTACK_NOTE, attack_table, smoothing_name
 from voxcert.evaluation.attack.transfer import TRANSFER_NOTE, transfer_table
@@ -158,12 +158,15 @@ def _broken(folder: Folder, rows: Sequence[AttackRow], certified: Folder) -> lis
     fitting = {rule: own for rule, own in rules.items() if is_guarantee(rule) and is_about(own[0], rows[0])}
     if fitting and not same_speakers(folder, certified):
         return [f"{folder} says nothing about the certificates of {certified}, which has {OTHER_SPEAKERS}."]
-    lines, answered = [], {row.utterance for row in rows if row.correct_before}
+    lines = []
     for rule, own in fitting.items():
-        broken = broken_certificates(rows, own)
-        tried = [one for one in own if one.correct and one.abstained is None and one.utterance in answered]
-        names = f": {', '.join(one.utterance for one in broken)}" if broken else ""
-        lines.append(f"{folder} broke {len(broken)} of {len(tried)} certificates of {certified} ({rule}){names}.")
+        tried, broken = attacked_certificates(rows, own), broken_certificates(rows, own)
+        names, about = ", ".join(one.utterance for one in broken), f"of {certified} ({rule})"
+        if tried:
+            said = f"broke {len(broken)} of the {len(tried)} certificates {about} that it attacked inside their radius"
+        else:
+            said = f"says nothing about the certificates {about}: it was inside the radius of none"
+        lines.append(f"{folder} {said}{f': {names}' if names else ''}.")
     return lines
 
 
@@ -171,6 +174,8 @@ def _turned(attacks: Sequence[Folder], certified: Folder) -> list[str]:
     """What attacks on claims mean for a verification run; nothing if none is about its claims."""
     trials, about = read_trials_of_run(certified), f"Attacks on claims beside {certified}"
     rows, others = attacked_claims(attacks, certified, trials[0])
+    if trials[0].open_set:
+        return [f"{about}: it is about an open set, of which they say nothing."] if rows or others else []
     compared = attacked_trials(trials, rows)
     lines = [about, attacked_trials_table(compared), ATTACKED_TRIALS_NOTE] if compared else []
     return lines + ([f"{about}: {others} are about {OTHER_SPEAKERS}."] if others else [])

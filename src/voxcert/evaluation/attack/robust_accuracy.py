@@ -35,7 +35,7 @@ def breaking_norms(rows: Sequence[AttackRow]) -> dict[str, float]:
         if not row.correct_before:
             norm = 0.0
         else:
-            norm = _norm(row) if row.turned else math.inf
+            norm = breaking_norm(row) if row.turned else math.inf
         norms[row.utterance] = min(norm, norms.get(row.utterance, math.inf))
     return norms
 
@@ -75,6 +75,25 @@ def broken_certificates(rows: Sequence[AttackRow], certificates: Sequence[Certif
     ]
 
 
-def _norm(row: AttackRow) -> float:
+def attacked_certificates(rows: Sequence[AttackRow], certificates: Sequence[Certificate]) -> list[Certificate]:
+    """Certificates inside whose radius an attack has tried something; what was tried outside says nothing about them.
+
+    Args:
+        rows: As for `broken_certificates`.
+        certificates: As for `broken_certificates`.
+    """
+    least: dict[str, float] = {}
+    for row in rows:
+        if row.correct_before:
+            least[row.utterance] = min(breaking_norm(row), least.get(row.utterance, math.inf))
+    return [
+        one
+        for one in certificates
+        if one.correct and one.abstained is None and least.get(one.utterance, math.inf) < one.radius
+    ]
+
+
+def breaking_norm(row: AttackRow) -> float:
+    """The l2 norm that a perturbation counts with: its own, or that of its budget where float32 went a little beyond."""
     within = row.radius is not None and row.l2 <= row.radius * (1 + ROUNDING)
     return min(row.l2, row.radius) if within else row.l2

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from voxcert.data.audio import AudioError
-from voxcert.evaluation.attack.robust_accuracy import broken_certificates
+from voxcert.evaluation.attack.robust_accuracy import attacked_certificates, broken_certificates
 from voxcert.evaluation.certification.comparison import system_name
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee, statement
 from voxcert.evaluation.report import budgets, figures, tables
@@ -168,9 +168,7 @@ def _broken(certified: Sequence[Run], attacks: Sequence[Run]) -> list[Finding]:
     for run in certified:
         for rule, rows in by_rule(run.rows).items():
             attacked = budgets.on_classifier(run, rule, attacks) if is_guarantee(rule) else []
-            radii = {row.utterance: row.radius for row in rows if row.correct and row.abstained is None}
-            tried = {row.utterance for row in attacked if row.correct_before and row.l2 < radii.get(row.utterance, 0)}
-            if tried:
+            if tried := attacked_certificates(attacked, rows):
                 broken = broken_certificates(attacked, rows)
                 names = f": {', '.join(one.utterance for one in broken)}" if broken else ""
                 text = f"attacks inside the certified radius of {len(tried)} utterances turned {len(broken)} answers"
