@@ -10,7 +10,7 @@ from voxcert.evaluation.planning.job import pilot_stage
 from voxcert.evaluation.planning.recommendation import estimates, recommend
 from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.planning.tables import plan_note, plan_statement, plan_table
-from voxcert.rows import read_rows
+from voxcert.rows import read_rows, replace_rows
 from voxcert.smoothing.sampler import NoisySampler
 
 
@@ -48,6 +48,20 @@ def test_a_killed_pilot_goes_on_and_gives_the_same_estimates(toy, tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text()) == again
     with pytest.raises(ValueError, match="other settings: num_pilot is 64 there, got 32"):
         plan_certification(encoder, data, settings(tmp_path, num_pilot=32))
+
+
+@pytest.mark.parametrize("left", [0, 2, 20])
+def test_minutes_are_of_the_machine_at_hand_wherever_the_pilot_began(toy, tmp_path, left):
+    encoder, data = toy
+    plan_certification(encoder, data, settings(tmp_path))
+    rows = read_rows(tmp_path / "rows.jsonl", PilotRow)
+    assert len(rows) == 20
+    replace_rows(tmp_path / "rows.jsonl", [replace(row, seconds=1e9) for row in rows[: 20 - left]])
+    plan = plan_certification(encoder, data, settings(tmp_path))
+    assert plan["seconds_per_forward"] < 1e3, "the old rows say ten million"
+    kept = read_rows(tmp_path / "rows.jsonl", PilotRow)
+    assert [row.seconds for row in kept[: 20 - left]] == [1e9] * (20 - left), "what is timed again is no new row"
+    assert [row.key for row in kept] == [row.key for row in rows]
 
 
 def test_the_pilot_hears_validation_speakers_where_there_are_some(toy, tmp_path):
