@@ -223,6 +223,16 @@ def test_validation_measures_the_attack(make, data, trainer):
     assert metrics["snr"] == pytest.approx(sum(snr) / len(snr), abs=1e-3)
 
 
+def test_a_target_may_be_among_those_who_validate_and_not_alone(make, data, trainer):
+    first = data.items("val")[0]["speaker"]
+    data.batch_size = 1
+    fitted = trainer(limit_train_batches=1, num_sanity_val_steps=1)  # hears the target alone, as the first batches may
+    fitted.fit(make(target=first), datamodule=data)
+    assert 0 <= fitted.callback_metrics["val/tasr"] <= 1
+    with pytest.raises(ValueError, match=f"target must leave utterances of others to forge, got '{first}', who speaks"):
+        trainer(limit_train_batches=1, limit_val_batches=1).fit(make(target=first), datamodule=data)
+
+
 def test_any_target(make, data, trainer, encoder):
     module = make(target="any", generator={"target_dim": encoder.dim})
     fitted = trainer()

@@ -218,7 +218,15 @@ class GeneratorModule(L.LightningModule):
         return speakers.index(self.generator.target)
 
     def _log_results(self, stage: str) -> None:
-        rows = torch.tensor(list(gather_dict(self._results).values())).mean(dim=0)
+        results = list(gather_dict(self._results).values())
+        if not results and self.trainer.sanity_checking:
+            return  # the first batches may be the target's own
+        if not results:
+            raise ValueError(
+                f"target must leave utterances of others to forge, got {self.generator.target!r}, who speaks all of them "
+                "(data.num_val_speakers and data.num_test_speakers say how many are held out)"
+            )
+        rows = torch.tensor(results).mean(dim=0)
         names = f"{stage}/tasr", f"{stage}/tasr_unattacked", f"{stage}/snr"
         self.log_dict(dict(zip(names, rows, strict=True)), prog_bar=True, sync_dist=True)
 

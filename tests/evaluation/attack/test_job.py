@@ -10,6 +10,7 @@ from attacked import distances
 from voxcert.attacks import CrossEntropy, attack, bim, carlini_wagner, fgsm, nes, pgd
 from voxcert.data.audio import load
 from voxcert.encoders.base import enroll
+from voxcert.evaluation.attack import job
 from voxcert.evaluation.attack.comparison import attacked_claims
 from voxcert.evaluation.attack.job import attack_speakers
 from voxcert.evaluation.attack.robust_accuracy import breaking_norms, robust_accuracy
@@ -139,6 +140,18 @@ def test_a_run_cut_anywhere_continues_to_the_same_rows(run, tmp_path, kept, done
     path.write_bytes(b"".join(lines[:kept]) + (lines[kept][:40] if kept < len(lines) else b""))
     assert timeless(run("cut", **settings)) == timeless(whole)
     assert path.read_bytes().splitlines(keepends=True)[:done] == lines[:done], "batches that were done are kept"
+
+
+def test_a_run_that_goes_on_keeps_its_threshold(run, tmp_path, monkeypatch):
+    """With other threads, scores have other last digits, and claims at two thresholds cannot be put together."""
+    settings = {"attack": fgsm(epsilon=0.01), "scenario": "sv", "utterances_per_batch": 4}
+    (threshold,) = {row.threshold for row in run(**settings)}
+    lines = (tmp_path / "run" / ROWS).read_text().splitlines(keepends=True)
+    (tmp_path / "run" / ROWS).write_text("".join(lines[:4]))
+    exact = job.balanced_threshold
+    monkeypatch.setattr(job, "balanced_threshold", lambda *about: tuple(value + 1e-8 for value in exact(*about)))
+    assert {row.threshold for row in run(**settings)} == {threshold}
+    assert read_summary(tmp_path / "run")["threshold"] == threshold
 
 
 def test_a_run_that_goes_on_draws_the_utterances_of_an_undisturbed_one(run, tmp_path, monkeypatch):

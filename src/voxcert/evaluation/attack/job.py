@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import product
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -30,10 +31,11 @@ from voxcert.evaluation.attack.trials import Trial, plan_trials
 from voxcert.evaluation.attack.victim import Victim, balanced_threshold
 from voxcert.evaluation.certification.folder import read_certified, read_prototypes, write_prototypes
 from voxcert.evaluation.certification.heard import check_heard
-from voxcert.evaluation.run.folder import comparable, write_config, write_summary
+from voxcert.evaluation.run.folder import ROWS, comparable, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
 from voxcert.evaluation.run.processes import at_hand, computed_on
 from voxcert.evaluation.run.speakers import enrolled_only
+from voxcert.rows import iterate_rows
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
 
@@ -85,7 +87,8 @@ def attack_speakers(
             target=settings.target,
             seed=settings.seed,
         )
-        victim, error_rate = _victim(recognizer, items, settings, fabric.device)
+        before = next(iterate_rows(Path(settings.output_dir) / ROWS, AttackRow), None)
+        victim, error_rate = _victim(recognizer, items, settings, before, fabric.device)
         judge = None
         if other is not None:
             readings = _readings(items, "setting the threshold of the judge")
@@ -171,14 +174,17 @@ def _heard(item: dict[str, Any], proofs: dict[str, Certificate | CertifiedScore]
 
 
 def _victim(
-    recognizer: Recognizer, items: Any, settings: AttackSettings, device: torch.device
+    recognizer: Recognizer, items: Any, settings: AttackSettings, before: AttackRow | None, device: torch.device
 ) -> tuple[Victim, float | None]:
-    """The system with its threshold, and the error rate there if it was found here."""
+    """The system with its threshold, and the error rate there if it was found here.
+
+    A run that goes on keeps the threshold of its rows: scores depend on the number of threads in the last digits.
+    """
     victim = Victim(recognizer, settings, settings.threshold)
     if settings.scenario == "csi" or settings.threshold is not None:
         return victim, None
     error_rate, threshold = balanced_threshold(victim, _readings(items, "setting the threshold"), device)
-    return Victim(recognizer, settings, threshold), error_rate
+    return Victim(recognizer, settings, threshold if before is None else before.threshold), error_rate
 
 
 def _readings(items: Any, title: str) -> Iterator[dict[str, Any]]:
