@@ -194,6 +194,17 @@ def test_other_settings_and_other_purifiers_are_refused(finished):
         compare_defences(Projection(), Data(), changed, ATTACKS, same, Provenance("0123"))
 
 
+def test_a_run_cut_before_its_first_row_enrols_through_the_purifier_at_hand(tmp_path):
+    settings = DefenceSettings(str(tmp_path), accelerator="cpu")
+    kept = {}
+    for size in (5, 7, 5):
+        about = Projection(), Words({}), settings, torch.device("cpu"), "0123"
+        system = DefendedSystem(Defence("mean", MeanFilter(size)), *about)
+        system.enroll(Data().enrollment_dataloader("test"))
+        assert torch.equal(system.prototypes, kept.setdefault(size, system.prototypes))
+    assert not torch.equal(kept[5], kept[7])
+
+
 class Told(Purifier):
     """Gives back what it was told, repeated over the waveform."""
 

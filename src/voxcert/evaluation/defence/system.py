@@ -18,6 +18,7 @@ from voxcert.evaluation.certification.folder import read_prototypes, write_proto
 from voxcert.evaluation.defence.encoder import DefendedEncoder, open_purifier, system_id
 from voxcert.evaluation.defence.settings import UNDEFENDED, Defence, DefenceSettings
 from voxcert.evaluation.run.audio_files import rounded
+from voxcert.evaluation.run.folder import file_name
 from voxcert.evaluation.run.job import seed_of
 from voxcert.purifiers.hearing import Aud2Vec
 from voxcert.purifiers.text import TextEmbedder
@@ -91,7 +92,7 @@ class DefendedSystem:
 
     def enroll(self, batches: Iterable[dict[str, Any]]) -> None:
         """Enrols speakers, through the purifier if the settings say so, or takes those that the folder has."""
-        folder = Path(self.settings.output_dir) / ENROLLED / self.name
+        folder = Path(self.settings.output_dir) / ENROLLED / self.name / file_name(self.id)  # other weights, others
         found = read_prototypes(folder)
         if found is None:
             through = self.purifier is not None and self.settings.purify_enrollment
