@@ -353,6 +353,28 @@ def test_what_an_attack_returns_is_checked(run):
     assert rows[0].success == rows[0].success_before
 
 
+@attack
+def loud(recognizer, waveform, labels, *, objective, targeted, generator):
+    """Where an encoder may break."""
+    return torch.ones_like(waveform)
+
+
+@pytest.mark.parametrize("sigma", [None, 0.01])
+@pytest.mark.parametrize("scenario", ["csi", "osi", "sv"])
+def test_scores_that_are_no_numbers_are_a_failure_and_end_no_run(toy, run, scenario, sigma):
+    """The best of such scores would be the first speaker's, and JSON has no NaN."""
+    encoder, exact = toy[0], toy[0].forward
+    encoder.forward = lambda waveform: exact(waveform).where(waveform.amax(dim=-1, keepdim=True) < 0.9, torch.nan)
+    enrolled = {"enrolled": ["a", "b", "c"]} if scenario == "osi" else {}
+    rows = run(attack=loud, scenario=scenario, sigma=sigma, num_eval=8, **enrolled)
+    for row in rows:
+        assert not row.success
+        assert row.adversarial is None
+        if "empty" not in (row.failed or ""):
+            abstains = scenario == "csi" and sigma is not None
+            assert (row.abstained, row.failed) == (abstains, None if abstains else "the system's scores are not finite")
+
+
 def test_an_objective_of_the_attack_is_used(run):
     rows = run(attack=bim(epsilon=0.05, objective=CrossEntropy(scale=10.0)))
     assert rows[0].attack_settings["objective"] == {"class": "CrossEntropy", "threshold": None, "scale": 10.0}

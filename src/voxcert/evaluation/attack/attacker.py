@@ -4,6 +4,7 @@ Success is what the system decides about the adversarial waveform, under noise t
 waveforms are kept, about what was written: rounding to 16 bits is then part of the attack.
 """
 
+import math
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -105,6 +106,7 @@ class Attacker:
         self._draw(trials, waveform, adversarial, radius)
         clean, after = self._before(trials, waveform), self.victim.decide(adversarial, trials)
         judged = self._judged(trials, waveform, adversarial)
+        reasons = [_reason(*about) for about in zip(finite.tolist(), judged, after, clean, strict=True)]
         return [
             self._row(
                 trial,
@@ -116,8 +118,8 @@ class Attacker:
                 **judged[n],
                 **_sizes(waveform[n], adversarial[n]),
             )
-            if finite[n]
-            else self._row(trial, radius, clean[n], failed="the attack's waveform is not finite", **cost)
+            if reasons[n] is None
+            else self._row(trial, radius, clean[n], failed=reasons[n], **cost)
             for n, trial in enumerate(trials)
         ]
 
@@ -225,6 +227,15 @@ class Attacker:
             success=failed is None and self._succeeded(trial, adversarial),
             **measured,
         )
+
+
+def _reason(is_finite: bool, judged: dict[str, Any], *decisions: Decision) -> str | None:
+    """Why an attack has no result; None if it has one."""
+    if not is_finite:
+        return "the attack's waveform is not finite"
+    if not all(math.isfinite(value) for value in judged.values() if isinstance(value, float)):
+        return "the judge's scores are not finite"
+    return next((decision.failed for decision in decisions if decision.failed is not None), None)
 
 
 def _budget(radius: float | None) -> dict[str, Any]:

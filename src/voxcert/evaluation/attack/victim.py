@@ -32,11 +32,13 @@ class Decision:
         name: A speaker; None for nobody, or where the system abstains.
         abstained: Whether the system says that it does not know.
         score: Of the claim in verification, over all `num_eval` draws where it is smoothed; None elsewhere.
+        failed: None, or why nothing is known.
     """
 
     name: str | None
     abstained: bool = False
     score: float | None = None
+    failed: str | None = None
 
 
 class Victim:
@@ -67,11 +69,13 @@ class Victim:
             return answers
         scores = self.scores(waveform, [trial.utterance for trial in trials])
         decisions = answers or [Decision(name) for name in self.decide_by_scores(scores, trials)]
-        if self.settings.scenario != "sv":
-            return decisions
-        claims = [self.recognizer.speakers.index(trial.target or trial.speaker) for trial in trials]
-        own = [float(row[claim]) for row, claim in zip(scores, claims, strict=True)]
-        return [replace(decision, score=score) for decision, score in zip(decisions, own, strict=True)]
+        if self.settings.scenario == "sv":
+            claims = [self.recognizer.speakers.index(trial.target or trial.speaker) for trial in trials]
+            own = [float(row[claim]) for row, claim in zip(scores, claims, strict=True)]
+            decisions = [replace(decision, score=score) for decision, score in zip(decisions, own, strict=True)]
+        usable = scores.isfinite().all(dim=1).tolist()
+        nothing = Decision(None, failed="the system's scores are not finite")
+        return [decision if whole else nothing for decision, whole in zip(decisions, usable, strict=True)]
 
     def _answer(self, waveform: Tensor, trial: Trial) -> Decision:
         """What the deployed classifier or verifier answers."""
