@@ -223,8 +223,8 @@ class GeneratorModule(L.LightningModule):
             return  # the first batches may be the target's own
         if not results:
             raise ValueError(
-                f"target must leave utterances of others to forge, got {self.generator.target!r}, who speaks all of them "
-                "(data.num_val_speakers and data.num_test_speakers say how many are held out)"
+                f"target must leave utterances of others to forge, got {self.generator.target!r}, who speaks all of "
+                "them (data.num_val_speakers and data.num_test_speakers say how many are held out)"
             )
         rows = torch.tensor(results).mean(dim=0)
         names = f"{stage}/tasr", f"{stage}/tasr_unattacked", f"{stage}/snr"

@@ -120,7 +120,9 @@ def test_certified_speakers(runs, certificate, tmp_path):
 def test_broken_certificates_are_counted_where_the_system_is_the_same(runs):
     certified, attacked = runs
     outside = describe_attacks([attacked()], [certified])
-    assert outside.endswith(f"says nothing about the certificates of {certified} (vote): it was inside the radius of none.")
+    assert outside.endswith(
+        f"says nothing about the certificates of {certified} (vote): it was inside the radius of none."
+    )
     assert "(mean)" not in outside, "the attack was on the votes"
     inside = describe_attacks([attacked(l2=0.04)], [certified])
     assert f"broke 3 of the 3 certificates of {certified} (vote) that it attacked inside their radius" in inside

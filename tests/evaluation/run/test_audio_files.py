@@ -1,3 +1,6 @@
+import resource
+
+import pytest
 import soundfile
 import torch
 
@@ -28,3 +31,17 @@ def test_every_utterance_has_a_file_of_its_own_inside_the_folder():
     assert len(paths) == 4
     assert all(path.count("/") == 1 and path.startswith("audio/") for path in paths)
     assert kept_path("u", 0.05, "flac") == "audio/0.05/u.flac"
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path):
+    path, waveform = tmp_path / "x.flac", 0.1 * torch.rand(16_000, generator=torch.Generator().manual_seed(0))
+    written, before = write_rounded(path, waveform / 2), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            write_rounded(path, waveform)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert error.value.filename == str(path)
+    assert torch.equal(load(path), written)
+    assert [one.name for one in tmp_path.iterdir()] == ["x.flac"]

@@ -23,8 +23,8 @@ ATTACKED_TRIALS_NOTE = (
     "All columns are about the same trials, attacked at the radius. EER: the smallest rate that neither error exceeds "
     "at some threshold; certified from bounds, under attack from scores after it. FRR and FAR: at the threshold of the "
     "attack; under attack an abstention rejects. certified trials: those whose bound at the radius lies on the right "
-    "side of the threshold; turned: those of them that the attacked system decided wrongly within the radius (a written "
-    "file may lie outside by what was rounded)."
+    "side of the threshold; turned: those of them that the attacked system decided wrongly within the radius (a "
+    "written file may lie outside by what was rounded)."
 )
 
 

@@ -94,6 +94,6 @@ def attacked_certificates(rows: Sequence[AttackRow], certificates: Sequence[Cert
 
 
 def breaking_norm(row: AttackRow) -> float:
-    """The l2 norm that a perturbation counts with: its own, or that of its budget where float32 went a little beyond."""
+    """The l2 norm that a perturbation counts with: its own, or its budget where float32 went a little beyond."""
     within = row.radius is not None and row.l2 <= row.radius * (1 + ROUNDING)
     return min(row.l2, row.radius) if within else row.l2

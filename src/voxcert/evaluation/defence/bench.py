@@ -3,7 +3,6 @@
 The attack on the encoder alone is made once and kept as 16-bit audio; every defence is then sent the same waveforms.
 """
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -117,11 +116,8 @@ class Bench:
         if not all(path.is_file() for path in paths):
             attacked = self._attacked(self.bare, batch.condition, trials, clean)
             for path, waveform in zip(paths, attacked, strict=True):
-                if not waveform.isfinite().all():
-                    continue
-                draft = path.with_name(f"draft-{os.getpid()}.flac")
-                write_rounded(draft, waveform)
-                draft.replace(path)
+                if waveform.isfinite().all():
+                    write_rounded(path, waveform)
         lost = torch.full_like(clean[0], torch.nan, device="cpu")
         return torch.stack([load(path) if path.is_file() else lost for path in paths]).to(clean)
 

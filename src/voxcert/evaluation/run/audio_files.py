@@ -4,6 +4,7 @@ Samples are rounded to multiples of 2^-15, those of 16-bit audio, so that a wave
 not changed is written without any loss.
 """
 
+from io import BytesIO
 from pathlib import Path
 
 import soundfile
@@ -13,6 +14,7 @@ from torch import Tensor
 from voxcert.attacks import from_int16
 from voxcert.data.audio import SAMPLE_RATE
 from voxcert.evaluation.run.folder import file_name
+from voxcert.rows import replace_file
 
 LOWEST, HIGHEST = -32768, 32767
 
@@ -29,7 +31,7 @@ def kept_path(utterance: str, radius: float | None, kind: str) -> str:
 
 
 def write_rounded(path: str | Path, waveform: Tensor) -> Tensor:
-    """Writes a waveform as a 16-bit file and reads it again.
+    """Writes a waveform as a 16-bit file, whole or not at all, and reads it again.
 
     Args:
         path: Ends in .flac or .wav; folders are made.
@@ -37,10 +39,14 @@ def write_rounded(path: str | Path, waveform: Tensor) -> Tensor:
 
     Returns:
         What was written, shape (time,), on the waveform's device.
+
+    Raises:
+        OSError: As `replace_file`.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     steps = (waveform.cpu() / from_int16(1)).round().clamp(LOWEST, HIGHEST).to(torch.int16)
-    soundfile.write(path, steps.numpy(), SAMPLE_RATE, subtype="PCM_16")
-    samples, _ = soundfile.read(path, dtype="float32")  # divides by 2^15, exactly
+    file = BytesIO()  # libsndfile's own errors of writing name neither file nor reason
+    soundfile.write(file, steps.numpy(), SAMPLE_RATE, subtype="PCM_16", format=Path(path).suffix[1:])
+    replace_file(path, file.getvalue())
+    file.seek(0)
+    samples, _ = soundfile.read(file, dtype="float32")  # divides by 2^15, exactly
     return torch.from_numpy(samples).to(waveform.device)
