@@ -121,7 +121,7 @@ def test_broken_certificates_are_counted_where_the_system_is_the_same(runs):
     certified, attacked = runs
     outside = describe_attacks([attacked()], [certified])
     assert outside.endswith(
-        f"says nothing about the certificates of {certified} (vote): it was inside the radius of none."
+        f"says nothing about the certificates of {certified} (vote): none was attacked inside its radius, with a right answer before."
     )
     assert "(mean)" not in outside, "the attack was on the votes"
     inside = describe_attacks([attacked(l2=0.04)], [certified])

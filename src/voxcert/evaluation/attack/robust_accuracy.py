@@ -76,7 +76,7 @@ def broken_certificates(rows: Sequence[AttackRow], certificates: Sequence[Certif
 
 
 def attacked_certificates(rows: Sequence[AttackRow], certificates: Sequence[Certificate]) -> list[Certificate]:
-    """Certificates inside whose radius an attack has tried something; what was tried outside says nothing about them.
+    """Certificates inside whose radius an attack has turned a right answer, or tried to; others it says nothing about.
 
     Args:
         rows: As for `broken_certificates`.
