@@ -120,9 +120,8 @@ def test_certified_speakers(runs, certificate, tmp_path):
 def test_broken_certificates_are_counted_where_the_system_is_the_same(runs):
     certified, attacked = runs
     outside = describe_attacks([attacked()], [certified])
-    assert outside.endswith(
-        f"says nothing about the certificates of {certified} (vote): none was attacked inside its radius, with a right answer before."
-    )
+    said = f"{certified} (vote): none was attacked inside, with a right answer before."
+    assert outside.endswith(f"says nothing about the certificates of {said}")
     assert "(mean)" not in outside, "the attack was on the votes"
     inside = describe_attacks([attacked(l2=0.04)], [certified])
     assert f"broke 3 of the 3 certificates of {certified} (vote) that it attacked inside their radius" in inside

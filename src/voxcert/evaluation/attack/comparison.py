@@ -165,7 +165,7 @@ def _broken(folder: Folder, rows: Sequence[AttackRow], certified: Folder) -> lis
         if tried:
             said = f"broke {len(broken)} of the {len(tried)} certificates {about} that it attacked inside their radius"
         else:
-            said = f"says nothing about the certificates {about}: none was attacked inside its radius, with a right answer before"
+            said = f"says nothing about the certificates {about}: none was attacked inside, with a right answer before"
         lines.append(f"{folder} {said}{f': {names}' if names else ''}.")
     return lines
 
