@@ -1,4 +1,4 @@
-"""The page of an audit that the gallery shows: it holds no voices, and its numbers are those of the rows that are kept."""
+"""The page of an audit that the gallery shows: it holds no voices, and its numbers are those of the kept rows."""
 
 import gzip
 import json
