@@ -21,6 +21,8 @@ PRINTED: dict[tuple[str, float | None], dict[str, tuple[float, float]]] = {
     ("bim", 0.005): {"csi": (99.39, 31.65), "osi": (99.79, 31.68)},
     ("universal", None): {"csi": (65.6, 38.56), "osi": (56.0, 33.66)},
     ("ssed", 0.01): {"csi": (45.4, 52.07), "osi": (74.8, 51.88)},
+    ("ssed", 0.03): {"csi": (90.0, 43.19), "osi": (92.8, 43.1)},
+    ("ssed", 0.05): {"csi": (97.3, 39.07), "osi": (98.0, 39.2)},
 }
 """Attack and epsilon -> scenario -> TASR in % and SNR in dB, against a Fast ResNet-34."""
 
