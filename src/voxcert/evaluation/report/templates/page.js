@@ -175,7 +175,7 @@
     const redraw = () => {
       const own = entries.filter((entry) => entry.shown);
       const points = own.flatMap(({ curve, colour }) => curve.rates.map((rate) => ({
-        ...rate, colour, title: `${curve.verifier}, ${curve.system}\ncertified EER ${percent(rate.eer)} [${rate.eer_low === null ? "-" : percent(rate.eer_low)}, ${rate.eer_high === null ? "-" : percent(rate.eer_high)}]\nup to l2 norm ${rate.radius}`,
+        ...rate, colour, title: `${curve.verifier}, ${curve.system}\ncertified EER ${percent(rate.eer)} [${rate.eer_low === null ? "-" : percent(rate.eer_low)}, ${rate.eer_high === null ? "-" : percent(rate.eer_high)}]\nup to l2 norm ${floored(rate.radius)}`,
       })));
       const domain = [0, 1.05 * (d3.max(points, (point) => point.radius) || 1)];
       const size = frame(place, 380);
@@ -205,7 +205,7 @@
     const redraw = () => {
       const own = figure.curves.filter((curve) => name(curve) === chosen);
       legend?.remove();
-      legend = key(controls, { legend: "radius", items: own.map((curve, n) => [String(curve.radius), cycled(COLOURS, n)]) });
+      legend = key(controls, { legend: "radius", items: own.map((curve, n) => [floored(curve.radius), cycled(COLOURS, n)]) });
       const size = frame(place, 460), side = Math.min(size.width, 520);
       const at = figure.ticks.filter((_, n) => side > 420 || n % 2 === 0).map((tick) => tick.at);
       const label = new Map(figure.ticks.map((tick) => [tick.at, tick.label]));
