@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import summarize_attack
-from voxcert.evaluation.metrics.detection import speaker_interval_of_mean
+from voxcert.evaluation.metrics.detection import speaker_interval_of_share
 from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table
-from voxcert.smoothing.curves import wilson_interval
 
 PRINTED: dict[tuple[str, float | None], dict[str, tuple[float, float]]] = {
     ("fgsm", 0.001): {"csi": (5.42, 41.40), "osi": (15.61, 41.42)},
@@ -27,17 +26,6 @@ PRINTED: dict[tuple[str, float | None], dict[str, tuple[float, float]]] = {
 """Attack and epsilon -> scenario -> TASR in % and SNR in dB, against a Fast ResNet-34."""
 
 
-def share_over_speakers(hits: Sequence[bool], speakers: Sequence[str]) -> tuple[float, float, float]:
-    """The share of hits and its 95 % interval: by the bootstrap over speakers.
-
-    Where all are hits or none is all resamples agree; then it is Wilson's, with each speaker as one trial.
-    """
-    share, count = sum(hits) / len(hits), len(set(speakers))
-    if share in (0, 1):
-        return share, *wilson_interval(share * count, count)
-    return share, *speaker_interval_of_mean(hits, speakers)
-
-
 def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
     """A line for each run, with the paper's number where it has one for this attack and epsilon.
 
@@ -53,7 +41,8 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
         lines.append([system, first.scenario, first.attack + ("" if first.target is not None else ", untargeted")])
         lines[-1] += [f"{max(row.linf for row in rows):.1g}" if epsilon is None else f"{epsilon:g}"]
         lines[-1] += ["" if printed is None else "{:g} / {:g}".format(*printed)]
-        success = share_over_speakers([row.success for row in rows], speakers)
+        hits = [row.success for row in rows]
+        success = sum(hits) / len(hits), *speaker_interval_of_share(hits, speakers)
         lines[-1] += [percent_with_interval(*success), f"{entry['snr_db']:.1f}"]
         lines[-1] += [f"{percent(entry['accuracy_before'])}, {percent(entry['accuracy'])}"]
         lines[-1] += [f"{len(rows)} ({len(set(speakers))})", f"{entry['backwards']:g}", f"`{name}`"]

@@ -1,9 +1,8 @@
 """Tables of attacks: printed numbers stand beside runs that they are about, and intervals are over speakers."""
 
-from attack_tables import beside_ssed, share_over_speakers
+from attack_tables import beside_ssed
 
 from voxcert.evaluation.attack.row import AttackRow
-from voxcert.smoothing.curves import wilson_interval
 
 
 def row(utterance="a/1", **values):
@@ -15,14 +14,6 @@ def row(utterance="a/1", **values):
 
 def cells(line):
     return [cell.strip() for cell in line.strip("|").split("|")]
-
-
-def test_speakers_are_resampled_and_not_recordings():
-    # Both recordings of a speaker always agree: a resample of 2 speakers has 0, 2 or 4 hits of 4.
-    assert share_over_speakers([True, True, False, False], ["a", "a", "b", "b"]) == (0.5, 0.0, 1.0)
-    # All that agree still do in every resample, which shows nothing: three speakers count as three trials.
-    assert share_over_speakers([True] * 6, ["a", "a", "b", "b", "c", "c"]) == (1.0, *wilson_interval(3, 3))
-    assert share_over_speakers([False] * 2, ["a", "b"]) == (0.0, *wilson_interval(0, 2))
 
 
 def test_a_printed_number_stands_beside_the_same_attack_alone():

@@ -12,7 +12,9 @@ from voxcert.evaluation.metrics.detection import (
     minimum_detection_cost,
     speaker_interval,
     speaker_interval_of_mean,
+    speaker_interval_of_share,
 )
+from voxcert.smoothing.curves import wilson_interval
 
 
 def test_gaussian_scores_have_the_closed_form():
@@ -112,3 +114,12 @@ def test_the_interval_of_a_mean_is_that_of_the_statistic():
     slow = speaker_interval(lambda drawn: float(values[drawn].mean()), speakers, num_resamples=50)
     assert speaker_interval_of_mean(values, speakers, num_resamples=50) == pytest.approx(slow, rel=1e-12)
     assert np.isnan(speaker_interval_of_mean(values, ["one"] * 60)).all()
+
+
+def test_speakers_are_resampled_and_not_recordings():
+    # Both recordings of a speaker always agree: a resample of 2 speakers has 0, 2 or 4 hits of 4.
+    assert speaker_interval_of_share([True, True, False, False], ["a", "a", "b", "b"]) == (0.0, 1.0)
+    # All that agree still do in every resample, which shows nothing: three speakers count as three trials.
+    assert speaker_interval_of_share([True] * 6, ["a", "a", "b", "b", "c", "c"]) == wilson_interval(3, 3)
+    assert speaker_interval_of_share([False] * 2, ["a", "b"]) == wilson_interval(0, 2)
+    assert np.isnan(speaker_interval_of_share([True] * 2, ["one"] * 2)).all()

@@ -11,7 +11,7 @@ import numpy as np
 
 from voxcert.columns import Columns
 from voxcert.data.audio import SAMPLE_RATE
-from voxcert.evaluation.metrics.detection import speaker_interval_of_mean
+from voxcert.evaluation.metrics.detection import speaker_interval_of_share
 from voxcert.evaluation.show.tables import render_table, rounded_down
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
@@ -84,7 +84,7 @@ def _summarize_rule(rule: str, rows: Columns[Certificate], radii: Sequence[float
 def _point(rows: Columns[Certificate], radius: float, share: float) -> dict[str, Any]:
     """Certified accuracy at a radius, and how sure it is if utterances are independent, or if speakers alone are."""
     low, high = wilson_interval(round(share * len(rows)), len(rows))
-    speakers = speaker_interval_of_mean(certified(rows, radius), rows.column("speaker"))
+    speakers = speaker_interval_of_share(certified(rows, radius), rows.column("speaker"))
     low_speakers, high_speakers = (None if np.isnan(bound) else bound for bound in speakers)
     over_speakers = {"low_speakers": low_speakers, "high_speakers": high_speakers}
     return {"radius": radius, "value": share, "low": low, "high": high, **over_speakers}

@@ -153,6 +153,28 @@ def speaker_interval_of_mean(
     return float(low), float(high)
 
 
+def speaker_interval_of_share(hits: ArrayLike, speakers: Sequence[str]) -> tuple[float, float]:
+    """As `speaker_interval_of_mean` for a share of hits, which may be all or none of them.
+
+    Then all resamples agree, and the bootstrap would say that there is no doubt. In its place comes Wilson's interval
+    with each speaker as one trial: who has one recording that is no hit counts, however many there are of him.
+
+    Args:
+        hits: Of each trial, shape (n,), true or false.
+        speakers: As for `speaker_interval`.
+
+    Example:
+        >>> low, high = speaker_interval_of_share([True] * 94, [f"speaker {i % 47}" for i in range(94)])
+        >>> round(low, 3), round(high, 3)
+        (0.924, 1.0)
+    """
+    hits = np.asarray(hits, dtype=bool)
+    count = len(set(speakers))
+    if count > 1 and (hits.all() or not hits.any()):
+        return wilson_interval(count if hits.all() else 0, count)
+    return speaker_interval_of_mean(hits, speakers)
+
+
 def _numbered(speakers: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """The names, sorted, and the place there of each trial's, shape (n,); sorting all trials would take longer."""
     names = sorted(set(speakers))

@@ -14,7 +14,7 @@ from voxcert.evaluation.metrics.detection import (
     equal_error_rate,
     minimum_detection_cost,
     speaker_interval,
-    speaker_interval_of_mean,
+    speaker_interval_of_share,
 )
 from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table, rounded_down
 from voxcert.smoothing.certified_score import CertifiedScore
@@ -74,7 +74,7 @@ def _summarize(rows: Sequence[CertifiedScore], threshold: float | None) -> dict[
         entry |= {"eer_low": low, "eer_high": high}
         for name, mask in (("frr", genuine), ("far", ~genuine)):
             own = [speaker for speaker, kept in zip(speakers, mask, strict=True) if kept]
-            low, high = speaker_interval_of_mean(wrong[name], own)
+            low, high = speaker_interval_of_share(wrong[name], own)
             entry |= {f"{name}_low": low, f"{name}_high": high}
         rates.append({key: None if value != value else value for key, value in entry.items()})
     return {
