@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import voxcert
-from voxcert.attacks import CrossEntropy, attack, fgsm, norms, pgd
+from voxcert.attacks import CrossEntropy, attack, fgsm, nes, norms, pgd
 from voxcert.encoders.base import Encoder
 from voxcert.training.adversarial_module import AdversarialEncoderModule, Divergence
 from voxcert.training.encoder_module import EncoderModule
@@ -274,7 +274,8 @@ def test_a_run_is_exported(encoder, trainer, tmp_path):
         ),
         ({"attack": fgsm(epsilon=0.1, targeted=True)}, "attack must be untargeted"),
         ({"regularizer": Consistency()}, "regularizer compares noisy views"),
-        ({"num_noise": 0}, "num_noise must be at least 1, got 0"),
+        ({"num_noise": 0}, "num_noise must be at least 1, and 1 without noise, got 0"),
+        ({"attack": nes(epsilon=0.01)}, "attack must ask about a whole batch at once, .* got nes"),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -303,3 +303,21 @@ def test_one_process_and_two_give_the_same_rows(espeak, tmp_path):
     assert plain(rows[1]) == plain(rows[2])
     assert len(trials[1]) == 5 * 3 * 2, "every utterance claims to be each of three speakers, for two verifiers"
     assert plain(trials[1]) == plain(trials[2])
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"sigma": 0.02}, "must keep sigma of CertificationCallback, 0.01, got 0.02"),
+        ({"num_utterances": 3}, "must keep num_utterances of CertificationCallback, 4, got 3"),
+        ({"eer_radii": [0.0]}, r"must keep eer_radii of CertificationCallback, None, got \[0.0\]"),
+    ],
+)
+def test_what_chose_the_best_checkpoint_is_kept(other, message):
+    about = {"sigma": 0.01, "num_utterances": 4, "batch_size": 8}
+    begun = CertificationCallback(**about).state_dict()
+    CertificationCallback(**about | {"batch_size": 16}).load_state_dict(begun)
+    with pytest.raises(ValueError, match=message):
+        CertificationCallback(**about | other).load_state_dict(begun)
+    older = {name: value for name, value in begun.items() if name != "settings"}
+    CertificationCallback(**about | other).load_state_dict(older)

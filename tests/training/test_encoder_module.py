@@ -118,7 +118,8 @@ def test_resumed_training_equals_uninterrupted_training(encoder, data, trainer, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_noise": 0}, "num_noise must be at least 1, got 0"),
+        ({"num_noise": 0}, "num_noise must be at least 1, and 1 without noise, got 0"),
+        ({"num_noise": 4}, "num_noise must be at least 1, and 1 without noise, got 4"),
         ({"regularizer": Consistency()}, "regularizer compares noisy views"),
         ({"regularizer": Consistency(), "noise": Fixed(0.1)}, "num_noise to at least 2"),
         ({"margin_warmup": 2}, r"margin_warmup must be a share of the steps in \[0, 1\], got 2"),

@@ -262,6 +262,9 @@ def test_resumed_training_takes_the_same_steps(make, data, trainer, tmp_path):
     last.fit(resumed, datamodule=data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
     for name, value in through.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+    longer = trainer(max_epochs=3, limit_val_batches=0)
+    with pytest.raises(ValueError, match="a resumed run must keep its 4 steps .* got 6"):
+        longer.fit(make(), datamodule=data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from voxcert.attacks import Margin, pgd
+from voxcert.attacks import Margin, hop_skip_jump, pgd
 from voxcert.encoders.sincnet import SincNet
 from voxcert.training.export import export
 from voxcert.training.identification_module import IdentificationModule
@@ -119,6 +119,7 @@ def test_a_checkpoint_is_exported(tmp_path):
         ({"final_lr": 1.0}, "final_lr must be between 0 and lr 0.001, got 1"),
         ({"freeze": ["encoder.cnn.none"]}, "freeze must name modules such as encoder.cnn.ln0, got 'encoder.cnn.none'"),
         ({"attack": pgd(epsilon=0.1, objective=Margin())}, "attack must be untargeted"),
+        ({"attack": hop_skip_jump()}, "attack must ask about a whole batch at once, .* got hop_skip_jump"),
     ],
 )
 def test_bad_values(settings, message):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from voxcert.attacks import Attack, CrossEntropy, Margin
 from voxcert.encoders.base import Encoder
+from voxcert.training.attacked import check_training_attack
 from voxcert.training.distillation import Lesson
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.losses import Regularizer
@@ -64,9 +65,7 @@ class AdversarialEncoderModule(EncoderModule):
         for name, share in (("clean_share", clean_share), ("epsilon_warmup", epsilon_warmup)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must be a share in [0, 1], got {share}")
-        brought = getattr(attack, "keywords", {})
-        if brought.get("objective") is not None or brought.get("targeted"):
-            raise ValueError(f"attack must be untargeted and leave its objective to the training, got {brought}")
+        check_training_attack(attack)
         self.attack = attack
 
     def _perturb(self, views: Tensor, batch: dict, taught: Lesson | None = None) -> Tensor:

@@ -141,12 +141,28 @@ class CertificationCallback(L.Callback):
         pl_module.log_dict(self._values, sync_dist=True)  # the same in all processes, and Lightning likes to hear it
 
     def state_dict(self) -> dict[str, Any]:
-        """Whose turn it is, for a run that is resumed."""
-        return {"num_validations": self._num_validations, "values": self._values}
+        """Whose turn it is and what the values are about, for a run that is resumed."""
+        return {"num_validations": self._num_validations, "values": self._values, "settings": self._about()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on counting where the checkpoint stopped."""
+        """Goes on counting where the checkpoint stopped.
+
+        Raises:
+            ValueError: If certificates are made otherwise now: the best checkpoint so far was chosen by others.
+        """
+        now = self._about()
+        for name, before in state_dict.get("settings", now).items():
+            if before != now[name]:
+                raise ValueError(
+                    f"a resumed run must keep {name} of CertificationCallback, {before}, got {now[name]}: the best "
+                    "checkpoint so far was chosen by it"
+                )
         self._num_validations, self._values = state_dict["num_validations"], state_dict["values"]
+
+    def _about(self) -> dict[str, Any]:
+        """What the logged values depend on, as plain values."""
+        own = asdict(self.settings) | {"num_utterances": self.num_utterances, "eer_radii": self.eer_radii}
+        return {name: value for name, value in own.items() if name != "batch_size"}
 
     def _certify(
         self, trainer: L.Trainer, pl_module: L.LightningModule

@@ -19,6 +19,7 @@ from voxcert.training.distillation import Distillation, Lesson
 from voxcert.training.distributed import gather_dict
 from voxcert.training.losses import AngularMarginSoftmax, Regularizer
 from voxcert.training.noise import NoiseDistribution
+from voxcert.training.resuming import check_rates, check_steps
 
 
 class EncoderModule(L.LightningModule):
@@ -81,8 +82,8 @@ class EncoderModule(L.LightningModule):
         super().__init__()
         # Not what has a class, nor a subclass's attack: a checkpoint holds plain values alone.
         self.save_hyperparameters(ignore=["encoder", "noise", "augmentations", "regularizer", "distillation", "attack"])
-        if num_noise < 1:
-            raise ValueError(f"num_noise must be at least 1, got {num_noise}")
+        if num_noise < 1 or (noise is None and num_noise > 1):
+            raise ValueError(f"num_noise must be at least 1, and 1 without noise, got {num_noise}")
         if regularizer is not None:
             self._check_views(regularizer, noise, num_noise)
         for name, share in (("margin_warmup", margin_warmup), ("lr_warmup", lr_warmup)):
@@ -138,12 +139,7 @@ class EncoderModule(L.LightningModule):
         self.train()
         if self.trainer.world_size > 1:
             torch.manual_seed(torch.initial_seed() + self.global_rank)  # Lightning seeds all processes alike
-        planned, steps = self.lr_schedulers().total_steps, self._total_steps()
-        if planned != steps:
-            raise ValueError(
-                f"a resumed run must keep its {planned} steps (trainer.max_epochs, trainer.max_steps and the data), "
-                f"got {steps}; to train longer, export the checkpoint and start from it with model.init_args.init_from"
-            )
+        check_steps(self.lr_schedulers().total_steps, self._total_steps())
 
     def training_step(self, batch: dict, batch_idx: int) -> Tensor:
         """Returns the loss of a batch with `waveform` (batch, time) and `label` (batch,)."""
@@ -195,8 +191,9 @@ class EncoderModule(L.LightningModule):
         keep_classes(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Refuses to go on with other classes or another teacher."""
+        """Refuses to go on with other classes, other learning rates or another teacher."""
         check_classes(self, checkpoint)
+        check_rates(self, checkpoint, ("lr", "lr_warmup", "lr_multipliers", "weight_decay"))
         before, now = checkpoint.get("teacher"), self.distillation and self.distillation.teacher_hash
         if before and now and before != now:
             raise ValueError(
@@ -217,7 +214,8 @@ class EncoderModule(L.LightningModule):
             optimizer,
             rates,
             total_steps=self._total_steps(),
-            pct_start=min(1.0, self.hparams.lr_warmup + 1e-6),  # torch divides by zero where it makes exactly one step
+            # Torch divides by zero where the rise makes exactly one step, and where nothing is left to fall in.
+            pct_start=min(1 - 1e-6, self.hparams.lr_warmup + 1e-6),
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

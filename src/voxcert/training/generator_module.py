@@ -18,6 +18,7 @@ from voxcert.encoders.base import Recognizer, enroll
 from voxcert.encoders.loading import load_encoder
 from voxcert.training.distributed import gather_dict
 from voxcert.training.generator_losses import NormLoss, angular_loss, norm_loss, saliency_loss
+from voxcert.training.resuming import check_rates, check_steps
 
 ANY, RANDOM = "any", "random"
 
@@ -98,6 +99,10 @@ class GeneratorModule(L.LightningModule):
 
     on_validation_start = on_test_start = on_fit_start
 
+    def on_train_start(self) -> None:
+        """Refuses to resume past the end of the learning rate's schedule."""
+        check_steps(self.lr_schedulers().T_max, self.trainer.estimated_stepping_batches)
+
     def forward(self, waveform: Tensor, target: Tensor) -> Tensor:
         """Forges waveforms (batch, time) as the speakers of index `target` (batch,)."""
         return self._forge(waveform, target)[0]
@@ -144,6 +149,10 @@ class GeneratorModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Keeps how the generator was built and whom it forges, so that a checkpoint can be exported by itself."""
         checkpoint["generator_config"] = self.generator.config
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Refuses to go on with another learning rate."""
+        check_rates(self, checkpoint, ("lr",))
 
     def configure_optimizers(self) -> dict:
         """Adam, as in the paper; the learning rate falls to 0 along a cosine, which the paper does not say."""

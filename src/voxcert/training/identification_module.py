@@ -14,8 +14,10 @@ from torch import Tensor
 from voxcert.attacks import Attack, CrossEntropy
 from voxcert.encoders.loading import load_weights
 from voxcert.encoders.sincnet import SincNet
+from voxcert.training.attacked import check_training_attack
 from voxcert.training.classes import check_classes, keep_classes
 from voxcert.training.noise import NoiseDistribution
+from voxcert.training.resuming import check_rates
 
 
 class IdentificationModule(L.LightningModule):
@@ -64,9 +66,7 @@ class IdentificationModule(L.LightningModule):
             raise ValueError(f"num_noise must be at least 1, and 1 without noise, got {num_noise}")
         if not 0 <= final_lr <= lr:
             raise ValueError(f"final_lr must be between 0 and lr {lr:g}, got {final_lr:g}")
-        brought = getattr(attack, "keywords", {})
-        if brought.get("objective") is not None or brought.get("targeted"):
-            raise ValueError(f"attack must be untargeted and leave its objective to the training, got {brought}")
+        check_training_attack(attack)
         self.encoder, self.noise, self.attack = encoder, noise, attack
         if init_from is not None:
             load_weights(encoder, init_from)
@@ -107,8 +107,9 @@ class IdentificationModule(L.LightningModule):
         keep_classes(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Refuses to go on with other classes."""
+        """Refuses to go on with other classes or other learning rates."""
         check_classes(self, checkpoint)
+        check_rates(self, checkpoint, ("lr", "final_lr"))
 
     def configure_optimizers(self) -> dict:
         """RMSprop with the published constants, and half a cosine from `lr` to `final_lr`."""

@@ -19,6 +19,7 @@ from voxcert.purifiers.diffusion import DiffusionPurifier, OneShotDenoiser
 from voxcert.purifiers.text import TextEmbedder
 from voxcert.training.distributed import gather_dict
 from voxcert.training.noise import NoiseDistribution
+from voxcert.training.resuming import check_rates, check_steps
 
 
 class PurifierModule(L.LightningModule):
@@ -85,9 +86,11 @@ class PurifierModule(L.LightningModule):
         return self._victims[0]
 
     def on_train_start(self) -> None:
-        """Gives every process noise of its own; Lightning seeds all alike."""
+        """Refuses to resume past the end of the cycle, and gives every process noise of its own."""
         if self.trainer.world_size > 1:
-            torch.manual_seed(torch.initial_seed() + self.global_rank)
+            torch.manual_seed(torch.initial_seed() + self.global_rank)  # Lightning seeds all processes alike
+        if self.hparams.one_cycle:
+            check_steps(self.lr_schedulers().total_steps, self.trainer.estimated_stepping_batches)
 
     def training_step(self, batch: dict, batch_idx: int) -> Tensor:
         """Returns the loss of a batch with `waveform` (batch, time) and `text` (transcripts)."""
@@ -143,6 +146,10 @@ class PurifierModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Keeps how the purifier was built, so that a checkpoint can be exported by itself."""
         checkpoint["purifier_config"] = self.purifier.config
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Refuses to go on with another learning rate."""
+        check_rates(self, checkpoint, ("lr", "one_cycle"))
 
     def configure_optimizers(self) -> torch.optim.Optimizer | dict:
         """Adam, with a constant learning rate as in the paper or with one cycle."""
