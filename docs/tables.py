@@ -19,6 +19,7 @@ from typing import Any
 
 from attack_tables import beside_ssed
 from PIL import Image
+from pilots import pilots_figure
 from soak import soak_figure
 
 from voxcert.evaluation.attack.certified_trials import attacked_trials, attacked_trials_table
@@ -286,13 +287,16 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
 
 
 def draw_figure(arguments: list[str], path: Path) -> None:
-    """Draws one run, the certified accuracy of several, or of `varied SETTING RUNS`, or `soak`, a benchmark."""
+    """Draws one run, the certified accuracy of several, or of `varied SETTING RUNS`, `planned PILOTS`, or `soak`."""
     if arguments == ["soak"]:
         save(soak_figure(), path)
         return _made_small(path)
     if arguments[0] == "varied":
         runs = [(f"{arguments[1]} = {value:g}", rows) for value, rows in _by_setting(arguments[1], arguments[2:])]
         save(comparison_figure(runs), path)
+        return _made_small(path)
+    if arguments[0] == "planned":
+        save(pilots_figure([(system_of(name), rows_of(name, PilotRow)) for name in arguments[1:]]), path)
         return _made_small(path)
     if read_summary(RESULTS / arguments[0])["settings"].get("task", "identification") != "identification":
         plot_error_rates(*_trials_of(arguments[0]), path)

@@ -165,6 +165,13 @@ def test_pilots_are_compared_with_the_first_of_them(elsewhere, tmp_path):
     assert cells[0] == ["weak", "0.1", "0.67", "0.67", "0.33", "0.117", "+0.00 [+0.00, +0.00]"]
     assert cells[1][:6] == ["strong", "0.1", "0.67", "0.67", "0.67", "0.167"]
     assert cells[1][6].startswith("+0.33 [+0.00, ")
+    pilots = [(name, read_rows(tmp_path / name / ROWS, PilotRow)) for name in ("weak", "strong")]
+    (panel,) = elsewhere.pilots_figure(pilots).axes
+    first, last = sorted(row.radii[row.samples.index(1000)] for row in pilots[0][1][:2])
+    assert panel.get_lines()[0].get_xdata().tolist() == [0.0, first, last, last]
+    assert panel.get_lines()[0].get_ydata().tolist() == pytest.approx([2 / 3, 2 / 3, 1 / 3, 0.0])
+    elsewhere.draw_figure(["planned", "weak", "strong"], tmp_path / "pilots.png")
+    assert (tmp_path / "pilots.png").read_bytes()[:4] == b"\x89PNG"
     rows = read_rows(tmp_path / "weak" / ROWS, PilotRow)[1:]
     replace_rows(tmp_path / "weak" / ROWS, rows)
     elsewhere.keep(tmp_path / "weak", "fewer")
