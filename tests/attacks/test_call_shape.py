@@ -8,6 +8,7 @@ from linear import Linear, speech_like
 
 from voxcert import attacks
 from voxcert.attacks import Attack, Margin, Verification, fgsm, norms, pgd
+from voxcert.attacks.call_shape import NoGradientError
 
 YAML = """
 attack:
@@ -161,3 +162,28 @@ def test_scores_without_a_gradient_are_named(batch):
     recognizer, waveform, labels = batch
     with pytest.raises(ValueError, match="recognizer must be differentiable"):
         fgsm(lambda waveform: recognizer(waveform.detach()).detach(), waveform, labels, epsilon=0.01)
+
+
+@pytest.mark.parametrize("inner", [torch.no_grad(), torch.inference_mode(), None])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        fgsm(epsilon=0.01),
+        attacks.bim(epsilon=0.01),
+        pgd(epsilon=0.01, early_stop=True),
+        attacks.carlini_wagner(steps=3, search_steps=2),
+        attacks.imperceptible(epsilon=0.01, steps=2, hiding_steps=2),
+    ],
+)
+@pytest.mark.parametrize("objective", [Margin(), attacks.CrossEntropy(), Verification(0.1)])
+def test_attacks_by_gradients_say_so_where_there_is_none(batch, inner, attack, objective):
+    linear, waveform, labels = batch
+
+    def recognizer(waveform):
+        if inner is None:  # scores have a gradient, that of the weights
+            return linear(waveform.detach())
+        with inner:
+            return linear(waveform)
+
+    with pytest.raises(NoGradientError, match="recognizer must be differentiable with respect to its input"):
+        attack(recognizer, waveform, labels, objective=objective)

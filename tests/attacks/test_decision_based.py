@@ -137,3 +137,45 @@ def test_it_comes_as_near_as_the_toolbox_with_as_many_queries():
     ours = hop_skip_jump(network, waveform, labels, max_queries=counted.forwards // len(waveform))
     assert Margin().succeeded(network(ours), labels, targeted=False).all()
     assert (norms(ours - waveform, "l2") <= 1.1 * norms(theirs - waveform, "l2")).all()
+
+
+def test_probes_that_all_succeed_point_the_same_way_in_chunks_of_any_size():
+    """All but the clean waveform succeeds; four of a hundred probes at a time do not sum to 1 as fractions."""
+
+    def recognizer(waveform):
+        clean = (waveform == 0).all(dim=1)
+        return torch.stack([clean, ~clean], dim=1).float()
+
+    waveform, labels = torch.zeros(16, 400), torch.zeros(16, dtype=torch.long)
+    settings = {"start": 0.5 * torch.ones(16, 400), "max_queries": 150}  # one round
+    found = [
+        hop_skip_jump(recognizer, waveform, labels, batch_size=batch_size, **settings) for batch_size in (64, 1600)
+    ]
+    directions = [nn.functional.normalize(one, dim=1) for one in found]
+    torch.testing.assert_close(*directions, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("value", "message"), [(1.5, "got a peak of 1.5"), (float("nan"), "got a peak of nan")])
+def test_a_start_that_is_no_waveform_is_named(value, message):
+    start = torch.zeros(3, 80)
+    start[1, 2] = value
+    with pytest.raises(ValueError, match=rf"start must lie in \[-1, 1\], {message}"):
+        hop_skip_jump(*problem(), start=start)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_start_may_lie_on_another_device():
+    recognizer, waveform, labels = (one.cuda() for one in problem())
+    start = (waveform - 2 * recognizer.weights[labels]).detach().clamp(-1, 1)
+    settings = {"max_queries": 300}
+    found = hop_skip_jump(recognizer, waveform, labels, start=start.cpu(), **settings)
+    assert torch.equal(found, hop_skip_jump(recognizer, waveform, labels, start=start, **settings))
+    assert Margin().succeeded(recognizer(found), labels, targeted=False).all()
+
+
+def test_a_start_may_be_of_another_precision():
+    recognizer, waveform, labels = problem()
+    start = (waveform - 2 * recognizer.weights[labels]).detach().clamp(-1, 1)
+    settings = {"max_queries": 300}
+    found = hop_skip_jump(recognizer, waveform, labels, start=start.double(), **settings)
+    assert torch.equal(found, hop_skip_jump(recognizer, waveform, labels, start=start, **settings))

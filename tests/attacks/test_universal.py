@@ -13,6 +13,7 @@ from voxcert.attacks import (
     save_universal,
     universal,
 )
+from voxcert.attacks.call_shape import NoGradientError
 
 PERIOD = 40
 
@@ -160,3 +161,10 @@ def test_fitting_leaves_no_trace():
         fit_universal(recognizer, utterances(), epsilon=0.1, num_samples=PERIOD, epochs=1)
     assert recognizer.training
     assert all(parameter.grad is None for parameter in recognizer.parameters())
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_recognizer_without_gradients_is_named(frozen):
+    recognizer = Periodic().requires_grad_(not frozen)
+    with pytest.raises(NoGradientError, match="recognizer must be differentiable"):
+        fit_universal(lambda waveform: recognizer(waveform.detach()), utterances(), epsilon=0.1, num_samples=PERIOD)

@@ -3,6 +3,7 @@ import torch
 from linear import Linear, speech_like
 
 from voxcert.attacks import Margin, PerturbationGenerator, fit_generator, norms, universal
+from voxcert.attacks.call_shape import NoGradientError
 from voxcert.attacks.universal_generator import thresholded_loudness
 
 PERIOD = 50
@@ -83,3 +84,28 @@ def test_loudness_by_hand():
     assert thresholded_loudness(perturbation, 0.01).item() == pytest.approx(loud + 0.01 * low, rel=1e-5)
     assert thresholded_loudness(0 * perturbation, 0.01) == 0
     assert thresholded_loudness(perturbation, 1.0).item() == pytest.approx(0.01 * perturbation.square().mean().item())
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_recognizer_without_gradients_is_named(frozen):
+    network, recognizer = PerturbationGenerator(**SMALL), Periodic().requires_grad_(not frozen)
+    before = [parameter.clone() for parameter in network.parameters()]
+    with pytest.raises(NoGradientError, match="recognizer must be differentiable"):
+        fit_generator(network, lambda waveform: recognizer(waveform.detach()), batches([0]), epochs=1)
+    assert all(map(torch.equal, network.parameters(), before))
+
+
+def test_the_first_step_is_against_the_gradient_of_the_whole_loss():
+    """The first step of Adam is lr against the sign of the gradient, here that of the loss in one expression."""
+    torch.manual_seed(0)
+    network, recognizer, generator = PerturbationGenerator(**SMALL), Periodic(), torch.Generator().manual_seed(0)
+    torch.nn.init.normal_(network.output.weight)
+    ((waveform, targets),) = batches([0])
+    weight = network.output.weight
+    before = weight.detach().clone()
+    perturbation = network.train()(network.noise(8, generator))
+    margin = Margin().margin(recognizer(waveform + perturbation.repeat(1, 5)), targets, True)
+    loss = (margin + 0.1).clamp(min=0).mean() + 10 * thresholded_loudness(perturbation, 0.01)
+    (gradient,) = torch.autograd.grad(loss, weight)
+    fit_generator(network, recognizer, [(waveform, targets)], epochs=1, lr=1e-3, loudness=10.0, targeted=True)
+    torch.testing.assert_close(weight.detach() - before, -1e-3 * gradient.sign(), rtol=1e-3, atol=1e-7)

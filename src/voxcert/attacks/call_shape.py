@@ -19,7 +19,7 @@ Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 class NoGradientError(ValueError):
-    """A recognizer whose scores do not depend differentiably on the waveform."""
+    """A recognizer whose scores do not depend differentiably on the waveform, or another such network."""
 
 
 def attack(function: Callable[..., Tensor]) -> Callable[..., Any]:
@@ -81,16 +81,37 @@ def loss_gradient(
         NoGradientError: If the scores do not depend differentiably on the waveform.
     """
     waveform = waveform.detach().requires_grad_()
-    scores, gradient = recognizer(waveform), None
-    if scores.requires_grad:  # parameters alone can make it so
-        loss = objective.loss(scores, labels, targeted).sum()
-        (gradient,) = torch.autograd.grad(loss, waveform, allow_unused=True)
+    scores = recognizer(waveform)
+    gradient = gradient_through("recognizer", objective.loss(scores, labels, targeted).sum(), waveform)
+    return gradient, scores.detach()
+
+
+def gradient_through(name: str, value: Tensor, point: Tensor) -> Tensor:
+    """Differentiates what was computed from a network's output alone with respect to the network's input.
+
+    A loss has terms beside it, such as the loudness of a perturbation, that have a gradient where the network has none:
+    those are differentiated apart, or an attack would find nothing and not say so.
+
+    Args:
+        name: Of the argument that the network is, for the error.
+        value: A number.
+        point: The network's input, or what it was made of.
+
+    Returns:
+        Gradient, of the shape of `point`; parameters get none.
+
+    Raises:
+        NoGradientError: If the value does not depend differentiably on the point.
+    """
+    gradient = None
+    if value.requires_grad:  # parameters alone can make it so
+        (gradient,) = torch.autograd.grad(value, point, allow_unused=True)
     if gradient is None:
         raise NoGradientError(
-            "recognizer must be differentiable with respect to the waveform, got scores without a gradient; "
+            f"{name} must be differentiable with respect to its input, got an output without a gradient; "
             "a step that has none can be wrapped in voxcert.attacks.StraightThrough"
         )
-    return gradient, scores.detach()
+    return gradient
 
 
 def check_batch(waveform: Tensor, labels: Tensor) -> None:

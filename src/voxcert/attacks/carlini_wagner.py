@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from voxcert.attacks.call_shape import attack
+from voxcert.attacks.call_shape import attack, gradient_through
 from voxcert.attacks.objectives import Objective
 
 SHRINK = 1 - 1e-6
@@ -58,6 +58,10 @@ def carlini_wagner(
     Returns:
         Shape (batch, time), in [-1, 1]: the successful example nearest to each waveform, or the waveform itself where
         none was found.
+
+    Raises:
+        NoGradientError: If the scores do not depend differentiably on the waveform.
+        ValueError: If a setting is out of range.
     """
     for name, value in {"steps": steps, "search_steps": search_steps}.items():
         if value < 1:
@@ -101,17 +105,19 @@ def _minimise(
     adam = torch.optim.Adam([change], lr=lr)
     for step in range(steps + 1):  # the last pass only judges
         candidate = torch.tanh(center + change)
-        size = (candidate - waveform).square().sum(dim=1)
+        moved = candidate.detach() - waveform
+        size = moved.square().sum(dim=1)
         short, success = hinge(candidate)
         better = active & success & (size < best_size)
         best = torch.where(better[:, None], candidate.detach(), best)
-        best_size = torch.where(better, size.detach(), best_size)
-        loss = size + const * short
+        best_size = torch.where(better, size, best_size)
         if abort_early and step % max(1, steps // CHECKS) == 0:
-            active &= loss.detach() <= PROGRESS * previous
-            previous = loss.detach()
+            loss = size + const * short.detach()
+            active &= loss <= PROGRESS * previous
+            previous = loss
         if step == steps or not active.any():
             break
-        (change.grad,) = torch.autograd.grad(loss.sum(), change)
+        push = gradient_through("recognizer", (const * short).sum(), candidate)
+        (change.grad,) = torch.autograd.grad(candidate, change, 2 * moved + push)  # 2 * moved is that of the size
         adam.step()
     return best, best_size

@@ -47,8 +47,8 @@ def hop_skip_jump(
         labels: Shape (batch,), long: the speaker to be taken for if `targeted`, otherwise not to be taken for.
         norm: "linf" or "l2": what is to be small.
         max_queries: Most queries for an utterance.
-        start: Waveforms (batch, time) that succeed already; of a targeted attack, speech of the target. None draws
-            uniform noise until it succeeds, which for a target it hardly ever does.
+        start: Waveforms (batch, time) in [-1, 1], on any device, that succeed already; of a targeted attack, speech of
+            the target. None draws uniform noise until it succeeds, which for a target it hardly ever does.
         initial_probes: Queries for the first estimate of the boundary's direction; round t has sqrt(t) times as many.
         batch_size: Most rows in the recognizer at once; the result does not depend on it.
         objective: What is attacked; None is closed-set identification, `Margin()`.
@@ -58,11 +58,16 @@ def hop_skip_jump(
     Returns:
         Shape (batch, time), in [-1, 1]: the successful example nearest to each waveform, or the waveform itself where
         no start was found.
+
+    Raises:
+        ValueError: If a setting or the start is out of range, or the start of another shape.
     """
     if initial_probes < 1 or max_queries < 1:
         raise ValueError(f"initial_probes and max_queries must be at least 1, got {initial_probes} and {max_queries}")
     if start is not None and start.shape != waveform.shape:
         raise ValueError(f"start must have the waveform's shape {tuple(waveform.shape)}, got {tuple(start.shape)}")
+    if start is not None and not (peak := float(start.abs().max())) <= 1:
+        raise ValueError(f"start must lie in [-1, 1], got a peak of {peak:g}")
     box = BlackBox(recognizer, objective, targeted, batch_size)
     found, spent = _find_start(box, waveform, labels, start, max_queries, generator)
     walks = (found != waveform).any(dim=1)
@@ -85,7 +90,7 @@ def _find_start(
     open_rows = (~box.succeeded(waveform[:, None], labels).squeeze(1)).nonzero().squeeze(1)
     while len(open_rows) and spent < min(max_queries, 2 if start is not None else 1 + START_TRIALS):
         zero = torch.zeros_like(waveform[open_rows])
-        candidate = uniform(zero, 1.0, "linf", generator) if start is None else start[open_rows].to(waveform)
+        candidate = uniform(zero, 1.0, "linf", generator) if start is None else start.to(waveform)[open_rows]
         success = box.succeeded(candidate[:, None], labels[open_rows]).squeeze(1)
         found[open_rows[success]] = candidate[success]
         open_rows, spent = open_rows[~success], spent + 1
@@ -146,15 +151,18 @@ class _Walk:
 
     def direction(self, current: Tensor, width: Tensor, probes: int) -> Tensor:
         """Estimates the inward normal of the region of success at its boundary, (batch, time)."""
-        signed, plain, balance = torch.zeros_like(current), torch.zeros_like(current), 0.0
+        signed, plain = torch.zeros_like(current), torch.zeros_like(current)
+        hits = torch.zeros_like(self.labels)
         for count in draws(probes, len(current), self.box.batch_size):
             unit = torch.nn.functional.normalize(noise(current, count, self.generator), dim=-1)
             probe = (current[:, None] + width[:, None, None] * unit).clamp(-1, 1)
             unit = (probe - current[:, None]) / width[:, None, None]
-            sign = 2 * self.box.succeeded(probe, self.labels).to(unit) - 1
+            success = self.box.succeeded(probe, self.labels)
+            sign = 2 * success.to(unit) - 1
             signed += torch.einsum("bk,bkt->bt", sign, unit)
             plain += unit.sum(dim=1)
-            balance = balance + sign.sum(dim=1, keepdim=True) / probes
+            hits += success.sum(dim=1)
+        balance = ((2 * hits - probes).to(current) / probes)[:, None]  # of whole numbers: 1 is 1 in chunks of any size
         return torch.where(balance.abs() == 1, signed, signed - balance * plain)  # less variance
 
     def step(self, current: Tensor, direction: Tensor, length: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from voxcert.attacks.call_shape import Attack, attack, check_batch
+from voxcert.attacks.call_shape import Attack, attack, check_batch, gradient_through
 from voxcert.attacks.objectives import Margin, Objective
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -90,6 +90,7 @@ def fit_universal(
         The perturbation, shape (num_samples,), on the device of the batches.
 
     Raises:
+        NoGradientError: If the scores do not depend differentiably on the waveform.
         ValueError: If there are no batches, or none left in a later epoch.
     """
     if not epsilon > 0 or num_samples < 1:
@@ -100,7 +101,7 @@ def fit_universal(
         check_batch(waveform, labels)
         perturbation = perturbation.to(waveform).requires_grad_()
         margin = objective.margin(recognizer(shift(waveform, perturbation)), labels, targeted)
-        (gradient,) = torch.autograd.grad(margin.clamp(min=-kappa).sum(), perturbation)
+        gradient = gradient_through("recognizer", margin.clamp(min=-kappa).sum(), perturbation)
         perturbation = (perturbation.detach() - step_size * gradient.sign()).clamp(-epsilon, epsilon)
     return perturbation
 

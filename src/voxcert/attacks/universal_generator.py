@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from voxcert.attacks.call_shape import check_batch
+from voxcert.attacks.call_shape import check_batch, gradient_through
 from voxcert.attacks.objectives import Margin, Objective
 from voxcert.attacks.universal import Batches, repeated, shift
 
@@ -103,6 +103,10 @@ def fit_generator(
         objective: What is attacked, through its margin; None is closed-set identification, `Margin()`.
         targeted: Whether labels are targets.
         seed: Of the noise.
+
+    Raises:
+        NoGradientError: If the scores do not depend differentiably on the waveform.
+        ValueError: If there are no batches, or none left in a later epoch.
     """
     objective, parameters = objective or Margin(), list(network.parameters())
     adam = torch.optim.Adam(parameters, lr=lr)
@@ -113,9 +117,10 @@ def fit_generator(
         perturbation = network(network.noise(len(waveform), generator))
         shifted = shift(waveform, perturbation)
         margin = objective.margin(recognizer(shifted), labels, targeted)
-        loss = (margin + kappa).clamp(min=0).mean() + loudness * thresholded_loudness(perturbation, threshold)
+        push = gradient_through("recognizer", (margin + kappa).clamp(min=0).mean(), perturbation)
+        loud = loudness * thresholded_loudness(perturbation, threshold)
         adam.zero_grad()
-        loss.backward(inputs=parameters)
+        torch.autograd.backward([perturbation, loud], [push, None], inputs=parameters)
         adam.step()
     network.eval()
 

@@ -13,6 +13,11 @@ def linear(points):
     return (points @ WEIGHTS.T).log_softmax(dim=-1)
 
 
+def weighted(points):
+    """As `linear`, with weights that have a gradient."""
+    return (points @ WEIGHTS.T.clone().requires_grad_()).log_softmax(dim=-1)
+
+
 def starts(num=4, size=10, seed=1):
     return torch.randn(num, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -136,6 +141,17 @@ def test_sliding_windows_see_what_is_inverted():
     assert torch.equal(slid.points, waveform[:, 5:15])
 
 
+@pytest.mark.parametrize(("time", "stride", "expected"), [(36, 9, [0, 9, 18, 26]), (39, 10, [0, 10, 20, 29])])
+def test_windows_that_end_before_the_result_are_followed_by_a_last_one(time, stride, expected):
+    start, descent = starts(size=time), Descent(step_size=0.2, steps=5, patience=5)
+    waveform = start.clone()
+    for first in expected:
+        waveform[:, first : first + 10] = invert(linear, waveform[:, first : first + 10], TARGETS, descent).points
+    slid = sliding_inversion(linear, start, TARGETS, descent, window=10, stride=stride)
+    assert torch.equal(slid.points, waveform[:, 5 : time - 5])
+    assert (slid.points != start[:, 5 : time - 5]).all()
+
+
 def test_nothing_is_changed_and_no_gradient_is_left():
     model = torch.nn.Sequential(torch.nn.Linear(10, 4), torch.nn.LogSoftmax(dim=-1))
     start = starts().float()
@@ -167,7 +183,11 @@ def test_bad_settings(change, message):
     [
         (lambda: invert(linear, torch.zeros(10), TARGETS, Descent(1.0)), "start must be floating point"),
         (lambda: invert(linear, starts(), TARGETS[:3], Descent(1.0)), r"targets must be long \(4,\)"),
-        (lambda: invert(lambda x: linear(x.detach()), starts(), TARGETS, Descent(1.0)), "without a gradient"),
+        (lambda: invert(lambda x: linear(x.detach()), starts(), TARGETS, Descent(1.0)), "model must be differentiable"),
+        (
+            lambda: invert(lambda x: weighted(x.detach()), starts(), TARGETS, Descent(1.0)),
+            "model must be differentiable",
+        ),
         (lambda: sliding_inversion(linear, starts(), TARGETS, Descent(1.0), 10, 5), "longer than a window of 10"),
         (lambda: sliding_inversion(linear, starts(), TARGETS, Descent(1.0), 5, 6), r"stride must be in \[1, 5\]"),
     ],

@@ -5,7 +5,7 @@ from voxcert.attacks.inversion.descent import Descent, invert
 from voxcert.attacks.inversion.starts import Constant
 from voxcert.encoders.sincnet import SincNet
 from voxcert.evaluation.inversion.settings import Experiment, InversionSettings
-from voxcert.evaluation.inversion.system import InvertedSystem
+from voxcert.evaluation.inversion.system import NOBODY, InvertedSystem
 
 CHUNKS = 0.1 * torch.randn(3, 640, generator=torch.Generator().manual_seed(0))
 
@@ -50,6 +50,21 @@ def test_rounding_does_not_hide_voices_from_who_looks_through_it():
     descent = Descent(step_size=10.0, steps=100, patience=101)  # the cost is flat at first: patience
     found = invert(lambda points: rounded.descended(points, d_vectors=True), start, targets, descent)
     assert torch.equal(rounded.released(found.points, d_vectors=True).argmax(dim=-1), targets)
+
+
+def test_a_tie_names_nobody():
+    posteriors = torch.tensor([[0.1, 0.2, 0.0], [0.3, 0.3, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.9]])
+    for one in (system(3), system(3, round_digits=1)):
+        assert one.named(posteriors[:, None]).tolist() == [1, NOBODY, NOBODY, 2]
+        assert one.named(posteriors[:2]) == 1
+        assert one.named(posteriors[1:3]) == NOBODY
+
+
+def test_a_tie_of_rounded_posteriors_is_one_whatever_float32_makes_of_their_sums():
+    posteriors = torch.tensor([[0.1, 0.3], [0.2, 0.2], [0.6, 0.4]])
+    assert posteriors.mean(dim=0).unique().numel() == 2
+    assert system(2, round_digits=1).named(posteriors) == NOBODY
+    assert system(2, round_digits=1).named(posteriors[1:]) == 0
 
 
 def test_noise_begins_anew_with_every_key():

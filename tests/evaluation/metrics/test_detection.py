@@ -57,6 +57,14 @@ def test_separable_scores_are_divided_half_way():
     assert equal_error_rate([0.5, 0.9], [0.1, 0.3]) == (0.0, 0.4)
 
 
+@pytest.mark.parametrize("low", [0.5, np.nextafter(0.5, 1), -0.5, 5e-324])
+def test_separable_scores_without_a_number_between_them_are_divided(low):
+    high = np.nextafter(low, 1)
+    assert crossing_error_rate([high], [low]) == 0
+    assert equal_error_rate([high, 0.9], [low, -0.9]) == (0.0, high)
+    assert minimum_detection_cost([high], [low]) == 0
+
+
 def test_scores_that_do_not_tell_are_half_wrong():
     assert equal_error_rate([0.2], [0.2])[0] == 0.5
 

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from voxcert.attacks.call_shape import gradient_through
+
 Cost = Literal["posterior", "log_posterior"]
 Model = Callable[[Tensor], Tensor]
 """Points (batch, size) -> log-posteriors (batch, classes), each row by itself."""
@@ -79,7 +81,8 @@ def invert(model: Model, start: Tensor, targets: Tensor, descent: Descent) -> In
         descent: Step, stop rules and cost.
 
     Raises:
-        ValueError: If start and targets do not have these shapes, or the cost has no gradient.
+        NoGradientError: If the cost has no gradient.
+        ValueError: If start and targets do not have these shapes.
     """
     _check(start, targets)
     points, best = start.detach().clone(), start.detach().clone()
@@ -117,7 +120,8 @@ def sliding_inversion(
         targets: Class of each row, shape (batch,), long.
         descent: Step, stop rules and cost of every window.
         window: Samples of a window (w).
-        stride: Samples between the beginnings of two windows (s).
+        stride: Samples between the beginnings of two windows (s). Where it is so large that the windows end before the
+            result does, one more lies at the end of `start`.
 
     Returns:
         Waveforms of shape (batch, time - window).
@@ -131,12 +135,15 @@ def sliding_inversion(
     if start.shape[1] <= window:
         raise ValueError(f"start must be longer than a window of {window} samples, got {start.shape[1]}")
     waveform, steps = start.detach().clone(), torch.zeros_like(targets)
-    for first in range(0, start.shape[1] - window + 1, stride):
+    half, last = window // 2, start.shape[1] - window
+    firsts = list(range(0, last + 1, stride))
+    if firsts[-1] + window < half + last:  # the result has samples beyond
+        firsts.append(last)
+    for first in firsts:
         inverted = invert(model, waveform[:, first : first + window], targets, descent)
         waveform[:, first : first + window] = inverted.points
         steps += inverted.steps
-    half = window // 2
-    return Inverted(waveform[:, half : half + start.shape[1] - window], inverted.cost, steps)
+    return Inverted(waveform[:, half : half + last], inverted.cost, steps)
 
 
 def _gradient(model: Model, points: Tensor, targets: Tensor, cost: Cost) -> tuple[Tensor, Tensor]:
@@ -146,10 +153,7 @@ def _gradient(model: Model, points: Tensor, targets: Tensor, cost: Cost) -> tupl
         log_posterior = model(points).gather(1, targets.clone()[:, None]).squeeze(1)
         # The gradient of 1 - exp keeps posteriors that expm1's would round to 0.
         costs = -log_posterior if cost == "log_posterior" else 1 - log_posterior.exp()
-        if not costs.requires_grad:
-            raise ValueError("model must be differentiable with respect to its input, got costs without a gradient")
-        (gradient,) = torch.autograd.grad(costs.sum(), points)
-    return gradient, costs.detach()
+        return gradient_through("model", costs.sum(), points), costs.detach()
 
 
 def _check(start: Tensor, targets: Tensor) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from voxcert.attacks.inversion.descent import Inverted, invert, sliding_inversion
 from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.evaluation.inversion.settings import Experiment
-from voxcert.evaluation.inversion.system import InvertedSystem
+from voxcert.evaluation.inversion.system import NOBODY, InvertedSystem
 from voxcert.evaluation.run.audio_files import write_rounded
 from voxcert.evaluation.run.folder import file_name
 
@@ -120,10 +120,11 @@ class Inverter:
         if not (posteriors.isfinite().all() and d_vector.isfinite().all() and np.isfinite(cost)):
             return InversionRow(**row, failed="the descent left the range of numbers")
         distances = (self.references[index] - d_vector).norm(dim=-1)
+        named = int(self.system.named(posteriors))
         return InversionRow(
             **row,
-            named=self.speakers[int(posteriors.mean(dim=0).argmax())],
-            chunk_accuracy=float((posteriors.argmax(dim=-1) == index).float().mean()),
+            named=None if named == NOBODY else self.speakers[named],
+            chunk_accuracy=float((self.system.named(posteriors[:, None]) == index).float().mean()),
             posterior=float(posteriors[:, index].mean()),
             cost=cost,
             distance=float(distances.mean()),

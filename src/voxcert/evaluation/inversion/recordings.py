@@ -103,27 +103,27 @@ def baselines(recordings: Recordings, system: InvertedSystem) -> dict[str, Any]:
     """
     result: dict[str, Any] = {}
     if system.settings.sigma is None:
-        result["trained"] = _errors([system.released(own, d_vectors=True) for own in recordings.d_vectors])
+        result["trained"] = _errors([system.released(own, d_vectors=True) for own in recordings.d_vectors], system)
     heard = tqdm(recordings.held_out, "held out", unit="speaker", leave=False)
     if any(len(own) for own in recordings.held_out):
-        result["held_out"] = _errors([system.released(own) if len(own) else own for own in heard])
-    averaged = torch.stack([chunks.mean(dim=0) for chunks in recordings.trained])
-    means = torch.stack([own.mean(dim=0) for own in recordings.d_vectors])
+        result["held_out"] = _errors([system.released(own) if len(own) else own for own in heard], system)
+    averaged = system.released(torch.stack([chunks.mean(dim=0) for chunks in recordings.trained]))
+    means = system.released(torch.stack([own.mean(dim=0) for own in recordings.d_vectors]), d_vectors=True)
     classes = torch.arange(len(means), device=means.device)
     references = recordings.references(system.network.least_energy)
     within = torch.cat([F.pdist(own) for own in references if len(own) > 1] or [means.new_empty(0)])
     return result | {
-        "averaged_chunks_accuracy": _share(system.released(averaged).argmax(dim=-1) == classes),
-        "averaged_d_vectors_accuracy": _share(system.released(means, d_vectors=True).argmax(dim=-1) == classes),
+        "averaged_chunks_accuracy": _share(system.named(averaged[:, None]) == classes),
+        "averaged_d_vectors_accuracy": _share(system.named(means[:, None]) == classes),
         "within_speaker_distance": float(within.mean()) if len(within) else None,
     }
 
 
-def _errors(posteriors: list[Tensor]) -> dict[str, Any]:
+def _errors(posteriors: list[Tensor], system: InvertedSystem) -> dict[str, Any]:
     """Errors over chunks and over speakers, from posteriors (chunks, classes) of each; some may have no chunk."""
     spoken = [(index, own) for index, own in enumerate(posteriors) if len(own)]
-    frames = torch.cat([own.argmax(dim=-1) != index for index, own in spoken])
-    speakers = torch.stack([own.mean(dim=0).argmax() != index for index, own in spoken])
+    frames = torch.cat([system.named(own[:, None]) != index for index, own in spoken])
+    speakers = torch.stack([system.named(own) != index for index, own in spoken])
     return {
         "frame_error": _share(frames),
         "utterance_error": _share(speakers),

@@ -12,7 +12,7 @@ class InversionRow(Row):
     Attributes:
         experiment: Name and method.
         speaker: Who was inverted.
-        named: Whom the system hears in the whole result.
+        named: Whom the system hears in the whole result; None where several have the largest posterior.
         chunk_accuracy: Share of the result's chunks in which the system hears the speaker.
         posterior: Mean released posterior of the speaker over the chunks.
         cost: What the descent ended with.
@@ -46,5 +46,5 @@ class InversionRow(Row):
 
     @property
     def correct(self) -> bool:
-        """Whether the system hears the speaker."""
+        """Whether the system hears the speaker, and nobody else as well."""
         return self.named == self.speaker

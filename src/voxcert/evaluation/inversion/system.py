@@ -14,6 +14,9 @@ from voxcert.encoders.sincnet import SincNet
 from voxcert.evaluation.inversion.settings import InversionSettings
 from voxcert.evaluation.run.job import seed_of
 
+NOBODY = -1
+"""Class that is named where several posteriors are the largest."""
+
 
 class InvertedSystem(nn.Module):
     """What an attacker descends, and what judges the result.
@@ -57,6 +60,19 @@ class InvertedSystem(nn.Module):
         posteriors = self._blur(smooth(points)).exp()
         digits = self.settings.round_digits
         return posteriors if digits is None else posteriors.round(decimals=digits)
+
+    def named(self, posteriors: Tensor) -> Tensor:
+        """Whom the system names by posteriors (..., chunks, classes) that it released: the largest mean over chunks.
+
+        Returns:
+            Classes (...,); `NOBODY` where several have the largest, as rounded posteriors often do: whoever came first
+            would be named by a network that says nothing.
+        """
+        if self.settings.round_digits is not None:
+            posteriors = (10.0**self.settings.round_digits * posteriors.double()).round()  # whole: their sums are exact
+        means = posteriors.mean(dim=-2)
+        largest = means == means.amax(dim=-1, keepdim=True)
+        return means.argmax(dim=-1).where(largest.sum(dim=-1) == 1, NOBODY)
 
     def _smooth(
         self, model: Callable[[Tensor], Tensor], num_noise: int, seed: int | None

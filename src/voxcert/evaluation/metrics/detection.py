@@ -30,7 +30,9 @@ def error_rates(genuine: ArrayLike, impostor: ArrayLike) -> tuple[np.ndarray, np
     """
     genuine, impostor = _sorted("genuine", genuine), _sorted("impostor", impostor)
     scores = np.unique(np.concatenate([genuine, impostor]))
-    thresholds = np.concatenate([scores[:1], (scores[:-1] + scores[1:]) / 2, np.nextafter(scores[-1:], np.inf)])
+    middle = (scores[:-1] + scores[1:]) / 2
+    middle = np.where(middle > scores[:-1], middle, scores[1:])  # no number lies between the nearest two
+    thresholds = np.concatenate([scores[:1], middle, np.nextafter(scores[-1:], np.inf)])
     rejected = np.searchsorted(genuine, thresholds, side="left") / len(genuine)
     accepted = 1 - np.searchsorted(impostor, thresholds, side="left") / len(impostor)
     return thresholds, rejected, accepted
