@@ -2,7 +2,7 @@ import pytest
 import torch
 from oracles import random_units
 
-from voxcert.smoothing.embedder import Embedder, unit_embeddings
+from voxcert.smoothing.embedder import Embedder, filled, unit_embeddings
 from voxcert.smoothing.sampler import NoisySampler
 
 
@@ -43,3 +43,17 @@ def test_a_batch_size_that_another_thread_halves_meanwhile_loses_no_sample():
     got = len(next(batches))
     embedder.batch_size = 2
     assert got + sum(len(batch) for batch in batches) == 10
+
+
+@pytest.mark.parametrize(("num_samples", "batch_size", "rows"), [(1, 8, 8), (8, 8, 8), (9, 8, 16), (5, 1, 5)])
+def test_as_many_rows_are_computed_as_are_said(num_samples, batch_size, rows):
+    computed = []
+
+    def encoder(waveform):
+        computed.append(len(waveform))
+        return torch.nn.functional.one_hot(torch.zeros(len(waveform), dtype=torch.long), 3).float()
+
+    embedder = Embedder(encoder, 3, batch_size)
+    embeddings = list(embedder.embed(NoisySampler(torch.zeros(10), 0.1, 0, "u"), 0, num_samples))
+    assert sum(map(len, embeddings)) == num_samples
+    assert sum(computed) == filled(num_samples, batch_size) == rows

@@ -34,6 +34,31 @@ def test_a_small_pilot_that_never_fails_promises_no_more_than_it_could_see(rule)
     assert 0 < radii[0] < radii[1] < radii[2] <= norm.ppf(1 - 0.5 / 50) + 1e-9
 
 
+@pytest.mark.parametrize("num_pilot", [3, 50, 100, 128])
+@pytest.mark.parametrize("num_samples", [64, 1000, 100_000])
+def test_without_doubt_copies_that_all_agree_foretell_that_all_do(num_pilot, num_samples):
+    certain = statistics_of(pilot_of(np.ones((10, 1))), np.ones((num_pilot, 1)), sigma=0.5)
+    low = 1e-3 ** (1 / num_samples)  # Clopper and Pearson's bound where nothing fails
+    radius = expected_radius("vote", certain, num_samples, 1e-3, doubt=False)
+    assert radius == pytest.approx(0.5 * norm.ppf(low), rel=1e-5)
+    assert radius > expected_radius("vote", certain, num_samples, 1e-3)
+
+
+@pytest.mark.parametrize("rule", SOUND_RULES)
+def test_without_doubt_no_radius_is_smaller(rule):
+    rng = np.random.default_rng(3)
+    statistics = statistics_of(pilot_of(two_valued(100, 0.9, rng)), two_valued(200, 0.9, rng))
+    for n in (64, 1000, 20_000):
+        assert expected_radius(rule, statistics, n, 1e-3, doubt=False) >= expected_radius(rule, statistics, n, 1e-3) > 0
+
+
+def test_a_count_that_comes_out_even_is_not_rounded_down():
+    certain = statistics_of(pilot_of(np.ones((10, 1))), np.ones((100, 1)))
+    for n in range(200, 20_001, 200):
+        votes = scaled(certain, n).vote_counts
+        assert votes[certain.pilot.voted] == n * 199 // 200
+
+
 @pytest.mark.parametrize("rule", SOUND_RULES)
 def test_a_loser_is_expected_to_abstain(rule):
     lost = statistics_of(pilot_of(-np.ones((10, 2))), np.full((50, 2), -0.5))

@@ -32,7 +32,7 @@ class Certificate(Row):
         num_select: samples that picked the class and the thresholds.
         num_estimate: samples really used for the bound.
         num_forwards: noisy copies that the pass took which all rules share, embedded in it or kept from another.
-        seconds: wall-clock time of that pass.
+        seconds: wall-clock time of that pass, without the probe of the encoder that comes before the first one.
         seed: seed of the noise.
         encoder: hash of the encoder, as given by the caller.
         noise_at: where the noise enters: `waveform`, or the representation that all of this row is about.

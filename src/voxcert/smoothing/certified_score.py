@@ -37,7 +37,7 @@ class CertifiedScore(Row):
         num_select: samples that placed the thresholds.
         num_estimate: samples that the bounds are made of.
         num_forwards: noisy copies that the pass took which all claims of the utterance share, embedded in it or kept.
-        seconds: wall-clock time of that pass.
+        seconds: wall-clock time of that pass, without the probe of the encoder that comes before the first one.
         seed: seed of the noise.
         encoder: hash of the encoder, as given by the caller.
         noise_at: where the noise enters.

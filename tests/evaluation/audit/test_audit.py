@@ -215,8 +215,17 @@ def test_the_cost_that_is_planned_for_is_near_what_is_spent(audit, tmp_path):
     audit(tmp_path / "audit", Spending, samples=[256], attack_steps=20, smoothed_steps=10, num_noise=4)
     data = SpeakerDataModule(SpeakerFolders("x"), **DATA)
     settings = AuditSettings("x", **TINY | {"samples": [256], "attack_steps": 20, "smoothed_steps": 10, "num_noise": 4})
-    planned = 6 * forwards(System(torch.nn.Identity(), data, settings, Provenance("the tiny one")), 1, 256)
+    system = System(torch.nn.Identity(), data, settings, Provenance("the tiny one"))
+    planned = 6 * forwards(system, 1, 256, TINY["batch_size"])
     assert 0.4 * planned < sum(spent) < 2.5 * planned
+
+
+def test_certificates_cost_whole_batches():
+    settings = AuditSettings("x", **TINY | {"num_select": 8})
+    system = System(torch.nn.Identity(), SpeakerDataModule(SpeakerFolders("x"), **DATA), settings, Provenance("it"))
+    assert forwards(system, 2, 32, 100) - forwards(system, 2, 32, 1) == 2 * (200 - 8 - 32)
+    unnamed = replace(system, provenance=Provenance(""))  # then nothing is kept for verification
+    assert forwards(unnamed, 2, 32, 100) - forwards(unnamed, 2, 32, 1) == 2 * 2 * (200 - 8 - 32)
 
 
 def test_the_config_of_a_stage_repeats_it(audited):

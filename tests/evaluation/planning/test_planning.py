@@ -1,12 +1,14 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from toy import LinearEncoder, ToyData
 
 from voxcert.evaluation.certification import CertificationSettings, certify_speakers
 from voxcert.evaluation.planning import PlanSettings, plan_certification
-from voxcert.evaluation.planning.job import pilot_stage
+from voxcert.evaluation.planning.job import pilot_stage, planned_stage
 from voxcert.evaluation.planning.recommendation import estimates, recommend
 from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.planning.tables import plan_note, plan_statement, plan_table
@@ -64,6 +66,59 @@ def test_minutes_are_of_the_machine_at_hand_wherever_the_pilot_began(toy, tmp_pa
     assert [row.key for row in kept] == [row.key for row in rows]
 
 
+class Clocked(LinearEncoder):
+    """Takes half a millisecond for a row, by a clock of its own."""
+
+    now = 0.0
+
+    def forward(self, waveform):
+        """(batch, time) -> (batch, dim)."""
+        self.now += 5e-4 * len(waveform)
+        return super().forward(waveform)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "changes"),
+    [
+        (32, {"num_select": 64, "num_pilot": 128}),
+        (80, {"num_select": 16, "num_pilot": 64}),
+        (512, {"num_select": 64, "num_pilot": 128}),
+        (64, {"num_utterances": 1, "sigmas": [0.02, 0.03, 0.05]}),  # each the first one of its sigma
+    ],
+)
+def test_minutes_are_those_of_the_certification(tmp_path, monkeypatch, batch_size, changes):
+    """Neither rows that fill a batch nor the probe of an encoder make copies look slow."""
+    encoder, data = Clocked(200).eval(), ToyData()
+    monkeypatch.setattr("voxcert.smoothing.certifier.time", SimpleNamespace(perf_counter=lambda: encoder.now))
+    own = settings(tmp_path / "plan", batch_size=batch_size, minutes=1000, **changes)
+    plan = plan_certification(encoder, data, own)
+    assert plan["seconds_per_forward"] == pytest.approx(5e-4)
+    assert plan["batch_size"] == batch_size
+    for n in (32, 512):
+        certified = {"sigma": 0.02, "num_select": own.num_select, "num_estimate": n, "batch_size": batch_size}
+        done = CertificationSettings(str(tmp_path / f"{n}"), accelerator="cpu", **certified)
+        seconds = certify_speakers(encoder, data, done)["timing"]["seconds"] * 13 / 12  # one cannot be read
+        [minutes] = {entry["minutes"] for entry in plan["estimates"] if entry["num_estimate"] == n}
+        assert 60 * minutes == pytest.approx(seconds)
+    best = plan["recommended"]
+    one = next(entry for entry in plan["estimates"] if entry["num_estimate"] == best["num_estimate"])
+    assert best["minutes"] == pytest.approx(len(best["sigmas"]) * one["minutes"])
+
+
+def test_a_batch_that_was_halved_is_the_one_that_is_planned_with(tmp_path, monkeypatch):
+    class Small(Clocked):
+        def forward(self, waveform):
+            if len(waveform) > 64:
+                raise torch.OutOfMemoryError
+            return super().forward(waveform)
+
+    encoder = Small(200).eval()
+    monkeypatch.setattr("voxcert.smoothing.certifier.time", SimpleNamespace(perf_counter=lambda: encoder.now))
+    plan = plan_certification(encoder, ToyData(), settings(tmp_path, batch_size=256))
+    assert plan["batch_size"] == 64
+    assert plan["seconds_per_forward"] == pytest.approx(5e-4)
+
+
 def test_the_pilot_hears_validation_speakers_where_there_are_some(toy, tmp_path):
     encoder, data = toy
     assert pilot_stage(data) == "val"  # the toy has the same speakers in both stages
@@ -73,8 +128,29 @@ def test_the_pilot_hears_validation_speakers_where_there_are_some(toy, tmp_path)
     assert "test utterances, for the data have no validation speakers" in plan_note(plan)
 
 
-def no_speakers():
-    raise ValueError("stage 'val' has no speakers")
+def no_speakers(stage="val"):
+    raise ValueError(f"stage {stage!r} has no speakers")
+
+
+def test_data_without_a_test_are_planned_for_as_they_were_heard(toy, tmp_path):
+    encoder, data = toy
+    assert planned_stage(data) == "test"
+    assert "all 13 utterances at one" in plan_note(plan_certification(encoder, data, settings(tmp_path / "both")))
+    data.tested, tested = lambda stage: tested(stage) if stage == "val" else no_speakers(stage), data.tested
+    assert planned_stage(data) == "val"
+    plan = plan_certification(encoder, data, settings(tmp_path / "val", minutes=1000))
+    assert (plan["stage"], plan["planned_stage"], plan["num_utterances"]) == ("val", "val", 13)
+    assert "all 13 validation utterances (the data have no test speakers) at one" in plan_note(plan)
+    assert "none of which is tested" not in plan_note(plan)
+    assert "samples for all 13 validation utterances, which" in plan_statement(plan)
+
+
+def test_data_without_anybody_are_refused_before_the_work(toy, tmp_path):
+    encoder, data = toy
+    data.tested = no_speakers
+    with pytest.raises(ValueError, match="stage 'test' has no speakers"):
+        plan_certification(encoder, data, settings(tmp_path / "plan"))
+    assert not (tmp_path / "plan" / "rows.jsonl").exists()
 
 
 def test_the_pilots_noise_is_not_that_of_the_certificates(toy, tmp_path, monkeypatch):
@@ -98,15 +174,15 @@ def test_the_pilots_noise_is_not_that_of_the_certificates(toy, tmp_path, monkeyp
     assert not pilot & set(drawn)
 
 
-def row(sigma, radii, rule="vote", utterance="u0"):
-    return PilotRow(utterance, "a", sigma, rule, True, [100, 1000, 10_000], radii, 100, 1.0)
+def row(sigma, radii, rule="vote", utterance="u0", **more):
+    return PilotRow(utterance, "a", sigma, rule, True, [100, 1000, 10_000], radii, 100, 1.0, **more)
 
 
 def decided(rows, minutes, utterances=100, **work):
     """The recommendation from made-up pilots; a forward takes 0.01 s, and samples are all that is paid for."""
     own = settings("x", sigmas=sorted({one.sigma for one in rows}), samples=[100, 1000, 10_000], minutes=minutes)
     own = replace(own, num_select=1)
-    measured = {"num_utterances": utterances, "seconds_per_forward": 0.01}
+    measured = {"num_utterances": utterances, "seconds_per_forward": 0.01, "batch_size": 1}
     return recommend(estimates(rows, own, measured), own, measured, **work)
 
 
@@ -120,6 +196,46 @@ def test_takes_as_many_samples_as_fit():
 
 def test_takes_no_more_samples_than_are_of_use():
     assert decided([row(0.1, [0.1, 0.29, 0.3])], 1000)["num_estimate"] == 1000
+
+
+def test_a_pilot_that_saw_no_failure_does_not_end_the_samples(toy, tmp_path):
+    """Where copies all agree, the radius stops growing for how few they are, not for the encoder."""
+    assert decided([row(0.1, [0.1, 0.29, 0.3], hoped=[0.1, 0.3, 0.31])], 1000)["num_estimate"] == 1000
+    rows = [row(0.1, [0.1, 0.29, 0.3], hoped=[0.1, 0.3, 0.4])]
+    assert decided(rows, 1000)["num_estimate"] == 10_000
+    assert decided(rows, 20)["num_estimate"] == 1000, "what does not fit is no use"
+    encoder, data = toy
+    wide = {"sigmas": [0.003], "samples": [64, 1000, 2000, 50_000], "minutes": 1e6}
+    plan = plan_certification(encoder, data, settings(tmp_path, **wide))  # far inside every speaker's region
+    assert plan["recommended"]["num_estimate"] == 50_000
+    enough = [entry["num_estimate"] for entry in plan["estimates"] if entry["rule"] == "vote" and entry["enough"]]
+    assert enough == [2000, 50_000]
+    vote = next(line for line in plan_table(plan).splitlines() if "| vote " in line)
+    assert "| at least 2000 " in vote
+    assert "more, up to 50000, would hardly give larger radii" in plan_note(plan)
+    assert "a larger num_pilot sees further" in plan_note(plan)
+
+
+def test_samples_that_suffice_are_said_without_reservation(toy, tmp_path):
+    encoder, data = toy
+    plan = plan_certification(encoder, data, settings(tmp_path, num_pilot=256))
+    own = [entry for entry in plan["estimates"] if (entry["sigma"], entry["rule"]) == (0.02, "vote")]
+    for first in (0, 1, 2):
+        for place, entry in enumerate(own):
+            entry["enough"] = entry["surely"] = place >= first
+        said = next(line for line in plan_table(plan).splitlines() if line.startswith("| 0.02 ") and "| vote " in line)
+        number = own[first]["num_estimate"]
+        assert (f"| {number} " in said) == (first < 2), "of the largest one it is not known"
+        assert (f"| at least {number} " in said) == (first == 2)
+        for entry in own:
+            del entry["surely"]  # as in a plan that was kept before this was asked
+        assert said in plan_table(plan)
+
+
+def test_rows_that_are_older_than_the_hoped_radii_are_read(tmp_path):
+    old = json.loads(row(0.1, [0.1, 0.2, 0.3]).to_json())
+    del old["hoped"]
+    assert PilotRow.from_json(json.dumps(old)) == row(0.1, [0.1, 0.2, 0.3])
 
 
 def test_certifies_fewer_utterances_where_time_is_short():
@@ -144,7 +260,7 @@ def test_says_where_nothing_is_to_be_expected():
 
 def test_other_work_takes_its_share_of_the_time():
     rows = [row(0.1, [0.1, 0.2, 0.3])]
-    assert decided(rows, 20, work=lambda sigmas, n: 10 * sigmas * n)["num_estimate"] == 100
+    assert decided(rows, 20, work=lambda sigmas, n, batch_size: 10 * sigmas * n)["num_estimate"] == 100
 
 
 def test_table_and_words(toy, tmp_path):

@@ -95,7 +95,7 @@ def _plan(system: System, bar: tqdm) -> dict[str, Any]:
         bar.set_description_str("audit: planning (then it is known how long the rest takes)")
         settings = system.settings.plan(str(folder))
         made = system.made(folder, "plan")
-        plan_certification(system.encoder, system.data, settings, made, lambda sigmas, n: forwards(system, sigmas, n))
+        plan_certification(system.encoder, system.data, settings, made, partial(forwards, system))
         replace_file(marker, "")
     return read_summary(folder)
 

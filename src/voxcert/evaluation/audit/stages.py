@@ -25,6 +25,7 @@ from voxcert.evaluation.certification.settings import Rule
 from voxcert.evaluation.hearing import measure_hearing
 from voxcert.evaluation.run.job import Provenance
 from voxcert.evaluation.verification import verify_speakers
+from voxcert.smoothing.embedder import filled
 
 RULES: list[Rule] = ["vote", "distribution"]
 FIRST, IMPOSTORS = "fgsm", "impostors"
@@ -113,9 +114,9 @@ def stages(system: System, num_estimate: int, sigmas: list[float], batch_size: i
     return found
 
 
-def forwards(system: System, num_sigmas: int, num_estimate: int) -> int:
+def forwards(system: System, num_sigmas: int, num_estimate: int, batch_size: int) -> int:
     """Forwards that all stages take for one utterance, about."""
-    return sum(stage.forwards for stage in stages(system, num_estimate, [1.0] * num_sigmas, 1))
+    return sum(stage.forwards for stage in stages(system, num_estimate, [1.0] * num_sigmas, batch_size))
 
 
 def _attacks_on_the_encoder(system: System, batch_size: int) -> list[Stage]:
@@ -187,7 +188,7 @@ def _smoothed(system: System, sigma: float, num_estimate: int, batch_size: int) 
     }
     attack = pgd(epsilon=OUTSIDE[0], norm="l2", steps=own.smoothed_steps)
     gradients = GRADIENT * own.smoothed_steps * own.num_noise
-    samples = own.num_select + num_estimate
+    samples = filled(own.num_select, batch_size) + filled(num_estimate, batch_size)
     return [
         Stage(
             names["certify"],

@@ -25,8 +25,11 @@ from voxcert.evaluation.run.folder import comparable, read_config, write_config,
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
 from voxcert.evaluation.run.processes import FilledBatches, at_hand, device_name
 from voxcert.evaluation.run.speed import at_precision
+from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certifier import Certifier
+from voxcert.smoothing.embedder import filled
 from voxcert.smoothing.expected import expected_radius
+from voxcert.smoothing.statistics import Statistics
 
 RULES = ("vote", "distribution")
 """One for each smoothed classifier: the stronger one where there are several."""
@@ -63,7 +66,7 @@ def plan_certification(
         ValueError: If the folder holds a pilot with other settings or data (the message names them), enrolment fails,
             or no utterance of the pilot can be heard.
     """
-    stage = pilot_stage(data)
+    stage, goal = pilot_stage(data), planned_stage(data)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
     precision = {"precision": settings.precision}
@@ -73,7 +76,7 @@ def plan_certification(
             whole = encoder if before is None else nn.Sequential(before(sigma), encoder)
             return FilledBatches(at_precision(whole.to(fabric.device).eval(), settings.precision)).eval()
 
-        tested, items = data.tested(stage), data.items(stage)
+        tested, items, num_utterances = data.tested(stage), data.items(stage), len(data.tested(goal))
         systems = {sigma: system(sigma) for sigma in settings.sigmas}  # a sigma that has none is refused at once
         first = systems[settings.sigmas[0]]
         settings = replace(settings, batch_size=_batch_size(first, items, settings, fabric.device))
@@ -81,7 +84,7 @@ def plan_certification(
         chosen = {one.id for one in balanced_subset(tested, settings.num_utterances, seed=settings.seed)}
         places = [index for index, one in enumerate(tested) if one.id in chosen]
         certifiers: dict[float, Certifier] = {}
-        paces: list[float] = []  # seconds for a forward; old rows may be of another machine, or a busier one
+        paces: list[float] = []  # seconds for a row of a batch; old rows may be of another machine, or a busier one
 
         def do(about: tuple[float, int]) -> list[PilotRow]:
             sigma, index = about
@@ -89,7 +92,7 @@ def plan_certification(
                 certifiers.clear()
                 certifiers[sigma] = _certifier(systems[sigma], data, stage, settings, sigma, fabric.device)
             rows = _pilot(certifiers[sigma], items[index], settings)
-            paces.extend(_pace(row) for row in rows[:1] if row.failed is None)
+            paces.extend(_pace(row, certifiers[sigma]) for row in rows[:1] if row.failed is None)
             return rows
 
         tasks = [
@@ -115,13 +118,15 @@ def plan_certification(
         again = cycle((sigma, index) for index in places if tested[index].id in audible)
         for about in islice(again, max(0, TIMED - len(paces))):  # a pilot that went on had little left to be timed
             do(about)
+        [timed] = certifiers.values()
     measured = {
         "stage": stage,
         "num_pilot_utterances": len({row.utterance for row in heard}),
-        "num_utterances": len(data.tested("test")),
-        "seconds_per_forward": median(paces or map(_pace, heard)),
+        "planned_stage": goal,
+        "num_utterances": num_utterances,
+        "seconds_per_forward": median(paces),
         "device": device_name(fabric.device),
-        "batch_size": settings.batch_size,
+        "batch_size": timed.batch_size,  # less than the settings' where that did not fit into memory
     }
     found = estimates(heard, settings, measured)
     plan = {
@@ -138,11 +143,20 @@ def plan_certification(
 
 def pilot_stage(data: SpeakerData) -> str:
     """Validation, where the data have speakers for it: then nobody is tested whom the plan has heard."""
+    return "val" if _has_speakers(data, "val") else "test"
+
+
+def planned_stage(data: SpeakerData) -> str:
+    """The test, whose minutes are asked for; or what the pilot hears, where the data have no speakers for a test."""
+    return "test" if _has_speakers(data, "test") else pilot_stage(data)
+
+
+def _has_speakers(data: SpeakerData, stage: str) -> bool:
     try:
-        data.tested("val")
+        data.tested(stage)
     except ValueError:
-        return "test"
-    return "val"
+        return False
+    return True
 
 
 def _batch_size(encoder: nn.Module, items: Any, settings: PlanSettings, device: torch.device) -> int:
@@ -176,14 +190,22 @@ def _certifier(
     return build_certifier(recognizer, own, encoder_id="")
 
 
-def _pace(row: PilotRow) -> float:
-    return row.seconds / row.num_forwards
+def _pace(row: PilotRow, certifier: Certifier) -> float:
+    """Seconds for a row of a batch: batches are filled up, so more rows are computed than copies are drawn."""
+    selected, size = certifier.num_select, certifier.batch_size
+    return row.seconds / (filled(selected, size) + filled(row.num_forwards - selected, size))
 
 
 def _pilot(certifier: Certifier, item: dict[str, Any], settings: PlanSettings) -> list[PilotRow]:
     about = {"utterance": item["utterance"], "speaker": item["speaker"], "sigma": certifier.sigma}
     row = partial(PilotRow, **about, samples=list(settings.samples))
     nothing = [0.0] * len(settings.samples)
+
+    def expected(one: Certificate, statistics: Statistics | None, doubt: bool) -> list[float]:
+        if not one.correct or statistics is None:
+            return nothing
+        return [expected_radius(one.rule, statistics, n, settings.alpha, doubt=doubt) for n in settings.samples]
+
     if "error" in item:
         unheard = {"correct": False, "radii": nothing, "num_forwards": 0, "seconds": 0.0, "failed": item["error"]}
         return [row(rule=rule, **unheard) for rule in RULES]
@@ -193,11 +215,10 @@ def _pilot(certifier: Certifier, item: dict[str, Any], settings: PlanSettings) -
         row(
             rule=one.rule,
             correct=one.correct,
-            radii=[expected_radius(one.rule, statistics, n, settings.alpha) for n in settings.samples]
-            if one.correct and statistics is not None
-            else nothing,
+            radii=expected(one, statistics, doubt=True),
             num_forwards=one.num_forwards,
             seconds=one.seconds,
+            hoped=expected(one, statistics, doubt=False),
         )
         for one in certificates
     ]

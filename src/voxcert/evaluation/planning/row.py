@@ -1,6 +1,6 @@
 """What a pilot saw of one utterance: a frozen row that is one line of JSON."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from voxcert.rows import Row
 
@@ -21,6 +21,8 @@ class PilotRow(Row):
         num_forwards: Noisy copies that the pilot drew of the utterance, for all rules.
         seconds: How long that took.
         failed: None, or why the utterance could not be heard.
+        hoped: The radii if shares of the pilot were probabilities, those of all copies too; none in rows that are older
+            than this field.
     """
 
     utterance: str
@@ -33,6 +35,7 @@ class PilotRow(Row):
     num_forwards: int
     seconds: float
     failed: str | None = None
+    hoped: list[float] = field(default_factory=list)
 
     @property
     def key(self) -> tuple[str, float, str]:
