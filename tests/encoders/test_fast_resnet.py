@@ -1,5 +1,6 @@
 import pickle
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -66,7 +67,8 @@ def test_front_end_is_torchaudios_standardised_by_hand(preemphasis, waveform):
     filtered = waveform
     if preemphasis:
         mirrored = torch.cat([waveform[:, 1:2], waveform], dim=1)
-        filtered = torch.from_numpy(lfilter([1, -0.97], 1, mirrored.double()))[:, 1:].float()
+        # In float32, as published: the lowest bands hold so little that the filter's rounding shows in their logarithm.
+        filtered = torch.from_numpy(lfilter(np.float32([1, -0.97]), np.float32(1), mirrored.numpy()))[:, 1:]
     mel = MelSpectrogram(16_000, 512, 400, 160, n_mels=40, window_fn=torch.hamming_window)
     log = (mel(filtered) + 1e-6).log().double()
     variance, mean = torch.var_mean(log, dim=2, correction=0, keepdim=True)
@@ -75,8 +77,8 @@ def test_front_end_is_torchaudios_standardised_by_hand(preemphasis, waveform):
     frontend = StandardizedLogMel(40, preemphasis)
     magnitude = frontend.magnitude(waveform)
     assert magnitude.shape == (3, 101, frontend.num_bins)
-    torch.testing.assert_close(frontend.features(magnitude), expected, atol=1e-4, rtol=0)
-    torch.testing.assert_close(frontend(waveform), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(frontend.features(magnitude), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(frontend(waveform), expected, atol=1e-5, rtol=0)
 
 
 @variants
