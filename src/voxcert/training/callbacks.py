@@ -117,6 +117,7 @@ class CertificationCallback(L.Callback):
         self.eer_radii = eer_radii
         self._num_validations = 0
         self._values: dict[str, float] = {}
+        self._begun_with: dict[str, Any] = {}
 
     @property
     def _first_sound_rule(self) -> str:
@@ -127,6 +128,20 @@ class CertificationCallback(L.Callback):
         before = trainer.callbacks[: trainer.callbacks.index(self)]
         if any(isinstance(callback, WeightAveraging) for callback in before):
             raise ValueError("trainer.callbacks must list CertificationCallback before the weight averaging callback")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuses to train on with other settings; to validate a checkpoint with others is nobody's harm.
+
+        Raises:
+            ValueError: If certificates are made otherwise now: the best checkpoint so far was chosen by others.
+        """
+        now = self._about()
+        for name, before in self._begun_with.items():
+            if before != now[name]:
+                raise ValueError(
+                    f"a resumed run must keep {name} of CertificationCallback, {before}, got {now[name]}: the best "
+                    "checkpoint so far was chosen by it"
+                )
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Certifies, logs and writes, when this epoch's turn has come."""
@@ -145,18 +160,8 @@ class CertificationCallback(L.Callback):
         return {"num_validations": self._num_validations, "values": self._values, "settings": self._about()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on counting where the checkpoint stopped.
-
-        Raises:
-            ValueError: If certificates are made otherwise now: the best checkpoint so far was chosen by others.
-        """
-        now = self._about()
-        for name, before in state_dict.get("settings", now).items():
-            if before != now[name]:
-                raise ValueError(
-                    f"a resumed run must keep {name} of CertificationCallback, {before}, got {now[name]}: the best "
-                    "checkpoint so far was chosen by it"
-                )
+        """Goes on counting where the checkpoint stopped."""
+        self._begun_with = state_dict.get("settings", {})
         self._num_validations, self._values = state_dict["num_validations"], state_dict["values"]
 
     def _about(self) -> dict[str, Any]:
