@@ -61,6 +61,19 @@ def test_what_is_written_is_read_back(tmp_path, write_audio, ending):
     ]
 
 
+def test_a_manifest_is_written_as_a_whole_or_not_at_all(tmp_path, write_audio):
+    path, link = tmp_path / "all.csv", tmp_path / "link.csv"
+    write_manifest([Utterance("a", write_audio("a.wav"), "anna")], path)
+    before = path.read_bytes()
+    with pytest.raises(UnicodeEncodeError):
+        write_manifest([Utterance("b", write_audio("b.wav"), "a lone \ud800")], path)
+    assert path.read_bytes() == before
+    link.symlink_to(path)
+    write_manifest([Utterance("b", write_audio("b.wav"), "ben")], link)
+    assert link.is_symlink()
+    assert [one.speaker for one in Manifest(str(path)).utterances()] == ["ben"]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

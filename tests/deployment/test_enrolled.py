@@ -1,3 +1,5 @@
+import stat
+
 import pytest
 import torch
 
@@ -15,6 +17,14 @@ def test_keeps_names_and_prototypes(tmp_path):
     assert list(kept) == ["ann", "Zoë O'Neil", "eve"], "as the recognizer, who enrols again at the end"
     assert torch.equal(kept["eve"], prototypes["eve"] + 1)
     assert torch.equal(kept["ann"], prototypes["ann"])
+
+
+def test_others_may_not_read_a_new_file_and_an_old_one_keeps_its_rights(tmp_path):
+    EnrolledSpeakers(tmp_path / "a.sqlite", "system").close()
+    assert stat.S_IMODE((tmp_path / "a.sqlite").stat().st_mode) == 0o600
+    (tmp_path / "a.sqlite").chmod(0o640)
+    EnrolledSpeakers(tmp_path / "a.sqlite", "system").close()
+    assert stat.S_IMODE((tmp_path / "a.sqlite").stat().st_mode) == 0o640
 
 
 def test_one_process_has_the_file_at_a_time(tmp_path):

@@ -4,9 +4,11 @@ import math
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from voxcert.attacks import Margin
 from voxcert.attacks.budgets import norms, snr_at_epsilon
+from voxcert.attacks.call_shape import NoGradientError
 from voxcert.attacks.generator.attack import ssed
 from voxcert.attacks.generator.checkpoint import load_generator
 from voxcert.attacks.generator.network import SaliencyGenerator
@@ -278,6 +280,21 @@ def test_resumed_training_takes_the_same_steps(make, data, trainer, tmp_path):
 def test_settings_that_do_not_fit_the_victim(make, data, trainer, settings, message):
     with pytest.raises(ValueError, match=message):
         trainer().fit(make(**settings), datamodule=data)
+
+
+def test_a_victim_without_gradients_is_refused(make, data, trainer, encoder):
+    """The generator would learn to be quiet and nothing else."""
+
+    class Rounded(nn.Module):
+        def forward(self, waveform):
+            with torch.no_grad():
+                return encoder(waveform)
+
+    module = make()
+    encoder.eval()
+    module._victims.append(enroll(Rounded(), [{"waveform": torch.randn(2, 4000) / 10, "speaker": [*"ab"]}]))
+    with pytest.raises(NoGradientError, match="victim must be differentiable with respect to its input"):
+        trainer().fit(module, datamodule=data)
 
 
 def test_negative_weights_are_refused(make):

@@ -144,6 +144,19 @@ def read_text(path: str | Path) -> str:
         raise ValueError(f"{shown(path)}: must be a text file that can be read, got {error}") from error
 
 
+def write_whole(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file or, if killed meanwhile, leave the old one as it was.
+
+    Args:
+        path: The file; what a link points at is written.
+        text: All of it, with the line breaks that it is to have.
+    """
+    path = Path(os.path.realpath(path))
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text, encoding="utf-8", newline="")
+    draft.replace(path)
+
+
 def _is_loop(root: Path, folder: str, name: str) -> bool:
     place = Path(folder, name)
     if not place.is_symlink():

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from voxcert.data.files import read_text
+from voxcert.data.files import read_text, write_whole
 from voxcert.data.same_audio import content_hash
 from voxcert.data.utterance import Utterance
 
@@ -81,9 +81,7 @@ def write_plan(plan: Sequence[Planned], path: str | Path) -> None:
         path: File to write; an existing one is replaced.
     """
     text = "".join(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in plan)
-    draft = Path(path).with_name(f".{Path(path).name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)  # whole or not at all
+    write_whole(path, text)
 
 
 def read_plan(path: str | Path) -> list[Planned]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from voxcert.data.corpus import Corpus, Refused
 from voxcert.data.dialects import translated
-from voxcert.data.files import read_text
+from voxcert.data.files import read_text, write_whole
 from voxcert.data.names import as_read, as_speaker
 from voxcert.data.paths import is_file, is_folder, shown
 from voxcert.data.utterance import Utterance
@@ -87,13 +87,14 @@ def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> None:
         | {"path": Path(os.path.relpath(os.path.abspath(one.path), home)).as_posix()}
         for one in utterances
     ]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        if _suffix(path) != ".csv":
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        else:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+    if _suffix(path) != ".csv":
+        write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        return
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())
 
 
 def check_place(path: str | Path) -> None:

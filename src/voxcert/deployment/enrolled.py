@@ -33,6 +33,7 @@ class EnrolledSpeakers:
     def __init__(self, path: str | Path, system: str):
         self._path, self._lock = Path(path), threading.Lock()
         try:
+            self._path.touch(mode=0o600)  # voices are the owner's to read; what is there keeps its rights
             self._database = sqlite3.connect(path, timeout=0, check_same_thread=False)
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.executescript(f"BEGIN IMMEDIATE; {TABLES} COMMIT;")
@@ -40,7 +41,7 @@ class EnrolledSpeakers:
             with self._database:
                 if known is None:
                     self._database.execute("INSERT INTO system VALUES (?)", (system,))
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise ValueError(f"{path} must be a database of speakers that no other process uses: {error}") from error
         if known not in (None, system):
             self._database.close()

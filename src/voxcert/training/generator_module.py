@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from voxcert.attacks.budgets import norms, snr_at_epsilon
+from voxcert.attacks.call_shape import gradient_through
 from voxcert.attacks.generator.checkpoint import load_generator
 from voxcert.attacks.generator.network import SaliencyGenerator
 from voxcert.attacks.objectives import Objective
+from voxcert.data import SAMPLE_RATE
 from voxcert.encoders.base import Recognizer, enroll
 from voxcert.encoders.loading import load_encoder
 from voxcert.training.distributed import gather_dict
@@ -51,7 +53,8 @@ class GeneratorModule(L.LightningModule):
         seed: Of the choice of enrolled speakers and target.
 
     Raises:
-        ValueError: If a weight or kappa is negative, or what is in `init_from` is of another size.
+        ValueError: If a weight or kappa is negative, or what is in `init_from` is of another size; when training
+            starts, if the victim has no gradient.
     """
 
     def __init__(
@@ -100,7 +103,10 @@ class GeneratorModule(L.LightningModule):
     on_validation_start = on_test_start = on_fit_start
 
     def on_train_start(self) -> None:
-        """Refuses to resume past the end of the learning rate's schedule."""
+        """Refuses a victim without gradients, and to resume past the end of the learning rate's schedule."""
+        with torch.enable_grad():
+            ramp = torch.linspace(-0.1, 0.1, SAMPLE_RATE, device=self.device)[None].requires_grad_()
+            gradient_through("victim", self.victim(ramp).sum(), ramp)
         check_steps(self.lr_schedulers().T_max, self.trainer.estimated_stepping_batches)
 
     def forward(self, waveform: Tensor, target: Tensor) -> Tensor:
