@@ -70,7 +70,7 @@ def test_rows_are_those_of_the_certifier(module, data, trainer, tmp_path):
     rows = read_rows(rows_file(tmp_path / "run" / "certification", 0), Certificate)
     with torch.no_grad():
         encoder = FilledBatches(module.encoder).eval()
-        recognizer = enroll(encoder, data.enrollment_dataloader("val"))
+        recognizer = enroll(encoder, data.enrollment_dataloader("val"), sigma=0.01, num_noise=2)
     options = {"sigma": 0.01, "num_select": 8, "num_estimate": 32, "batch_size": 16, "encoder_id": rows[0].encoder}
     certifier = Certifier(encoder, recognizer.prototypes, recognizer.speakers, **options)
     expected = [
@@ -95,7 +95,7 @@ def test_error_rates_are_those_of_a_verification_of_the_validation_speakers(modu
     }
     with torch.no_grad():
         encoder = FilledBatches(module.encoder).eval()
-        recognizer = enroll(encoder, data.enrollment_dataloader("val"))
+        recognizer = enroll(encoder, data.enrollment_dataloader("val"), sigma=0.01, num_noise=2)
     options = {"sigma": 0.01, "num_select": 8, "num_estimate": 32, "batch_size": 16, "encoder_id": trials[0].encoder}
     certifier = ScoreCertifier(encoder, recognizer.prototypes, recognizer.speakers, **options)
     expected = [

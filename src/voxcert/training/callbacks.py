@@ -89,7 +89,7 @@ class CertificationCallback(L.Callback):
         rules: list[str] | None = None,
         radii: list[float] | None = None,
         eer_radii: list[float] | None = None,
-        enroll_noise: int = 0,
+        enroll_noise: int = 2,
         batch_size: int | str = "auto",
         seed: int = 0,
     ):

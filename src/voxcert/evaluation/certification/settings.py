@@ -116,7 +116,7 @@ class CertificationSettings:
     num_thresholds: int = 64
     rules: list[Rule] = field(default_factory=lambda: ["distribution", "mean", "lipschitz", "vote"])
     radii: list[float] | None = None
-    enroll_noise: int = 0
+    enroll_noise: int = 2
     seed: int = 0
     batch_size: int | Literal["auto"] = "auto"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
