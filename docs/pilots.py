@@ -24,7 +24,7 @@ def pilots_figure(
     panels = figure.subplots(1, len(sigmas), sharey=True, squeeze=False)[0]
     for name, rows in runs:
         own = [row for row in rows if row.rule == rule]
-        radii = [row.radii[row.samples.index(num_estimate)] if row.correct else 0.0 for row in own]
+        radii = [row.radii[row.samples.index(num_estimate)] for row in own]
         reached = sorted(radius for radius in radii if radius > 0)
         shares = [(len(reached) - place) / len(radii) for place in range(len(reached) + 1)]
         axes = panels[sigmas.index(own[0].sigma)]

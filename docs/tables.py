@@ -195,7 +195,7 @@ def planned(arguments: list[str]) -> str:
     first: dict[tuple, float] = {}
     for name in given.names:
         rows = [row for row in rows_of(name, PilotRow) if row.rule == given.rule]
-        radii = [row.radii[row.samples.index(given.num_estimate)] if row.correct else 0.0 for row in rows]
+        radii = [row.radii[row.samples.index(given.num_estimate)] for row in rows]
         speakers = [row.speaker for row in rows]
         reached = {row.key: float(radius > last) for row, radius in zip(rows, radii, strict=True)}
         first = first or reached
