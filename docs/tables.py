@@ -13,7 +13,7 @@ import gzip
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,8 @@ from voxcert.smoothing.certified_score import CertifiedScore
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
-RANKED_BY = BUDGETS.index(0.1953125)
+PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
+PUBLISHED_BUDGET = 0.1953125
 """The leaderboard ranks by the l2 budget of a published attack (6400 in int16 units)."""
 KEPT_ROWS, KEPT_MARGINS = f"{ROWS}.gz", f"{HEARING}.gz"
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -112,24 +113,42 @@ def certified(arguments: list[str]) -> str:
 
 def leaderboard(patterns: list[str]) -> str:
     """Kept runs whose names match, best first: certified accuracy by votes, with the interval over speakers."""
-    entries = []
-    for name in matching(patterns):
-        rows = [row for row in rows_of(name, Certificate) if row.rule == "vote"]
-        entries.append((name, rows, summarize(rows, BUDGETS)["vote"]))
-    entries.sort(key=lambda one: (-one[2]["certified_accuracy"][RANKED_BY]["value"], -one[2]["acr"], one[0]))
-    lines = [["encoder", "sigma", "samples", "utterances (speakers)", "smoothed accuracy"]]
-    lines[0] += [*(f"CA at {radius:.3g}" for radius in BUDGETS), "ACR", "weights", "rows"]
-    for name, rows, entry in entries:
-        first = rows[0]
-        speakers = len({row.speaker for row in rows})
-        lines.append([system_of(name), f"{first.sigma:g}", str(max(row.num_estimate for row in rows))])
-        lines[-1] += [f"{len(rows)} ({speakers})", f"{entry['smoothed_accuracy']:.2f}"]
-        lines[-1] += [_with_speakers(point) for point in entry["certified_accuracy"]]
-        lines[-1] += [rounded_down(entry["acr"]), f"`{first.encoder}`", f"[`{name}`](#{name.replace('.', '')})"]
-    commands = [
-        f"### {name}\n```bash\n{read_summary(RESULTS / name)['command'].strip()}\n```" for name, _, _ in entries
-    ]
+    ranked = _ranked(matching(patterns))
+    lines = _reached(ranked, BUDGETS)
+    lines[0] += ["ACR", "weights", "rows"]
+    for line, (name, rows, entry) in zip(lines[1:], ranked, strict=True):
+        line[2:2] = [str(max(row.num_estimate for row in rows)), f"{len(rows)} ({len({row.speaker for row in rows})})"]
+        line += [rounded_down(entry["acr"]), f"`{rows[0].encoder}`", f"[`{name}`](#{name.replace('.', '')})"]
+    lines[0][2:2] = ["samples", "utterances (speakers)"]
+    commands = [f"### {name}\n```bash\n{read_summary(RESULTS / name)['command'].strip()}\n```" for name, *_ in ranked]
     return "\n\n".join([render_table(lines), *commands])
+
+
+def reached(arguments: list[str]) -> str:
+    """Lines of the leaderboard at some radii, without what repeats them."""
+    parser = argparse.ArgumentParser("reached")
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--radii", nargs="+", type=float, required=True)
+    given = parser.parse_args(arguments)
+    return render_table(_reached(_ranked(given.names, given.radii), given.radii))
+
+
+def _ranked(names: list[str], radii: Sequence[float] = BUDGETS) -> list[tuple[str, list[Certificate], dict[str, Any]]]:
+    """Runs with their rows and summaries by votes; the best at the published budget come first."""
+    entries = []
+    for name in names:
+        rows = [row for row in rows_of(name, Certificate) if row.rule == "vote"]
+        entries.append((name, rows, summarize(rows, radii)["vote"]))
+    ranked_by = radii.index(PUBLISHED_BUDGET)
+    return sorted(entries, key=lambda one: (-one[2]["certified_accuracy"][ranked_by]["value"], -one[2]["acr"], one[0]))
+
+
+def _reached(ranked: list, radii: Sequence[float]) -> list[list[str]]:
+    lines = [["encoder", "sigma", "smoothed accuracy", *(f"CA at {radius:.3g}" for radius in radii)]]
+    for name, rows, entry in ranked:
+        lines.append([system_of(name), f"{rows[0].sigma:g}", f"{entry['smoothed_accuracy']:.2f}"])
+        lines[-1] += [_with_speakers(point) for point in entry["certified_accuracy"]]
+    return lines
 
 
 def varied(arguments: list[str]) -> str:
@@ -276,6 +295,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "leaderboard": leaderboard,
     "paired": paired,
     "planned": planned,
+    "reached": reached,
     "varied": varied,
     "attacks": attacks,
     "attacks-beside-ssed": attacks_beside_ssed,
@@ -340,13 +360,13 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["keep"]:
         keep(Path(arguments[1]), arguments[2])
         return
-    for page in sorted(DOCS.glob("*.md")):
+    for page in PAGES:
         old = page.read_text()
         if (new := redrawn(old)) != old:
             page.write_text(new)
             print(f"{page} has changed")
         for match in FIGURE.finditer(new):
-            draw_figure(shlex.split(match[1]), DOCS / match[2])
+            draw_figure(shlex.split(match[1]), page.parent / match[2])
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def run(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda path: path.stem)
 def test_pages_show_what_their_rows_say(tables, page):
     text = page.read_text()
     assert tables.redrawn(text) == text, "run make tables"
@@ -134,6 +134,15 @@ def test_the_leaderboard_ranks_by_a_published_budget_and_gives_the_commands(else
     assert second.startswith("| mini ")
     assert "[`board-large`](#board-large)" in first
     assert "### board-mini\n```bash\ncertify --checkpoint checkpoints/mini --sigma 0.01\n```" in text
+    shown = elsewhere.reached(["board-mini", "board-large", "--radii", "0.01", "0.1953125"]).splitlines()
+    assert [cell.strip() for cell in shown[0].split("|")[1:-1]] == [
+        "encoder",
+        "sigma",
+        "smoothed accuracy",
+        "CA at 0.01",
+        "CA at 0.195",
+    ]
+    assert [line.split("|")[1].strip() for line in shown[2:]] == ["large", "mini"]
     with pytest.raises(ValueError, match="docs/results must hold runs of a name like nobody"):
         elsewhere.leaderboard(["nobody"])
 
