@@ -182,16 +182,17 @@ class SpeakerDataModule(L.LightningDataModule):
         """
         return self._named(self.tested(stage))
 
-    def plan(self, stage: Stage) -> list[Planned]:
+    def plan(self, stage: Stage, texts: bool = False) -> list[Planned]:
         """What enrols and what is tested, and what its files are: the identity of a run on this stage.
 
         Args:
             stage: "val" or "test".
+            texts: Whether what is said counts.
 
         Raises:
             ValueError: The stage has no speakers.
         """
-        return planned(self._evaluation(stage).enroll, self.tested(stage))
+        return planned(self._evaluation(stage).enroll, self.tested(stage), texts)
 
     def testing(self, evaluation: Evaluation) -> Self:
         """The same data with another test, all of it: `max_test_utterances` is about a draw, and has no effect.
