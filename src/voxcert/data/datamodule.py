@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from voxcert.data.audio import SAMPLE_RATE, AudioError
 from voxcert.data.corpus import Corpus
-from voxcert.data.datasets import AudioLoader, NamedCrops, TrainingCrops, readable
+from voxcert.data.datasets import WITHOUT_BAD, AudioLoader, NamedCrops, TrainingCrops, readable
 from voxcert.data.enrollment import EnrollUnit, balanced_subset, by_speaker, cut
 from voxcert.data.identity import Planned, planned
 from voxcert.data.splits import Count, Evaluation, Protocol, Split, check_apart, split_speakers
@@ -50,7 +50,8 @@ class SpeakerDataModule(L.LightningDataModule):
         cache: Keep the training waveforms in memory (230 MB an hour).
         max_test_utterances: Most items to evaluate in each stage, spread evenly over the speakers.
         on_bad_audio: "error" stops at a bad file. "skip" leaves it out with a warning that says why, and reports it
-            as an item with "error" where it was to be tested.
+            as an item with "error" where it was to be tested; a speaker who has nothing else to enrol or to train on
+            is an error all the same.
         seed: Of the choice of speakers, of enrolment and of the items.
     """
 
@@ -162,7 +163,7 @@ class SpeakerDataModule(L.LightningDataModule):
             stage: "val" or "test".
 
         Raises:
-            ValueError: The stage has no speakers, or a tested speaker has no readable enrolment.
+            ValueError: The stage has no speakers, or an enrolled speaker has no readable enrolment.
         """
         if stage not in self._segments:
             self._segments[stage] = self._enrollment_segments(self._evaluation(stage), stage)
@@ -181,16 +182,17 @@ class SpeakerDataModule(L.LightningDataModule):
         """
         return self._named(self.tested(stage))
 
-    def plan(self, stage: Stage) -> list[Planned]:
+    def plan(self, stage: Stage, texts: bool = False) -> list[Planned]:
         """What enrols and what is tested, and what its files are: the identity of a run on this stage.
 
         Args:
             stage: "val" or "test".
+            texts: Whether what is said counts.
 
         Raises:
             ValueError: The stage has no speakers.
         """
-        return planned(self._evaluation(stage).enroll, self.tested(stage))
+        return planned(self._evaluation(stage).enroll, self.tested(stage), texts)
 
     def testing(self, evaluation: Evaluation) -> Self:
         """The same data with another test, all of it: `max_test_utterances` is about a draw, and has no effect.
@@ -218,10 +220,11 @@ class SpeakerDataModule(L.LightningDataModule):
         segments = [segment for one in evaluation.enroll for segment in self._cut(one)]
         if self.skip_bad:
             segments = readable(segments, self._num_samples, f"enrolment ({stage})")
-            asked = {one.speaker for one in evaluation.test} & {one.speaker for one in evaluation.enroll}
-            lost = asked - {one.speaker for one in segments}
+            lost = {one.speaker for one in evaluation.enroll} - {one.speaker for one in segments}
             if lost:
-                raise ValueError(f"tested speakers must have readable enrolment audio, {sorted(lost)} have none")
+                raise ValueError(
+                    f"enrolled speakers must have readable enrolment audio, {sorted(lost)} have none; {WITHOUT_BAD}"
+                )
         return segments
 
     def _evaluation_loader(self, stage: Stage) -> DataLoader:

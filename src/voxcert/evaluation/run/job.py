@@ -38,8 +38,8 @@ class SpeakerData(Protocol):
     def tested(self, stage: str) -> Sequence[Utterance]:
         """What the items are about, in their order, without reading any audio."""
 
-    def plan(self, stage: str) -> Sequence[Planned]:
-        """What enrols and what is tested: the identity of the data."""
+    def plan(self, stage: str, texts: bool = False) -> Sequence[Planned]:
+        """What enrols and what is tested: the identity of the data, with `texts` for a job that reads what is said."""
 
     def items(self, stage: str) -> Sequence[dict[str, Any]]:
         """Items {"utterance", "speaker", "waveform": (time,)}, or "error" instead of the waveform."""
