@@ -2,7 +2,10 @@ import copy
 
 import pytest
 import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
 
+from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import save_checkpoint
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.losses import Consistency, Stability
@@ -28,6 +31,31 @@ def test_options_work_together(encoder, data, trainer, precision):
     fitted = trainer(precision=precision, accumulate_grad_batches=2)
     fitted.fit(module, datamodule=data)
     assert fitted.callback_metrics["train/regularizer"] > 0
+
+
+class Nearly(Encoder):
+    """Embeds a constant waveform at the angle that it says."""
+
+    dim = 2
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def embed(self, waveform):
+        angle = self.weight * waveform.mean(dim=1)
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def test_validation_tells_speakers_apart_that_half_precision_cannot(trainer):
+    """Two speakers 0.01 apart: cosines 1 and 0.99995, both 1 in bf16, where the first name would win."""
+    angles = torch.tensor([0.0, 0.01])
+    batch = {"waveform": angles[:, None].expand(2, 100), "speaker": ["a", "b"], "utterance": ["a1", "b1"]}
+    data = LightningDataModule()
+    data.val_dataloader = lambda: DataLoader([batch], batch_size=None)
+    data.enrollment_dataloader = lambda stage: [batch]
+    (metrics,) = trainer(precision="bf16-mixed").validate(EncoderModule(Nearly(), 2), datamodule=data, verbose=False)
+    assert metrics["val/accuracy"] == 1
 
 
 def test_stability_classifies_the_clean_view_alone(encoder, data, trainer):

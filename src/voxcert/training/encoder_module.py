@@ -168,15 +168,15 @@ class EncoderModule(L.LightningModule):
         """Enrols the validation speakers; every process holds them all."""
         self._correct: dict[str, bool] = {}
         batches = self.trainer.datamodule.enrollment_dataloader("val")
-        recognizer = enroll(self.encoder, batches, device=self.device)
-        # Not the recognizer itself: as a submodule it would add the encoder to every checkpoint once more.
-        self._prototypes, self._speakers = recognizer.prototypes, recognizer.speakers
+        # In a list: as a submodule the recognizer would add the encoder to every checkpoint once more.
+        self._recognizers = [enroll(self.encoder, batches, device=self.device)]
 
     def validation_step(self, batch: dict, batch_idx: int) -> None:
         """Identifies a batch with `utterance` and `speaker` (names) and `waveform` (batch, time)."""
-        predictions = (self.encoder(batch["waveform"]) @ self._prototypes.T).argmax(dim=-1).tolist()
+        (recognizer,) = self._recognizers
+        predictions = recognizer(batch["waveform"]).argmax(dim=-1).tolist()
         for utterance, speaker, index in zip(batch["utterance"], batch["speaker"], predictions, strict=True):
-            self._correct[utterance] = self._speakers[index] == speaker
+            self._correct[utterance] = recognizer.speakers[index] == speaker
 
     def on_validation_epoch_end(self) -> None:
         """Logs the accuracy over utterances; those that a distributed sampler repeated count once."""
