@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -43,6 +44,7 @@ class Nearly(Encoder):
         self.weight = torch.nn.Parameter(torch.ones(()))
 
     def embed(self, waveform):
+        """Unit vectors (batch, 2)."""
         angle = self.weight * waveform.mean(dim=1)
         return torch.stack([angle.cos(), angle.sin()], dim=1)
 
@@ -157,6 +159,11 @@ def test_resumed_training_equals_uninterrupted_training(encoder, data, trainer, 
             "lr_multipliers must name parameters such as encoder.network, got 'encodr'",
         ),
         ({"init_from": "nowhere"}, "nowhere does not exist"),
+        ({"lr": -1e-2}, "lr must be positive and finite, got -0.01"),
+        ({"scale": -30.0}, "scale must be positive and finite, got -30.0"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0 and finite, got -1.0"),
+        ({"lr_multipliers": {"encoder": -1}}, "lr_multipliers of encoder must be at least 0 and finite, got -1"),
+        ({"classification_weight": math.inf}, "classification_weight must be positive, .* got inf"),
     ],
 )
 def test_bad_options_are_named(encoder, options, message):
