@@ -43,7 +43,8 @@ class SpeakerDataModule(L.LightningDataModule):
         train_on_enrollment: Train on what enrols the tested speakers too, as one may who attacks a closed set. An
             encoder so trained is tested on speakers that it knows.
         distractors: Enrol the training speakers too, and at test the validation speakers, to make the choice harder.
-        speed_factors: Playing speeds of training crops; each is a class of its own for every speaker.
+        speed_factors: Playing speeds of training crops, rounded to fractions with denominators of at most 100; each is
+            a class of its own for every speaker.
         crops_per_utterance: Crops of each training utterance in an epoch; more for a tiny corpus.
         batch_size: Waveforms in a batch.
         num_workers: Processes that read audio.

@@ -54,8 +54,8 @@ class GeneratorModule(L.LightningModule):
         seed: Of the choice of enrolled speakers and target.
 
     Raises:
-        ValueError: If a weight or kappa is negative, or what is in `init_from` is of another size; when training
-            starts, if the victim has no gradient.
+        ValueError: If a weight, kappa or lr makes no sense, or what is in `init_from` is of another size; when training
+            starts, if the victim has no gradient, or a checkpoint to go on from has another target.
     """
 
     def __init__(

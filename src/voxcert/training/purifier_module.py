@@ -49,7 +49,7 @@ class PurifierModule(L.LightningModule):
         one_cycle: Let the learning rate rise to `lr` and fall to nothing over all steps; constant in the paper.
 
     Raises:
-        ValueError: If one of attack and victim is missing.
+        ValueError: If one of attack and victim is missing, or lr is not positive.
     """
 
     def __init__(
