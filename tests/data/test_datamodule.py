@@ -1,3 +1,5 @@
+import math
+
 import lightning as L
 import pytest
 import soundfile
@@ -195,6 +197,8 @@ def test_training_goes_on_without_a_bad_file(data, folders):
         ("speed_factors", [1.0, 0.0], r"must be one or more different numbers in \[0.1, 10\]"),
         ("speed_factors", [], "must be one or more different numbers"),
         ("speed_factors", [1.0, 1.0], "must be one or more different numbers"),
+        ("speed_factors", [1.0, 1.004], "must be .* also as fractions with denominators of at most 100, got"),
+        ("speed_factors", [math.nan], "must be one or more different numbers"),
     ],
 )
 def test_bad_arguments_are_named(data, argument, value, allowed):

@@ -12,7 +12,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from voxcert.data.audio import SAMPLE_RATE, AudioError
 from voxcert.data.corpus import Corpus
-from voxcert.data.datasets import WITHOUT_BAD, AudioLoader, NamedCrops, TrainingCrops, readable
+from voxcert.data.datasets import (
+    WITHOUT_BAD,
+    AudioLoader,
+    NamedCrops,
+    TrainingCrops,
+    playing_speed,
+    readable,
+)
 from voxcert.data.enrollment import EnrollUnit, balanced_subset, by_speaker, cut
 from voxcert.data.identity import Planned, planned
 from voxcert.data.splits import Count, Evaluation, Protocol, Split, check_apart, split_speakers
@@ -43,7 +50,8 @@ class SpeakerDataModule(L.LightningDataModule):
         train_on_enrollment: Train on what enrols the tested speakers too, as one may who attacks a closed set. An
             encoder so trained is tested on speakers that it knows.
         distractors: Enrol the training speakers too, and at test the validation speakers, to make the choice harder.
-        speed_factors: Playing speeds of training crops; each is a class of its own for every speaker.
+        speed_factors: Playing speeds of training crops, rounded to fractions with denominators of at most 100; each is
+            a class of its own for every speaker.
         crops_per_utterance: Crops of each training utterance in an epoch; more for a tiny corpus.
         batch_size: Waveforms in a batch.
         num_workers: Processes that read audio.
@@ -292,8 +300,12 @@ class SpeakerDataModule(L.LightningDataModule):
                 allowed = f"at least {bound}{' (or auto)' if may_be_auto else ''}"
                 raise ValueError(f"{name} must be {allowed}, got {value}")
         factors = self.speed_factors
-        if not factors or len(set(factors)) < len(factors) or not all(0.1 <= factor <= 10 for factor in factors):
-            raise ValueError(f"speed_factors must be one or more different numbers in [0.1, 10], got {factors}")
+        in_range = factors and all(0.1 <= factor <= 10 for factor in factors)
+        if not in_range or len(set(map(playing_speed, factors))) < len(factors):
+            raise ValueError(
+                "speed_factors must be one or more different numbers in [0.1, 10], also as fractions with denominators "
+                f"of at most 100, got {factors}"
+            )
 
 
 def _collate(items: list[dict]) -> dict:

@@ -45,7 +45,7 @@ class TrainingCrops(Dataset):
     ):
         self.utterances = utterances
         self.num_samples = num_samples
-        self.ratios = [1 / Fraction(factor).limit_denominator(100) for factor in speed_factors]
+        self.ratios = [1 / playing_speed(factor) for factor in speed_factors]
         self.crops_per_utterance = crops_per_utterance
         self.skip_bad = skip_bad
         self.speakers = {name: i for i, name in enumerate(sorted({u.speaker for u in utterances}))}
@@ -84,6 +84,11 @@ class TrainingCrops(Dataset):
                 raise
             warnings.warn(f"left out of training: {error}", stacklevel=2)
             return None
+
+
+def playing_speed(factor: float) -> Fraction:
+    """The playing speed that a factor stands for: the nearest fraction by which a waveform can be resampled."""
+    return Fraction(factor).limit_denominator(100)
 
 
 class AudioLoader(DataLoader):
