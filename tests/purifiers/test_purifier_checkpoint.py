@@ -88,7 +88,9 @@ def test_arguments_need_names():
 
 
 def test_a_user_may_trust_a_module_with_a_purifier(tmp_path, waveform, monkeypatch):
-    (tmp_path / "own_gate.py").write_text("from voxcert.purifiers import MeanFilter\n\n\nclass Gate(MeanFilter):\n    ...\n")
+    (tmp_path / "own_gate.py").write_text(
+        "from voxcert.purifiers import MeanFilter\n\n\nclass Gate(MeanFilter):\n    ...\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     save_checkpoint(MeanFilter(5), tmp_path / "gate", {})
     config = tmp_path / "gate" / "config.yaml"
