@@ -153,7 +153,7 @@ def test_a_user_may_trust_a_module(room, tiny, waveform, trusted, monkeypatch):
     [
         ("own_room.encoder.NoEncoder", "class_path must be of the kind Encoder, not abstract"),
         ("own_room.encoder.Nothing", "class_path must be of the kind Encoder, not abstract"),
-        ("own_room.nothing.Own", "No module named 'own_room.nothing' .PYTHONPATH must hold the folder of own_room"),
+        ("own_room.nothing.Own", "No module named 'own_room.nothing' .modules of your own are found on PYTHONPATH"),
     ],
 )
 def test_a_trusted_module_must_have_the_encoder(room, class_path, message, monkeypatch):

@@ -60,7 +60,7 @@ def named_class(path: str, package: str, kinds: tuple[type, ...]) -> type:
     try:
         found = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
-        where = "" if module.startswith(package) else f" (PYTHONPATH must hold the folder of {module})"
+        where = "" if module.startswith(package) else " (modules of your own are found on PYTHONPATH)"
         raise CheckpointError(f"class_path {path!r} cannot be imported: {error}{where}") from error
     if not (inspect.isclass(found) and issubclass(found, kinds)) or inspect.isabstract(found):
         wanted = " or ".join(kind.__name__ for kind in kinds)
