@@ -14,10 +14,12 @@ from voxcert.encoders.loading import load_encoder
 from voxcert.evaluation.certification.folder import read_prototypes, read_run, read_trials_of_run, write_prototypes
 from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
+from voxcert.evaluation.defence.encoder import DefendedEncoder, system_id
 from voxcert.evaluation.run.job import Provenance
 from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.evaluation.run.speakers import MADE_UP
 from voxcert.evaluation.verification.job import verify_speakers
+from voxcert.purifiers import MedianFilter
 from voxcert.smoothing.normalization import Cohort
 
 BUNDLED = Path(__file__).parents[2] / "checkpoints" / "ecapa-mini"
@@ -176,6 +178,15 @@ def test_from_run_is_what_was_certified(run):
         answer = recognizer.identify(tone(PITCHES[row.speaker], 7))
         assert answer.prediction in (row.prediction, None)
         assert answer.sigma == row.sigma
+
+
+def test_from_run_builds_the_purifier_that_a_run_named_by_its_class(run, checkpoint):
+    config, purifier = yaml.safe_load((run / "config.yaml").read_text()), MedianFilter(3)
+    config |= {"purifier": purifier.config, "checkpoint_hash": system_id(checkpoint_hash(checkpoint), purifier)}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (system,) = [one for one in SmoothedRecognizer.from_run(run)._encoder.modules() if isinstance(one, DefendedEncoder)]
+    waveform = tone(100, 0)[None]
+    assert torch.equal(system(waveform), load_encoder(checkpoint)(purifier(waveform)))
 
 
 def test_from_run_refuses_what_was_not_certified(run, tmp_path):
