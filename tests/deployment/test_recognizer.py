@@ -282,6 +282,24 @@ def test_a_cohort_normalises_claims_of_speakers_old_and_new(checkpoint):
         recognizer.verify(tone(90, 7), "eve", 0.0)
 
 
+def test_a_claim_that_no_score_brings_to_the_threshold_is_rejected_as_its_certificate_says():
+    """Cosines 1 and 0.6 with the cohort: (s - 0.8) / 0.2, so that scores of east are at most 1 and at least -9."""
+    east, north, between = torch.eye(2)[0], torch.eye(2)[1], torch.tensor([0.6, 0.8])
+    cohort = Cohort(torch.stack([east, between]), ["x", "y"])
+    settings = SETTINGS | {"crop_seconds": None, "cohort": cohort}
+    still = lambda wave: east.expand(len(wave), 2)  # noqa: E731
+    recognizer = SmoothedRecognizer(still, torch.stack([east, north]), ["east", "north"], **settings)
+    for threshold, accepted in ((1.5, False), (0.9, True), (-9.5, True)):
+        answer = recognizer.verify(torch.zeros(100), "east", threshold)
+        assert (answer.accepted, answer.abstained, answer.threshold) == (accepted, None, threshold)
+        assert (answer.num_forwards == 0) == (threshold != 0.9), "no sample can change it"
+    for threshold in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="threshold must be a finite number, got"):
+            recognizer.verify(torch.zeros(100), "east", threshold)
+    with pytest.raises(ValueError, match="waveform must be finite"):
+        recognizer.verify(torch.full((100,), torch.nan), "east", 1.5)
+
+
 def test_from_run_computes_as_the_run_did(run, monkeypatch):
     config = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"precision": "tf32"}))

@@ -5,6 +5,7 @@ deployed" of docs/guarantee.md.
 """
 
 import itertools
+import math
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +23,11 @@ from voxcert.encoders.loading import load_encoder
 from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.evaluation.run.speed import Precision, at_precision, check_precision, float32_products
 from voxcert.smoothing.certificate import Certificate
-from voxcert.smoothing.claims import Decision
+from voxcert.smoothing.claims import UNDECIDED, Decision
 from voxcert.smoothing.normalization import Cohort, Normalization
 from voxcert.smoothing.prediction import CLASSIFIERS, Prediction
 from voxcert.smoothing.score_certifier import ScoreCertifier
-from voxcert.smoothing.validation import require
+from voxcert.smoothing.validation import check_waveform, require
 
 
 class SmoothedRecognizer:
@@ -198,21 +199,22 @@ class SmoothedRecognizer:
             waveform: As for `identify`.
             speaker: Who is claimed.
             threshold: Smoothed scores from here on are accepted; choose it on other speakers. With a cohort it is about
-                normalised scores, and so is the `score` of the answer.
+                normalised scores, and so is the `score` of the answer; a claim that no cosine brings there is rejected,
+                and one that all bring there accepted, without a sample.
 
         Raises:
             ValueError: If an argument is out of range.
         """
         certifier = self._certifier  # one for this call, whoever is enrolled meanwhile
         fixed = self._normalization(certifier, speaker)
-        cosine = fixed.cosine(threshold)
-        if self.cohort is not None and not -1.0 < cosine < 1.0:
-            low, high = fixed.normalized(-1.0), fixed.normalized(1.0)
-            raise ValueError(
-                f"threshold must be in ({low:.4g}, {high:.4g}) for {speaker!r}, scores normalised by a cohort, got "
-                f"{threshold:g}"
-            )
-        waveform = self.heard(waveform)
+        require("threshold", threshold, "a finite number", math.isfinite(threshold))
+        cosine, waveform = fixed.cosine(threshold), self.heard(waveform)
+        if self.cohort is not None and abs(cosine) >= 1.0:
+            check_waveform(waveform)
+            accepted = True if cosine <= -1.0 else False if cosine > 1.0 else None
+            abstained = UNDECIDED if accepted is None else None
+            about = {"sigma": self.sigma, "alpha": certifier.alpha, "num_forwards": 0, "seed": certifier.seed}
+            return Decision(self._call(), speaker, threshold, accepted, abstained, 0.0, self.classifier, **about)
         with float32_products(self.precision):
             answer = certifier.decide(waveform, speaker, cosine, self._call(), self.classifier)
         return replace(answer, threshold=threshold, score=fixed.normalized(answer.score))
