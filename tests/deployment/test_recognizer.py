@@ -107,6 +107,16 @@ def test_speakers_join_and_are_enrolled_again():
         recognizer.enroll("eve", [])
 
 
+@pytest.mark.parametrize("names", [["eve"], ["dora", "eve"]])
+def test_a_prototype_of_another_width_is_named_and_nobody_joins(recognizer, names):
+    good = recognizer.prototype([tone(300, 1)])
+    wrong = {name: good if name == "dora" else good[:3] for name in names}
+    wanted = rf"prototype of 'eve' must be of shape \({len(good)},\), got \(3,\)"
+    with pytest.raises(ValueError, match=wanted):
+        recognizer.add(wrong)
+    assert recognizer.speakers == tuple(PITCHES)
+
+
 def test_certifies(recognizer):
     certificate = recognizer.certify(tone(90, 7))
     assert certificate.prediction == "ann"

@@ -264,6 +264,9 @@ class SmoothedRecognizer:
         with self._enrolling:  # who is asked meanwhile answers for the speakers before
             before = self._certifier
             kept = [index for index, name in enumerate(before.speakers) if name not in prototypes]
+            for name, prototype in prototypes.items():
+                shape, wanted = tuple(prototype.shape), tuple(before.prototypes[0].shape)
+                require(f"prototype of {name!r}", shape, f"of shape {wanted}", shape == wanted)
             new = torch.stack(list(prototypes.values())).to(before.prototypes)
             speakers = [*(before.speakers[index] for index in kept), *prototypes]
             together = torch.cat([before.prototypes[kept], new])
