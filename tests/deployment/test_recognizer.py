@@ -303,7 +303,7 @@ def test_a_claim_that_no_score_brings_to_the_threshold_is_rejected_as_its_certif
         answer = recognizer.verify(torch.zeros(100), "east", threshold)
         assert (answer.accepted, answer.abstained, answer.threshold) == (accepted, None, threshold)
         assert (answer.num_forwards == 0) == (threshold != 0.9), "no sample can change it"
-    for threshold in (float("nan"), float("inf")):
+    for threshold in (float("nan"), float("inf"), "1"):
         with pytest.raises(ValueError, match="threshold must be a finite number, got"):
             recognizer.verify(torch.zeros(100), "east", threshold)
     with pytest.raises(ValueError, match="waveform must be finite"):

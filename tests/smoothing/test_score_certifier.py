@@ -106,6 +106,7 @@ def test_unusable_embeddings_and_unread_files_know_nothing():
         ({"radii": [0.2, 0.1]}, "radii must be"),
         ({"radii": [-0.1]}, "radii must be"),
         ({"radii": [float("nan")]}, "radii must be"),
+        ({"radii": ["0.1"]}, "radii must be one or more finite numbers of at least 0, ascending, got ['0.1']"),
         ({"claims": ["x"]}, "claims must be enrolled speakers, each once, got ['x']"),
         ({"claims": ["u", "u"]}, "claims must be enrolled speakers, each once, got ['u', 'u']"),
         ({"waveform": [0.0, 1.0]}, "waveform must be a tensor (time,)"),

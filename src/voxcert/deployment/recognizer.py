@@ -27,7 +27,7 @@ from voxcert.smoothing.claims import UNDECIDED, Decision
 from voxcert.smoothing.normalization import Cohort, Normalization
 from voxcert.smoothing.prediction import CLASSIFIERS, Prediction
 from voxcert.smoothing.score_certifier import ScoreCertifier
-from voxcert.smoothing.validation import check_waveform, require
+from voxcert.smoothing.validation import check_waveform, is_number, require
 
 
 class SmoothedRecognizer:
@@ -207,7 +207,7 @@ class SmoothedRecognizer:
         """
         certifier = self._certifier  # one for this call, whoever is enrolled meanwhile
         fixed = self._normalization(certifier, speaker)
-        require("threshold", threshold, "a finite number", math.isfinite(threshold))
+        require("threshold", threshold, "a finite number", is_number(threshold) and math.isfinite(threshold))
         cosine, waveform = fixed.cosine(threshold), self.heard(waveform)
         if self.cohort is not None and abs(cosine) >= 1.0:
             check_waveform(waveform)
