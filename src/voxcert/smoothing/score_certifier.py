@@ -19,7 +19,7 @@ from voxcert.smoothing.sampler import ESTIMATE_START
 from voxcert.smoothing.scores import ScoreStatistics, ScoreTally, score_bounds
 from voxcert.smoothing.statistics import Statistics
 from voxcert.smoothing.tally import Tally
-from voxcert.smoothing.validation import require
+from voxcert.smoothing.validation import is_number, require
 
 VERIFIERS = {"embedding": "distribution", "vote": "vote"}
 """Verifier -> the rule that says within which radius a speaker goes on winning, for the open set."""
@@ -136,7 +136,7 @@ class ScoreCertifier(Certifier):
             ValueError: as `certify`, and for a claim, threshold or verifier out of range.
         """
         require("claim", claim, "an enrolled speaker", claim in self.speakers)
-        require("threshold", threshold, "in (-1, 1)", -1.0 < threshold < 1.0)
+        require("threshold", threshold, "in (-1, 1)", is_number(threshold) and -1.0 < threshold < 1.0)
         require("verifier", verifier, f"one of {list(VERIFIERS)}", verifier in VERIFIERS)
         sampler = self._sampler(waveform, utterance)
         alpha = self._alpha_left(sampler.waveform)
@@ -213,8 +213,8 @@ def _row(
 
 def check_radii(radii: Sequence[float], name: str = "radii") -> None:
     """Raises ValueError unless these are one or more l2 norms, ascending."""
-    values = np.asarray(radii, dtype=np.float64)
-    ascending = len(values) > 0 and values[0] >= 0 and np.isfinite(values).all() and (np.diff(values) > 0).all()
+    ascending = len(radii) > 0 and all(map(is_number, radii))
+    ascending = ascending and radii[0] >= 0 and np.isfinite(radii).all() and (np.diff(radii) > 0).all()
     require(name, list(radii), "one or more finite numbers of at least 0, ascending", bool(ascending))
 
 

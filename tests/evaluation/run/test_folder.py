@@ -16,6 +16,15 @@ def test_other_settings_are_refused_by_name(tmp_path):
         check_settings(tmp_path, {"data": {"seed": 1}, "radii": [0.0, 1.0]})
 
 
+def test_a_kind_of_run_has_settings_of_its_own_that_may_differ(tmp_path):
+    write_config(tmp_path, {"sigma": 0.01, "minutes": 30})
+    check_settings(tmp_path, {"sigma": 0.01, "minutes": 60}, may_differ=("minutes", "budgets"))
+    with pytest.raises(ValueError, match="other settings: sigma is 0.01 there, got 0.02"):
+        check_settings(tmp_path, {"sigma": 0.02, "minutes": 60}, may_differ=("minutes",))
+    with pytest.raises(ValueError, match="other settings: minutes is 30 there, got 60"):
+        check_settings(tmp_path, {"sigma": 0.01, "minutes": 60})
+
+
 def test_a_new_folder_fits_any_settings(tmp_path):
     check_settings(tmp_path / "new", {"sigma": 0.01})
     assert read_config(tmp_path / "new") is None

@@ -5,6 +5,7 @@ Rows go to one append-only file per process; whole files are only ever replaced,
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -53,12 +54,13 @@ def read_config(folder: str | Path) -> dict[str, Any] | None:
         raise ValueError(f"{path} is not the config of a run: {error}") from error
 
 
-def check_settings(folder: str | Path, config: dict[str, Any]) -> None:
+def check_settings(folder: str | Path, config: dict[str, Any], may_differ: Collection[str] = ()) -> None:
     """Refuses to continue a run with other settings.
 
     Args:
         folder: Output folder; a new one fits any settings.
         config: The settings now, nested as in YAML. Those in `MAY_DIFFER` change no row.
+        may_differ: Others that change no row of this kind of run.
 
     Raises:
         ValueError: If a setting differs; names all of them with what the folder has and what was given.
@@ -70,7 +72,7 @@ def check_settings(folder: str | Path, config: dict[str, Any]) -> None:
     missing = "nothing"
     differences = [
         f"{name} is {old.get(name, missing)!r} there, got {new.get(name, missing)!r}"
-        for name in sorted(old.keys() | new.keys())
+        for name in sorted((old.keys() | new.keys()) - set(may_differ))
         if old.get(name, BEFORE.get(name)) != new.get(name)  # most are null in runs from before they were there
     ]
     if differences:

@@ -7,7 +7,7 @@ finished is what has all its rows, and seeds depend on what they are for.
 import hashlib
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -76,6 +76,7 @@ def started(
     devices: int | str = 1,
     num_nodes: int = 1,
     precision: Precision = 32,
+    may_differ: Collection[str] = (),
 ) -> Iterator[Fabric]:
     """Starts a job: its folder is this job's alone and has no other settings or data, and its processes run.
 
@@ -87,13 +88,14 @@ def started(
         devices: See `launch`.
         num_nodes: See `launch`.
         precision: See `float32_products`.
+        may_differ: See `check_settings`.
 
     Raises:
         ValueError: If another job works there, the folder holds a run with other settings or data (the message names
             them), or the accelerator is not there.
     """
     with locked(folder):
-        check_settings(folder, config)  # before other processes are started
+        check_settings(folder, config, may_differ)  # before other processes are started
         if plan is not None:
             _check_data(Path(folder), plan)
         fabric = launch(accelerator, devices, num_nodes)
