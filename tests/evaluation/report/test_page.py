@@ -256,6 +256,44 @@ def test_attacks_on_waveforms_say_nothing_of_certificates_elsewhere(runs, tmp_pa
     assert "dB below that utterance" not in pages["features"].text
 
 
+def test_attacks_on_claims_are_held_against_their_certificates(runs, tmp_path):
+    """Every trial of `vote` attacked within 0.005, at a threshold where half of the genuine ones are certified."""
+    attacked, at = shutil.copytree(runs[2], tmp_path / "claims"), 0.005
+    shutil.copy(runs[1] / "prototypes.safetensors", attacked)
+    trials = [row for row in lines_of(runs[1]) if row["verifier"] == "vote"]
+    place = trials[0]["radii"].index(at)
+    genuine = [row["lower"][place] for row in trials if row["claim"] == row["speaker"]]
+    impostor = [row["upper"][place] for row in trials if row["claim"] != row["speaker"]]
+    threshold = sorted(genuine)[len(genuine) // 2]
+    certified = sum(bound >= threshold for bound in genuine) + sum(bound < threshold for bound in impostor)
+
+    def shown(l2, turns):
+        rows = []
+        for row in trials:
+            is_own = row["claim"] == row["speaker"]
+            right, wrong = (row["claim"], None) if is_own else (None, row["claim"])
+            values = {name: row[name] for name in ("utterance", "speaker")} | {"scenario": "sv", "threshold": threshold}
+            values |= {"target": None if is_own else row["claim"], "expected": right, "clean": right, "success": False}
+            turned = is_own and row["lower"][place] == max(genuine) and turns
+            values |= {"adversarial": wrong if turned else right, "score": row["score"], "radius": at, "l2": l2}
+            rows.append(lines_of(runs[2])[0] | values | {"abstained": False, "abstained_before": False})
+        (attacked / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return Page(write_report([runs[1], attacked], tmp_path / "report.html").read_text())
+
+    page = shown(at, turns=False)
+    said = f"attacks within 0.005 on {certified} trials that are certified there turned"
+    assert "No certificate was broken." in page.text
+    assert f"{said} 0 decisions." in page.text
+    heading, line = page.tables["claims-0"]
+    assert dict(zip(heading, line, strict=True))["certified trials"] == str(certified)
+    (name,) = {row["utterance"] for row in trials if row["lower"][place] == max(genuine) and row["score"] > 0}
+    broken = shown(at, turns=True).text
+    assert "A certificate was broken" in broken
+    assert re.search(rf"{said} 1 decisions: {name} as speaker\d\.", broken)
+    assert "ertificate was broken" not in shown(0.0, turns=False).text, "an attack that changed nothing tried nothing"
+    assert "claims-0" not in Page(write_report(runs, tmp_path / "report.html").read_text()).tables
+
+
 def test_trials_of_one_kind_are_no_error_rates_yet(runs, tmp_path):
     folder = shutil.copytree(runs[1], tmp_path / "cut")
     (folder / "summary.json").unlink()
