@@ -359,6 +359,18 @@ def test_hearing_margins_are_shown_where_there_are_some(runs, tmp_path):
     assert "voxcert hearing" not in without.text
 
 
+def test_runs_whose_folders_end_alike_are_two_runs(runs, tmp_path):
+    margin = {"speaker": "a", "rule": "vote", "sigma": SIGMA, "radius": 0.01, "norm_bound": 1.0, "encoder": ""}
+    for name in ("audit-en", "audit-de"):
+        folder = shutil.copytree(runs[0], tmp_path / name / "certify")
+        (folder / "hearing.jsonl").write_text(json.dumps(margin | {"utterance": "u", "margin_db": 1.0}) + "\n")
+    folders = [tmp_path / name / "certify" for name in ("audit-en", "audit-de", "audit-en/../audit-de")]
+    page = Page(write_report(folders, tmp_path / "report.html").read_text())
+    names = [f"tiny, sigma {SIGMA:g} ({name}/certify)" for name in ("audit-en", "audit-de")]
+    assert {curve["system"] for curve in page.figures["accuracy-waveform"]["curves"]} == set(names)
+    assert [line[0] for line in page.tables["hearing"][1:]] == names
+
+
 @pytest.mark.parametrize(("folders", "message"), [([], "folders must name"), (["none"], "none must be the folder")])
 def test_what_is_no_run_is_an_error(folders, message, tmp_path):
     with pytest.raises(ValueError, match=message):

@@ -3,7 +3,15 @@
 import pytest
 
 from voxcert.evaluation.certification.folder import read_run
-from voxcert.evaluation.run.folder import ROWS, check_settings, file_name, read_config, read_summary, write_config
+from voxcert.evaluation.run.folder import (
+    ROWS,
+    check_settings,
+    endings,
+    file_name,
+    read_config,
+    read_summary,
+    write_config,
+)
 from voxcert.rows import replace_rows
 
 
@@ -59,3 +67,11 @@ def test_a_run_from_before_a_setting_was_there_goes_on(tmp_path):
     check_settings(tmp_path, {"sigma": 0.1, "start": "utterance", "judge": None})
     with pytest.raises(ValueError, match="start is 'nothing' there, got 'white'"):
         check_settings(tmp_path, {"sigma": 0.1, "start": "white", "judge": None})
+
+
+def test_runs_that_would_be_called_the_same_are_told_apart_by_the_end_of_their_folders(tmp_path):
+    folders = [tmp_path / one for one in ("a/en/certify", "b/en/certify", "de/certify", "verify")]
+    ends = [" (a/en/certify)", " (b/en/certify)", " (de/certify)", " (verify)", " (in memory)"]
+    assert endings(["name"] * 5, [*folders, None]) == ends
+    assert endings(["one", "two", "one", "three"], folders) == [" (en/certify)", "", " (de/certify)", ""]
+    assert endings(["name"] * 2, folders[:1] * 2) == [" (certify)"] * 2, "there is nothing to tell apart"

@@ -1,7 +1,6 @@
 """The runs that a page is about: certifications of any task, and attacks, finished or not."""
 
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from voxcert.evaluation.attack.tables import smoothing_name
 from voxcert.evaluation.certification.comparison import system_name
 from voxcert.evaluation.certification.folder import planned_utterances, read_certified
 from voxcert.evaluation.certification.tables import unfinished
-from voxcert.evaluation.run.folder import SUMMARY, comparable, read_config, read_summary
+from voxcert.evaluation.run.folder import SUMMARY, comparable, endings, read_config, read_summary
 from voxcert.rows import Row
 
 Folder = str | Path
@@ -86,13 +85,13 @@ def open_runs(folders: Sequence[Folder]) -> list[Run]:
     """
     if not folders:
         raise ValueError("folders must name at least one run, got none")
-    return named([_open(Path(folder)) for folder in dict.fromkeys(map(Path, folders))])
+    return named([_open(folder) for folder in {Path(one).resolve(): Path(one) for one in folders}.values()])
 
 
 def named(runs: Sequence[Run]) -> list[Run]:
-    """The runs with the last part of their folder in the name where two would have the same."""
-    count = Counter(run.name for run in runs)
-    return [run if count[run.name] == 1 else replace(run, name=f"{run.name} ({_label(run)})") for run in runs]
+    """The runs with the end of their folder in the name where two would have the same."""
+    ends = endings([run.name for run in runs], [run.folder for run in runs])
+    return [replace(run, name=run.name + end) for run, end in zip(runs, ends, strict=True)]
 
 
 def same_speakers(one: Run, other: Run) -> bool:
@@ -117,7 +116,3 @@ def _open(folder: Path) -> Run:
 def _attack_name(config: dict[str, Any], row: AttackRow) -> str:
     within = "" if row.within is None else ", inside its certificates"
     return f"{row.attack} on {system_name(config)}, {smoothing_name(row)}{within}"
-
-
-def _label(run: Run) -> str:
-    return "in memory" if run.folder is None else run.folder.resolve().name
