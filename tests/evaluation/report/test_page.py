@@ -14,6 +14,7 @@ import pytest
 from reported import SIGMA, Page, lines_of
 
 from voxcert.evaluation import report
+from voxcert.evaluation.certification.folder import read_prototypes, write_prototypes
 from voxcert.evaluation.report import write_report
 from voxcert.evaluation.report.budgets import PUBLISHED
 
@@ -236,6 +237,27 @@ def test_a_system_that_did_not_answer_shows_no_certificate_unbroken(runs, tmp_pa
 
 def lines(page):
     return page.tables["budgets-0"][1:]
+
+
+def test_attacks_on_the_bare_encoder_count_on_the_same_recordings_and_names_alone(runs, tmp_path):
+    """Another crop has another norm; fewer enrolled speakers are another task; and one recording is of no run here."""
+    attacked = shutil.copytree(runs[3], tmp_path / "bare")
+    rows, (prototypes, names) = lines_of(attacked), read_prototypes(attacked)
+
+    def shown(change, enrolled=4):
+        write_prototypes(attacked, prototypes[:enrolled], names[:enrolled])
+        (attacked / "rows.jsonl").write_text("".join(json.dumps(row | change(row)) + "\n" for row in rows))
+        page = Page(write_report([runs[0], attacked], tmp_path / "report.html").read_text())
+        return [line[page.tables["budgets-0"][0].index("broken by attack (bare encoder)")] for line in lines(page)]
+
+    counts = shown(lambda row: {})
+    assert any(cell.endswith(" of 8") for cell in counts)
+    for own in (shown(lambda row: {"snr_db": row["snr_db"] + 0.1}), shown(lambda row: {}, enrolled=3)):
+        assert set(own) == {"not tried"}
+    first = rows[0]["utterance"]
+    fewer = shown(lambda row: {"utterance": "elsewhere"} if row["utterance"] == first else {})
+    assert any(cell.endswith(" of 7") for cell in fewer)
+    assert not any(cell.endswith(" of 8") for cell in fewer)
 
 
 def test_attacks_on_waveforms_say_nothing_of_certificates_elsewhere(runs, tmp_path):

@@ -12,7 +12,7 @@ from voxcert.evaluation.attack.comparison import is_attack_run, read_attacks
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import smoothing_name
 from voxcert.evaluation.certification.comparison import system_name
-from voxcert.evaluation.certification.folder import planned_utterances, read_certified
+from voxcert.evaluation.certification.folder import planned_utterances, read_certified, read_prototypes
 from voxcert.evaluation.certification.tables import unfinished
 from voxcert.evaluation.run.folder import SUMMARY, comparable, endings, read_config, read_summary
 from voxcert.rows import Row
@@ -97,6 +97,12 @@ def named(runs: Sequence[Run]) -> list[Run]:
 def same_speakers(one: Run, other: Run) -> bool:
     """Whether two runs enrolled the same vectors; of rows that were never in a folder that is not known."""
     return one.folder is not None and other.folder is not None and comparison.same_speakers(one.folder, other.folder)
+
+
+def same_names(one: Run, other: Run) -> bool:
+    """Whether two runs enrolled speakers of the same names, from whatever recordings and noise."""
+    names = [None if run.folder is None else read_prototypes(run.folder) for run in (one, other)]
+    return None not in names and names[0][1] == names[1][1]
 
 
 def _open(folder: Path) -> Run:
