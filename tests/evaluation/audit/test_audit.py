@@ -187,11 +187,13 @@ def test_refuses_recordings_that_changed_since_it_began(audited, voices, checkpo
 
 
 def test_takes_fewer_utterances_where_time_is_short(audit, tmp_path):
-    plan = audit(tmp_path, minutes=1e-6)
+    plan = audit(tmp_path, minutes=1e-6, alpha=0.01)
     assert plan["recommended"]["num_utterances"] == 4
     rows = read_rows(tmp_path / "fgsm" / "rows.jsonl", AttackRow)
     assert len(rows) == 4
     assert len({row.speaker for row in rows}) == 3
+    smoothed = ("certify-0.001", "verify-0.001", "outside-0.001")
+    assert {read_config(tmp_path / name)["alpha"] for name in smoothed} == {0.01}, "one system, one alpha"
 
 
 def test_an_encoder_of_which_nothing_can_be_certified_is_audited_all_the_same(audit, tmp_path):

@@ -338,6 +338,14 @@ def test_an_unfinished_run_says_so_on_top(runs, tmp_path):
     assert f"{len(kept)} of {total} utterances" in text
     assert text.index('id="unfinished"') < text.index('id="proved"')
     assert f"the {len(kept)} utterances done so far" in text
+    assert "without the rows of other processes" not in text
+    (folder / "rows.rank1.jsonl").write_text("")
+    attacked = shutil.copytree(runs[2], tmp_path / "attacked")
+    (attacked / "summary.json").unlink()
+    (attacked / "rows.rank2.jsonl").write_text("")
+    text = write_report([folder, attacked], tmp_path / "report.html").read_text()
+    assert text.count(" utterances, without the rows of other processes: start the run again to merge them") == 1
+    assert text.count("8 utterances so far, without the rows of other processes") == 1
     assert 'id="unfinished"' not in write_report([runs[0]], tmp_path / "whole.html").read_text()
 
 

@@ -24,6 +24,12 @@ def test_other_settings_are_refused_by_name(tmp_path):
         check_settings(tmp_path, {"data": {"seed": 1}, "radii": [0.0, 1.0]})
 
 
+def test_pictures_that_would_not_be_drawn_any_more_are_refused(tmp_path):
+    write_config(tmp_path, {"sigma": 0.01, "plot": 0})
+    with pytest.raises(ValueError, match="plot is 0 there, got 3"):
+        check_settings(tmp_path, {"sigma": 0.01, "plot": 3})
+
+
 def test_a_new_folder_fits_any_settings(tmp_path):
     check_settings(tmp_path / "new", {"sigma": 0.01})
     assert read_config(tmp_path / "new") is None
@@ -64,7 +70,7 @@ def test_files_can_be_named_after_anything(name, tmp_path):
 
 def test_a_run_from_before_a_setting_was_there_goes_on(tmp_path):
     write_config(tmp_path, {"sigma": 0.1})
-    check_settings(tmp_path, {"sigma": 0.1, "start": "utterance", "judge": None})
+    check_settings(tmp_path, {"sigma": 0.1, "start": "utterance", "judge": None, "plot": 0})
     with pytest.raises(ValueError, match="start is 'nothing' there, got 'white'"):
         check_settings(tmp_path, {"sigma": 0.1, "start": "white", "judge": None})
 

@@ -15,6 +15,7 @@ from voxcert.evaluation.certification.comparison import system_name
 from voxcert.evaluation.certification.folder import planned_utterances, read_certified, read_prototypes
 from voxcert.evaluation.certification.tables import unfinished
 from voxcert.evaluation.run.folder import SUMMARY, comparable, endings, read_config, read_summary
+from voxcert.evaluation.run.tasks import unmerged
 from voxcert.rows import Row
 
 Folder = str | Path
@@ -110,13 +111,18 @@ def _open(folder: Path) -> Run:
     summary = read_summary(folder) if (folder / SUMMARY).is_file() else {}
     if is_attack_run(folder):
         rows: Sequence[Row] = read_attacks(folder)
-        done = None if summary else f"{len({row.utterance for row in rows})} utterances so far"
+        done = None if summary else _so_far(folder, f"{len({row.utterance for row in rows})} utterances so far")
         return Run(folder, "attack", rows, config, summary, done, _attack_name(config, rows[0]))
     rows = read_certified(folder)
     task = config.get("task", "identification")
     done = unfinished(rows, planned_utterances(folder))
+    done = done and _so_far(folder, done)
     about = "" if task == "identification" else f", {task.replace('_', ' ')}"
     return Run(folder, task, rows, config, summary, done, f"{system_name(config)}, sigma {rows[0].sigma:g}{about}")
+
+
+def _so_far(folder: Path, done: str) -> str:
+    return ", ".join(filter(None, (done, unmerged(folder))))
 
 
 def _attack_name(config: dict[str, Any], row: AttackRow) -> str:

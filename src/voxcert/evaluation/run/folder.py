@@ -29,11 +29,10 @@ MAY_DIFFER = {
     "log_format",
     "num_nodes",
     "output_dir",
-    "plot",
     "trials",  # compared by its hash
 }
 
-BEFORE = {"start": "utterance"}
+BEFORE = {"plot": 0, "start": "utterance"}
 """What settings were before they were there, of those that were not null."""
 
 
