@@ -90,7 +90,7 @@ def test_attacks_on_claims_stand_beside_the_certificates_of_the_same_trials(conf
     proved |= {"num_select": 8, "num_estimate": 64, "batch_size": 16}
     (tmp_path / "certify.yaml").write_text(yaml.safe_dump(proved))
     certify(["--config", str(tmp_path / "certify.yaml")])
-    smoothed = ["--scenario", "sv", "--sigma", 0.003, "--decision", "vote", "--threshold", 0.5, "--enroll_noise", 0]
+    smoothed = ["--scenario", "sv", "--sigma", 0.003, "--decision", "vote", "--threshold", 0.5]
     smoothed += ["--attack.class_path", "voxcert.attacks.pgd", "--num_noise", 2, "--num_eval", 32, "--radii", "[0.001]"]
     attack(config, *smoothed, "--targeted", "false", "--output_dir", tmp_path / "lock-out")
     attack(config, *smoothed, "--targeted", "true", "--output_dir", tmp_path / "break-in")

@@ -184,6 +184,7 @@ def _smoothed(system: System, sigma: float, num_estimate: int, batch_size: int) 
         "targeted": False,
         "num_noise": own.num_noise,
         "num_eval": own.num_eval,
+        "alpha": own.alpha,
         "batch_size": batch_size,
     }
     attack = pgd(epsilon=OUTSIDE[0], norm="l2", steps=own.smoothed_steps)

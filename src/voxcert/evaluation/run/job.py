@@ -97,7 +97,7 @@ def started(
     with locked(folder):
         check_settings(folder, config, may_differ)  # before other processes are started
         if plan is not None:
-            _check_data(Path(folder), plan)
+            check_data(Path(folder), plan)
         fabric = launch(accelerator, devices, num_nodes)
         if plan is not None and fabric.is_global_zero:
             write_plan(plan, Path(folder) / PLAN)
@@ -177,8 +177,8 @@ def do_tasks(
     return rows
 
 
-def _check_data(folder: Path, plan: Sequence[Planned]) -> None:
-    """Refuses data other than those that the folder's run is about."""
+def check_data(folder: Path, plan: Sequence[Planned]) -> None:
+    """Refuses data other than those that the folder's run is about; ValueError names what differs."""
     if not (folder / CONFIG).is_file():
         return  # nothing was made there yet
     if not (folder / PLAN).is_file():
