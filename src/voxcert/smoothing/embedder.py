@@ -4,7 +4,6 @@ The sampling loop of Cohen et al. 2019 (Algorithm 1) in the memory of one batch,
 """
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 
 import torch
 
@@ -35,23 +34,21 @@ class Embedder:
         kept: KeptEmbeddings | None = None,
     ) -> None:
         self.encoder, self.dim, self.batch_size, self.kept = encoder, dim, batch_size, kept
-        self._longest, self._is_compared = 0, kept is None
+        self._longest = 0
 
     def settle(self, sampler: NoisySampler, limit: int) -> None:
         """Replaces "auto" by the fastest batch size, at most `limit`, and probes the encoder with a batch of that size.
 
-        Nothing is done for waveforms that are no longer than the longest one that was probed so far. A batch that does
+        Nothing is timed or probed for waveforms that are no longer than the longest so far. A batch that does
         not fit into memory is halved for good: samples do not depend on the batch size.
 
         Raises:
             ValueError: if the embedding of a row depends on the other rows, or has the wrong shape or norm, or if what
-                is kept of this waveform is not what the encoder makes of it (asked once).
+                is kept of this waveform is not what the encoder makes of it (a batch is embedded again).
         """
         self._settle(sampler, limit)
-        if not self._is_compared:
-            for piece in islice(self.kept.read(sampler, 0, self.batch_size), 1):
-                self.kept.compare(piece, self.encoder(sampler.batch(0, self.batch_size))[: len(piece)])
-                self._is_compared = True
+        if self.kept is not None:
+            self.kept.compare(self.encoder, sampler, self.batch_size)
 
     def _settle(self, sampler: NoisySampler, limit: int) -> None:
         waveform = sampler.batch(0, 1)[0].clone()
