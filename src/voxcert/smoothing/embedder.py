@@ -59,7 +59,7 @@ class Embedder:
         while True:
             try:
                 batch = sampler.batch(0, self.batch_size)
-                unit_embeddings(self.encoder(batch), len(batch), self.dim)
+                _check_norms(unit_embeddings(self.encoder(batch), len(batch), self.dim)[1])
                 probed = check_rows_are_independent(self.encoder, batch)
                 break
             except torch.OutOfMemoryError:
@@ -72,7 +72,7 @@ class Embedder:
     def embed(self, sampler: NoisySampler, start: int, stop: int) -> Iterator[torch.Tensor]:
         """Unit embeddings of the samples start to stop - 1 in float64, batch by batch.
 
-        Norms are checked at the end, so that no batch waits for the device.
+        Norms are checked at the end, so that no batch waits for the device; `settle` has looked at the first ones.
 
         Raises:
             ValueError: if an embedding has the wrong shape or is not of unit norm, or a file of kept ones is broken.
@@ -82,11 +82,8 @@ class Embedder:
             embeddings, deviation = unit_embeddings(output, len(output), self.dim)
             worst = deviation if worst is None else torch.maximum(worst, deviation)
             yield embeddings
-        if worst is not None and worst > NORM_TOLERANCE:
-            raise ValueError(
-                f"encoder must return embeddings of unit norm (within {NORM_TOLERANCE}), "
-                f"got a norm that is off by {worst:.3g}"
-            )
+        if worst is not None:
+            _check_norms(worst)
 
     def _outputs(self, sampler: NoisySampler, start: int, stop: int) -> Iterator[torch.Tensor]:
         """What the encoder says of the samples: what is kept of it first, and then the rest, which is kept."""
@@ -120,6 +117,15 @@ class Embedder:
                     f"encoder must return embeddings of shape {(size, self.dim)}, got {tuple(output.shape)}"
                 )
             yield output[: high - low]
+
+
+def _check_norms(deviation: torch.Tensor) -> None:
+    """Raises ValueError if the largest deviation of a norm from 1 is too large."""
+    if deviation > NORM_TOLERANCE:
+        raise ValueError(
+            f"encoder must return embeddings of unit norm (within {NORM_TOLERANCE}), "
+            f"got a norm that is off by {deviation:.3g}"
+        )
 
 
 def filled(num_samples: int, batch_size: int) -> int:
