@@ -61,8 +61,8 @@ class NoisySampler:
             peak = float(waveform.abs().max())
             if not peak + NOISE_REACH * sigma <= LARGEST:
                 raise ValueError(
-                    f"sigma and waveform must be such that {NOISE_REACH:g} sigma and the peak make at most {LARGEST:g}, "
-                    f"so that sums with noise are exact, got sigma {sigma} and a peak of {peak:.4g}"
+                    f"sigma and waveform must be such that {NOISE_REACH:g} sigma and the peak make at most {LARGEST:g} "
+                    f"(sums with noise are then exact), got sigma {sigma} and a peak of {peak:.4g}"
                 )
             self.waveform = round_to_grid(waveform, grid)
         self._digest = hashlib.sha256(f"{seed}:{utterance}".encode()).digest()
