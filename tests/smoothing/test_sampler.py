@@ -105,7 +105,7 @@ def test_sixteen_bit_audio_is_on_the_grid():
 def test_waveforms_too_large_for_exact_sums_are_refused():
     NoisySampler(WAVEFORM + 14.0, 0.1, 0, "u")
     with pytest.raises(
-        ValueError, match="^sigma and waveform must be .* at most 16, .*, got sigma 0.1 and a peak of 15.5"
+        ValueError, match="^sigma and waveform must be .* at most 16 .*, got sigma 0.1 and a peak of 15.5"
     ):
         NoisySampler(WAVEFORM + 15.0, 0.1, 0, "u")
     NoisySampler(WAVEFORM + 15.0, 0.1, 0, "u", grid=None)

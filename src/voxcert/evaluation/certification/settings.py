@@ -29,7 +29,7 @@ class CertificationSettings:
         sigma: Standard deviation of the smoothing noise, in units of what it is added to (waveform amplitude).
         task: `identification` names one of the enrolled speakers, `verification` accepts or rejects a claim, `open_set`
             names an enrolled speaker or nobody. The last two report error rates that no attack can raise, for two
-            verifiers: mean score and median score of the noisy copies.
+            verifiers: mean score and median score of the noisy copies (see `rules`).
         trials: For verification: file with a list of trials, `1|0 ENROLMENT TEST` as for VoxCeleb or `ENROLMENT TEST
             target|nontarget` as in Kaldi, about the tested speakers. A recording on the enrolment side enrols alone.
             When null, each test utterance claims to be each tested speaker.
