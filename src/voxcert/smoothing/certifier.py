@@ -61,7 +61,7 @@ class Certifier:
             where no rule asks for more.
         encoder_id: hash of the encoder, copied into the rows.
         noise_at: what the "waveform" is, copied into the rows: a representation of one can be certified as well.
-        kept: where embeddings of noisy copies are kept and taken from, so that other questions cost no forward pass.
+        kept: where embeddings of noisy copies are kept and taken from, so that another question costs one forward.
 
     Raises:
         ValueError: if an argument is out of range; names the argument, what is allowed and what was given.

@@ -314,6 +314,7 @@ def test_data_that_nobody_can_hear_are_refused(toy, tmp_path):
     [
         ({"minutes": 0}, "minutes must be finite and above 0, got 0"),
         ({"sigmas": [0.1, 0.05]}, "sigmas must be one or more ascending finite numbers above 0"),
+        ({"sigmas": [0.1, 1.6]}, "sigmas must be at most 1.5, got .0.1, 1.6."),
         ({"samples": []}, "samples must be one or more ascending"),
         ({"num_pilot": 0}, "num_pilot must be at least 1, got 0"),
         ({"enroll_noise": -1}, "enroll_noise must be at least 0, got -1"),

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Literal
 
 from voxcert.evaluation.run.speed import Precision, check_precision
+from voxcert.smoothing.sampler import LARGEST_SIGMA
 
 SIGMAS = (0.01, 0.03, 0.1, 0.25)
 BUDGETS = (0.01, 0.03, 0.1, 0.1953125, 0.5)
@@ -61,6 +62,8 @@ class PlanSettings:
             rising = all(first < second for first, second in pairwise(values))
             if not (values and 0 < values[0] and values[-1] < math.inf and rising):
                 raise ValueError(f"{name} must be one or more ascending finite numbers above 0, got {values}")
+        if self.sigmas[-1] > LARGEST_SIGMA:
+            raise ValueError(f"sigmas must be at most {LARGEST_SIGMA}, got {self.sigmas}")
         for name in ("num_utterances", "num_pilot", "num_select"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
