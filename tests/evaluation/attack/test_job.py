@@ -350,6 +350,8 @@ def test_what_an_attack_returns_is_checked(run):
     rows = run("nan", attack=broken(value=float("nan")), keep="wav")
     assert [row.failed for row in rows[:3]] == [None, "the attack's waveform is not finite", None]
     assert json.loads(rows[1].to_json())["l2"] == 0
+    assert rows[1].correct_before, "it was heard before the attack failed"
+    assert not rows[-1].correct_before, "it could not be read"
     assert rows[0].success == rows[0].success_before
 
 
@@ -370,9 +372,22 @@ def test_scores_that_are_no_numbers_are_a_failure_and_end_no_run(toy, run, scena
     for row in rows:
         assert not row.success
         assert row.adversarial is None
+        heard = "empty" not in (row.failed or "") and not row.abstained_before
+        assert row.correct_before is (heard and row.clean == row.expected)
         if "empty" not in (row.failed or ""):
             abstains = scenario == "csi" and sigma is not None
             assert (row.abstained, row.failed) == (abstains, None if abstains else "the system's scores are not finite")
+
+
+def test_an_utterance_without_a_score_was_not_rightly_rejected(toy, run):
+    encoder, exact, strange = toy[0], toy[0].forward, toy[1].tests[-2]
+    encoder.forward = lambda batch: exact(batch).where(
+        (batch != strange["waveform"]).any(dim=-1, keepdim=True), torch.nan
+    )
+    found = run(attack=bim(epsilon=0.05), scenario="osi", enrolled=["a", "b", "c"], threshold=0.5)
+    (row,) = (row for row in found if row.utterance == strange["utterance"])
+    assert (row.failed, row.clean, row.expected) == ("the system's scores are not finite", None, None)
+    assert not row.correct_before
 
 
 def test_an_objective_of_the_attack_is_used(run):
