@@ -1,13 +1,15 @@
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from attacked import distances
 
-from voxcert.attacks import CrossEntropy, attack, bim, carlini_wagner, fgsm, nes, pgd
+from voxcert.attacks import CrossEntropy, attack, bim, carlini_wagner, fgsm, nes, pgd, universal
 from voxcert.data.audio import load
 from voxcert.encoders.base import enroll
 from voxcert.evaluation.attack import job
@@ -388,6 +390,22 @@ def test_an_utterance_without_a_score_was_not_rightly_rejected(toy, run):
     (row,) = (row for row in found if row.utterance == strange["utterance"])
     assert (row.failed, row.clean, row.expected) == ("the system's scores are not finite", None, None)
     assert not row.correct_before
+
+
+def test_a_run_goes_on_with_the_very_sound_that_it_began_with(toy, tmp_path):
+    """Its name in the configuration is a path, the same for another one."""
+    plain = {"class_path": "voxcert.attacks.load_universal", "init_args": {"path": "sound.safetensors"}}
+    settings = AttackSettings(str(tmp_path), targeted=False, accelerator="cpu")
+    for loudness in (0.1, 0.1, 0.2):
+        other = pytest.raises(ValueError, match=r"attack_hash is '[0-9a-f]{16}' there, got '[0-9a-f]{16}'")
+        with other if loudness == 0.2 else nullcontext():
+            sound = universal(perturbation=torch.full((9,), loudness))
+            attack_speakers(*toy, sound, settings, Provenance("toy", {"attack": plain}))
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert config["attack"] == plain, "what the command line reads again"
+    again = replace(settings, attack_hash=config["attack_hash"])
+    with pytest.raises(ValueError, match=f"attack_hash must be [0-9a-f]+, .* got {config['attack_hash']}"):
+        attack_speakers(*toy, sound, again, Provenance("toy", {"attack": plain}))
 
 
 def test_an_objective_of_the_attack_is_used(run):
