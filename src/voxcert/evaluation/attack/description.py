@@ -6,6 +6,7 @@ Attacks are functions whose settings are bound (see `voxcert.attacks`), so both 
 import hashlib
 import inspect
 import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ def _bound(attack: Attack) -> dict[str, Any]:
 def _held(value: Any) -> str | None:
     """A hash of what a value holds: a sound's samples, the config and weights of a network or of a folder."""
     if isinstance(value, str | Path):
-        return checkpoint_hash(value) if (Path(value) / WEIGHTS).is_file() else None
+        return checkpoint_hash(value) if os.path.isfile(Path(value) / WEIGHTS) else None
     if not isinstance(value, Tensor | nn.Module):
         return None
     is_network = isinstance(value, nn.Module)
