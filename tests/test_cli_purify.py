@@ -149,8 +149,11 @@ def test_bad_purifiers_are_messages(config, capsys, args, expected):
 
 
 @pytest.fixture
-def comparison(checkpoint, data, tmp_path):
-    """A comparison of defences as a YAML file."""
+def comparison(checkpoint, voices, data, tmp_path):
+    """A comparison of defences as a YAML file, about recordings with transcripts."""
+    said = [f"{path},{path.parent.name},{path.parent.name} says {path.stem}" for path in sorted(voices.rglob("*.wav"))]
+    (tmp_path / "voices.csv").write_text("\n".join(["path,speaker,text", *said]))
+    corpus = {"class_path": "voxcert.data.Manifest", "init_args": {"path": str(tmp_path / "voices.csv")}}
     (tmp_path / "codec.yaml").write_text(yaml.safe_dump({"class_path": "voxcert.purifiers.Codec"}))
     defences = [
         {"name": "noise", "purifier": {"class_path": "voxcert.purifiers.AddNoise", "init_args": {"sigma": 0.01}}},
@@ -165,14 +168,14 @@ def comparison(checkpoint, data, tmp_path):
         "text_embedder": {"class_path": "voxcert.purifiers.text.HashedText"},
         "num_draws": 1,
         "accelerator": "cpu",
-        "data": data,
+        "data": data | {"corpus": corpus},
     }
     path = tmp_path / "comparison.yaml"
     path.write_text(yaml.safe_dump(settings))
     return path
 
 
-def test_defend_prints_tables_that_report_makes_again(comparison, checkpoint, tmp_path, capsys):
+def test_defend_prints_tables_that_report_makes_again(comparison, checkpoint, voices, tmp_path, capsys):
     run("defend", "--config", comparison)
     printed, folder = capsys.readouterr().out, tmp_path / "defences"
     assert "| defence | genuine " in printed
@@ -191,6 +194,11 @@ def test_defend_prints_tables_that_report_makes_again(comparison, checkpoint, tm
     run("defend", "--config", folder / "config.yaml", "--output_dir", tmp_path / "again")
     again = json.loads((tmp_path / "again" / "summary.json").read_text())
     assert again["defences"] == summary["defences"]
+    silent = json.dumps({"class_path": "voxcert.data.SpeakerFolders", "init_args": {"root": str(voices)}})
+    printed = message(
+        capsys, "defend", "--config", comparison, "--data.corpus", silent, "--output_dir", tmp_path / "no"
+    )
+    assert "error: text of codec must be none or heard where the corpus lacks transcripts, got wrong" in printed
     expected = "attacks.PGD.init_args.steps is 2 there, got 3"
     assert expected in message(capsys, "defend", "--config", comparison, "--attacks.PGD.steps", 3)
 

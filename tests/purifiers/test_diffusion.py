@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 
+from voxcert.encoders.loading import encoder_hash
 from voxcert.purifiers.diffusion import DiffusionPurifier, OneShotDenoiser
 from voxcert.purifiers.networks import NoisePredictor
 from voxcert.purifiers.schedule import PurificationScheduler
@@ -93,6 +94,26 @@ def test_noise_is_fixed_unless_asked(make, waveform):
     assert not torch.allclose(purifier(waveform), purifier(waveform))
     twice = purifier(waveform[:1].expand(2, -1))
     assert not torch.allclose(twice[0], twice[1])
+
+
+def test_a_scheduler_may_serve_several_purifiers(waveform):
+    scheduler = PurificationScheduler(conditional=False)
+    fast = DiffusionPurifier(Shrinking(scheduler), scheduler, "fast")
+    before = fast(waveform)
+    full = DiffusionPurifier(Shrinking(scheduler), scheduler, "full")
+    assert torch.equal(fast(waveform), before)
+    assert not torch.equal(full(waveform), before)
+
+
+def test_the_config_has_the_seed_of_now_also_inside_another(make):
+    purifier = make(conditional=False, data_std=0.1)
+    denoiser, first = OneShotDenoiser(purifier, 0.05), encoder_hash(purifier)
+    purifier.seed = 1
+    assert purifier.config["init_args"]["seed"] == 1 == denoiser.config["init_args"]["purifier"]["init_args"]["seed"]
+    assert encoder_hash(purifier) != first
+    copied = copy.deepcopy(purifier)
+    copied.seed = 2
+    assert (purifier.config["init_args"]["seed"], copied.config["init_args"]["seed"]) == (1, 2)
 
 
 def test_start_keeps_more_of_the_waveform(make, waveform):

@@ -45,14 +45,26 @@ class Purifier(Configured, nn.Module, ABC):
     Attributes:
         differentiable: Whether gradients through `purify` say how its output changes. Where they do not, an adaptive
             attack needs `voxcert.attacks.StraightThrough`.
-        seed: Of the noise of a purifier that draws any, see `noise`. A number fixes the noise: the purifier is one
-            function of the waveform, and every call and every row see the same noise. None draws fresh noise for
-            every row of every call from torch's global generator (for expectation over transformation). May be changed
-            at any time.
     """
 
     differentiable: bool = True
-    seed: int | None = 0
+    _seed: int | None = 0
+
+    @property
+    def seed(self) -> int | None:
+        """Of the noise of a purifier that draws any, see `noise`; may be changed at any time, and `config` with it.
+
+        A number fixes the noise: the purifier is one function of the waveform, and every call and every row see the
+        same noise. None draws fresh noise for every row of every call from torch's global generator (for expectation
+        over transformation).
+        """
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed: int | None) -> None:
+        self._seed = seed
+        if "seed" in self.config["init_args"]:
+            self.config["init_args"]["seed"] = seed
 
     @abstractmethod
     def purify(self, waveform: Tensor, text: Tensor | None) -> Tensor:

@@ -4,6 +4,8 @@ Chen et al. (TDAP), eq. (4) to (6); Bai et al. (DAP), the same without condition
 for one-shot denoising, which goes before an encoder that is certified by randomized smoothing.
 """
 
+import copy
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -21,7 +23,7 @@ class DiffusionPurifier(Purifier):
 
     Args:
         network: Predicts the noise.
-        scheduler: The process.
+        scheduler: The process; copied, so that others may be made of it with other steps.
         steps: "fast" or "full", see `PurificationScheduler`.
         start: Reverse steps to take, the last so many of them; all when None, as in TDAP. Fewer keep more of y, and
             more of the attack.
@@ -47,6 +49,7 @@ class DiffusionPurifier(Purifier):
         seed: int | None = 0,
     ):
         super().__init__()
+        scheduler = copy.deepcopy(scheduler)
         scheduler.set_timesteps(steps)
         count = len(scheduler.timesteps)
         if start is not None and not 1 <= start <= count:

@@ -60,6 +60,9 @@ def test_of_several_attacks_on_a_trial_the_worst_one_counts(turned):
     stronger = attack("a", "b", 0.10, True, seed=1)  # a decision that turned, whatever its score
     (one,) = attacked_trials(PROOFS, turned([*ATTACKS, stronger]))
     assert (one["num_impostor"], one["num_turned"], one["far"]) == (2, 1, 0.5)
+    outside = attack("a", "b", 0.90, True, l2=0.2, seed=2)  # breaks nothing, however high its score
+    (one,) = attacked_trials(PROOFS, turned([*ATTACKS, stronger, outside]))
+    assert one["num_turned"] == 1
 
 
 def test_rates_by_hand():

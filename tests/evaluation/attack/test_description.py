@@ -4,8 +4,16 @@ import math
 import pytest
 import torch
 
-from voxcert.attacks import Verification, attack, bim, carlini_wagner, fgsm, pgd, universal
-from voxcert.evaluation.attack.description import attack_names, attack_path, attack_settings, check_attack
+from voxcert.attacks import SaliencyGenerator, Verification, attack, bim, carlini_wagner, fgsm, pgd, ssed, universal
+from voxcert.encoders.checkpoint import save_checkpoint
+from voxcert.evaluation.attack.description import (
+    attack_hash,
+    attack_names,
+    attack_path,
+    attack_settings,
+    check_attack,
+    check_hash,
+)
 from voxcert.evaluation.attack.settings import AttackSettings
 
 
@@ -22,6 +30,31 @@ def test_tensors_are_told_apart_by_their_hash():
     one, other = (attack_settings(universal(perturbation=torch.full((9,), value))) for value in (0.1, 0.2))
     assert one != other
     assert json.loads(json.dumps(one)) == one
+
+
+def test_a_network_is_told_apart_by_config_and_weights_also_in_its_folder(tmp_path):
+    torch.manual_seed(0)
+    network, other = (SaliencyGenerator(channels=(2, 2, 2), dilations=(1,)).eval() for _ in range(2))
+    first = attack_hash(ssed(network=network))
+    assert first == attack_hash(ssed(network=network)) != attack_hash(ssed(network=other))
+    assert attack_settings(ssed(network=network)) != attack_settings(ssed(network=other))
+    network.epsilon = 0.01  # part of what it does
+    assert attack_hash(ssed(network=network)) != first
+    hashes = set()
+    for one in (network, other):
+        save_checkpoint(one, tmp_path, {})
+        hashes |= {attack_hash(ssed(network=tmp_path)), attack_hash(ssed(network=str(tmp_path)))}
+        assert attack_settings(ssed(network=str(tmp_path)))["network"] == str(tmp_path)
+    assert len(hashes) == 2
+
+
+def test_what_holds_nothing_has_no_hash_and_another_one_is_refused():
+    assert attack_hash(pgd(epsilon=0.1), bim(epsilon=0.2)) is None
+    assert check_hash(None, pgd(epsilon=0.1)) is None
+    sound = universal(perturbation=torch.ones(3))
+    assert check_hash(attack_hash(sound), sound) == attack_hash(sound) == attack_hash(pgd(epsilon=0.1), sound)
+    with pytest.raises(ValueError, match=f"attack_hash must be {attack_hash(sound)}, that of .*, got 0123"):
+        check_hash("0123", sound)
 
 
 def test_an_object_can_attack():

@@ -1,13 +1,15 @@
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from attacked import distances
 
-from voxcert.attacks import CrossEntropy, attack, bim, carlini_wagner, fgsm, nes, pgd
+from voxcert.attacks import CrossEntropy, attack, bim, carlini_wagner, fgsm, nes, pgd, universal
 from voxcert.data.audio import load
 from voxcert.encoders.base import enroll
 from voxcert.evaluation.attack import job
@@ -350,6 +352,8 @@ def test_what_an_attack_returns_is_checked(run):
     rows = run("nan", attack=broken(value="nan"), keep="wav")
     assert [row.failed for row in rows[:3]] == [None, "the attack's waveform is not finite", None]
     assert json.loads(rows[1].to_json())["l2"] == 0
+    assert rows[1].correct_before, "it was heard before the attack failed"
+    assert not rows[-1].correct_before, "it could not be read"
     assert rows[0].success == rows[0].success_before
 
 
@@ -370,9 +374,38 @@ def test_scores_that_are_no_numbers_are_a_failure_and_end_no_run(toy, run, scena
     for row in rows:
         assert not row.success
         assert row.adversarial is None
+        heard = "empty" not in (row.failed or "") and not row.abstained_before
+        assert row.correct_before is (heard and row.clean == row.expected)
         if "empty" not in (row.failed or ""):
             abstains = scenario == "csi" and sigma is not None
             assert (row.abstained, row.failed) == (abstains, None if abstains else "the system's scores are not finite")
+
+
+def test_an_utterance_without_a_score_was_not_rightly_rejected(toy, run):
+    encoder, exact, strange = toy[0], toy[0].forward, toy[1].tests[-2]
+    encoder.forward = lambda batch: exact(batch).where(
+        (batch != strange["waveform"]).any(dim=-1, keepdim=True), torch.nan
+    )
+    found = run(attack=bim(epsilon=0.05), scenario="osi", enrolled=["a", "b", "c"], threshold=0.5)
+    (row,) = (row for row in found if row.utterance == strange["utterance"])
+    assert (row.failed, row.clean, row.expected) == ("the system's scores are not finite", None, None)
+    assert not row.correct_before
+
+
+def test_a_run_goes_on_with_the_very_sound_that_it_began_with(toy, tmp_path):
+    """Its name in the configuration is a path, the same for another one."""
+    plain = {"class_path": "voxcert.attacks.load_universal", "init_args": {"path": "sound.safetensors"}}
+    settings = AttackSettings(str(tmp_path), targeted=False, accelerator="cpu")
+    for loudness in (0.1, 0.1, 0.2):
+        other = pytest.raises(ValueError, match=r"attack_hash is '[0-9a-f]{16}' there, got '[0-9a-f]{16}'")
+        with other if loudness == 0.2 else nullcontext():
+            sound = universal(perturbation=torch.full((9,), loudness))
+            attack_speakers(*toy, sound, settings, Provenance("toy", {"attack": plain}))
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert config["attack"] == plain, "what the command line reads again"
+    again = replace(settings, attack_hash=config["attack_hash"])
+    with pytest.raises(ValueError, match=f"attack_hash must be [0-9a-f]+, .* got {config['attack_hash']}"):
+        attack_speakers(*toy, sound, again, Provenance("toy", {"attack": plain}))
 
 
 def test_an_objective_of_the_attack_is_used(run):

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from attacked import attack_row
 
-from voxcert.evaluation.attack.robust_accuracy import breaking_norms, broken_certificates, robust_accuracy
+from voxcert.evaluation.attack.robust_accuracy import (
+    attacked_certificates,
+    breaking_norms,
+    broken_certificates,
+    robust_accuracy,
+)
 
 ROWS = [
     attack_row("early", l2=0.1, radius=0.1),
@@ -40,6 +45,21 @@ def test_a_certificate_is_broken_inside_its_radius_only(certificate):
     assert broken_certificates(rows, certificates) == certificates[:1]
     wrong = certificate(radius=0.11, utterance="u0", prediction="b")
     assert broken_certificates(rows, [wrong]) == []
+
+
+def test_an_attack_that_failed_turned_nothing():
+    failed = attack_row(failed="not finite", forwards=3)
+    assert breaking_norms([failed]) == {"u0": math.inf}
+    assert breaking_norms([failed, attack_row(l2=0.2)]) == {"u0": 0.2}
+    assert breaking_norms([attack_row(failed="not finite", forwards=3, clean="b")]) == {"u0": 0.0}
+
+
+def test_an_attack_that_changed_nothing_was_inside_no_certificate(certificate):
+    proof = certificate(radius=0.11)
+    given_back = attack_row(l2=0.0, linf=0.0, adversarial="a")
+    failed = attack_row(l2=0.0, linf=0.0, failed="not finite", forwards=3)
+    assert attacked_certificates([given_back, failed], [proof]) == []
+    assert attacked_certificates([given_back, attack_row(adversarial="a")], [proof]) == [proof]
 
 
 def test_no_rows_is_an_error():

@@ -21,6 +21,15 @@ def test_right_decisions():
     assert not attack_row().correct
     assert attack_row(expected=None, clean=None).correct_before, "nobody may be the right decision"
     assert not attack_row(expected=None, clean=None, failed="bad").correct_before
+    assert attack_row(expected=None, clean=None, failed="bad", forwards=1).correct_before, "it was heard, then attacked"
+
+
+def test_an_utterance_given_back_was_not_changed_nor_one_that_was_only_rounded():
+    assert attack_row(linf=1e-9).changed
+    assert not attack_row(linf=0.0).changed
+    assert not attack_row(failed="bad").changed
+    assert not attack_row(linf=0.5 / 32768, file="u0.flac").changed
+    assert attack_row(linf=1 / 32768, file="u0.flac").changed
 
 
 @pytest.mark.parametrize("line", ["{}", "[]", "no", '{"utterance": "a"}'])

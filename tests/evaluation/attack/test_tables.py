@@ -67,3 +67,13 @@ def test_table_has_one_line_per_run_and_budget():
     assert "| 0.2 l2 " in large
     assert "| carlini_wagner, untargeted | - " in without
     assert "| -        | -         | 0.5 |" in without, "rows older than the count"
+
+
+def test_a_table_counts_failures_where_there_are_some():
+    heading, _, some, none = (
+        [cell.strip() for cell in line.split("|")] for line in attack_table([ROWS, ROWS[:4]]).splitlines()
+    )
+    place = heading.index("failed")
+    assert heading[place - 1] == "utterances"
+    assert (some[place - 1 : place + 1], none[place - 1 : place + 1]) == (["5", "1"], ["4", "0"])
+    assert "failed" not in attack_table([ROWS[:4]])

@@ -31,9 +31,10 @@ def test_a_table_has_a_line_for_each_run_and_budget():
     noise = [attack_row(**CLAIM, **JUDGED, judge_score=0.1, start="white", sigma=0.1, decision="vote", radius=2.0)]
     heading, _, speech, white = transfer_table([ROWS, noise]).splitlines()
     assert heading.count("after %") == 2
+    assert "| claims | failed | accepted before % |" in heading
     cells = [cell.strip() for cell in speech.strip("|").split("|")]
     assert cells == [
-        *["utterance", "0.1 l2", "01234567", "not smoothed", "4", "0.0"],
+        *["utterance", "0.1 l2", "01234567", "not smoothed", "4", "1", "0.0"],
         *["50.0 [15.0, 85.0]", "0.60", "0.10", "25.0", "50.0 [15.0, 85.0]", "0.23", "0.46"],
     ]
     assert white.startswith("| white noise | 0.1 l2 | 01234567 | smoothed 0.1 (vote) | 1 ")

@@ -2,6 +2,8 @@
 
 import json
 import math
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 from toy import ToyData
 
-from voxcert.attacks import pgd
+from voxcert.attacks import pgd, universal
 from voxcert.data import load
-from voxcert.evaluation.defence.job import compare_defences
+from voxcert.evaluation.defence.job import compare_defences, is_comparison
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.settings import Defence, DefenceSettings
 from voxcert.evaluation.defence.system import DefendedSystem, Words
@@ -194,6 +196,37 @@ def test_other_settings_and_other_purifiers_are_refused(finished):
         compare_defences(Projection(), Data(), changed, ATTACKS, same, Provenance("0123"))
 
 
+def test_what_is_compared_is_in_the_config_and_other_attacks_are_refused(finished, tmp_path):
+    folder, _ = finished
+    assert is_comparison(folder)
+    settings = DefenceSettings(str(folder), trials_per_batch=4, num_draws=2, accelerator="cpu")
+    weaker = {"l2": pgd(epsilon=EPSILON / 2, norm="l2", steps=5)}
+    with pytest.raises(ValueError, match=r"attacks.l2.init_args.epsilon is 0.05 there, got 0.025"):
+        compare_defences(Projection(), Data(), DEFENCES, weaker, settings, Provenance("0123"))
+    path = {"class_path": "voxcert.attacks.load_universal", "init_args": {"path": "sound.safetensors"}}
+    origin = {"attacks": {"sound": path}, "defences": ["mean.yaml"]}  # as the command line tells them
+    settings = replace(settings, output_dir=str(tmp_path), adaptive=False)
+    for loudness, refused in ((0.1, nullcontext()), (0.2, pytest.raises(ValueError, match="attack_hash is .* there"))):
+        sound = {"sound": universal(perturbation=torch.full((9,), loudness))}
+        with refused:
+            compare_defences(Projection(), Data(), DEFENCES[:1], sound, settings, Provenance("0123", origin))
+
+
+def test_an_attack_that_changes_nothing_is_no_result(tmp_path):
+    def content(recognizer, waveform, labels, *, objective=None, targeted=False, generator=None):
+        """Finds nothing, as what stops once a threshold is passed that is out of reach."""
+        return waveform
+
+    settings = DefenceSettings(str(tmp_path), accelerator="cpu")
+    summary = compare_defences(Projection(), Data(), DEFENCES[:1], {"l2": content}, settings)
+    reasons = {row.failed for row in rows_of(tmp_path) if row.condition == "l2" and row.utterance != "c/9"}
+    assert reasons == {"the attack changed nothing"}
+    found = entries(summary)
+    assert (found["none", "l2", False]["num_failed"], found["none", "l2", False]["error_rate"]) == (14, None)
+    assert found["none", "genuine", False]["num_failed"] == 2
+    assert "mean (l2, adaptive) 14 of 14 trials" in (tmp_path / "tables.md").read_text()
+
+
 def test_a_run_cut_before_its_first_row_enrols_through_the_purifier_at_hand(tmp_path):
     settings = DefenceSettings(str(tmp_path), accelerator="cpu")
     kept = {}
@@ -229,6 +262,12 @@ def test_text_is_none_the_right_or_another(tmp_path):
     defences = [Defence(kind, Told(), text=kind) for kind in ("transcript", "wrong")] + [Defence("null", Told())]
     settings = DefenceSettings(str(tmp_path), adaptive=False, accelerator="cpu", genuine_snr_db=None)
     summary = compare_defences(Projection(), Data(), defences, ATTACKS, settings, text_embedder=HashedText())
+    silent = Data()
+    silent.tests[0]["text"] = ""
+    with pytest.raises(
+        ValueError, match="text of transcript must be none or heard .* transcripts of 5 of 6 utterances"
+    ):
+        compare_defences(Projection(), silent, defences, ATTACKS, settings, text_embedder=HashedText())
     found = entries(summary)
     assert found["null", "genuine", False]["unmeasured"]["snr_db"] == {"nothing was changed": 12}
     assert found["transcript", "genuine", False]["snr_db"] > 0
@@ -287,7 +326,7 @@ def test_rounding_is_that_of_16_bit_audio():
 def test_an_attack_that_leaves_the_range_of_numbers_is_a_row_also_when_the_run_continues(tmp_path):
     def diverging(recognizer, waveform, labels, *, objective=None, targeted=False, generator=None):
         """NaN for the first of every batch."""
-        out = waveform.clone()
+        out = waveform + 0.001
         out[0] = torch.nan
         return out
 

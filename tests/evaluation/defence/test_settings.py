@@ -1,10 +1,15 @@
 import pytest
 
-from voxcert.attacks import hop_skip_jump, nes, pgd
-from voxcert.evaluation.defence.settings import Defence, DefenceSettings, check_comparison
+from voxcert.attacks import carlini_wagner, hop_skip_jump, imperceptible, nes, pgd
+from voxcert.evaluation.defence.settings import Defence, DefenceSettings, check_comparison, check_texts
 from voxcert.purifiers import MeanFilter
 
 ATTACKS = {"l2": pgd(epsilon=0.1)}
+CONTENT = {
+    "carlini_wagner": carlini_wagner(),
+    "hop_skip_jump": hop_skip_jump(),
+    "imperceptible": imperceptible(epsilon=0.1),
+}
 
 
 @pytest.mark.parametrize(
@@ -32,9 +37,12 @@ ATTACKS = {"l2": pgd(epsilon=0.1)}
             lambda: check(["a"], {"NES": nes(epsilon=0.1)}, text="wrong", can_read=True),
             "text of a must be none under the attack NES, got wrong",
         ),
-        (
-            lambda: check(["a"], {"HSJ": hop_skip_jump()}, text="wrong", can_read=True),
-            "text of a must be none under the attack HSJ, got wrong",
+        *(
+            (
+                lambda attack=attack: check(["a"], {"one": attack}),
+                f"attacks must spend a budget, .* got .*{name} as one",
+            )
+            for name, attack in CONTENT.items()
         ),
         (lambda: check(["a"], text="heard", can_read=True), "transcriber must be given for what a hears, got null"),
     ],
@@ -48,7 +56,23 @@ def check(names, attacks=ATTACKS, text="none", can_read=False):
     check_comparison([Defence(name, MeanFilter(), text) for name in names], attacks, can_read, can_hear=False)
 
 
+@pytest.mark.parametrize(
+    ("text", "texts", "counts"),
+    [
+        ("transcript", ["", ""], "0 of 2 utterances, 0"),
+        ("transcript", ["one", "two", ""], "2 of 3 utterances, 2"),
+        ("wrong", ["one", "one", ""], "2 of 3 utterances, 1"),
+    ],
+)
+def test_text_that_the_corpus_lacks_cannot_be_told(text, texts, counts):
+    with pytest.raises(ValueError, match=f"text of a must be none or heard .* got {text} with transcripts of {counts}"):
+        check_texts([Defence("b", MeanFilter()), Defence("a", MeanFilter(), text)], texts)
+
+
 def test_what_can_be_made_is_not_refused():
+    check_texts([Defence("a", MeanFilter(), text) for text in ("none", "heard", "wrong")], ["one", "two", ""])
+    check_texts([Defence("a", MeanFilter(), "transcript")], ["one", "one"])
+    check_texts([Defence("a", MeanFilter(), "heard")], [""])
     check(["a", "b"])
     check(["a"], text="wrong", can_read=True)
     check(["a"], {"NES": nes(epsilon=0.1)})

@@ -53,6 +53,8 @@ def test_failures_are_counted_and_leave_no_rate_of_nothing():
     (entry,) = summarize_defences(failed)
     assert entry["error_rate"] is None is entry["csqi"]
     assert "| mean    | -" in render_defences([entry])
+    text = render_defences(summarize_defences(rows + failed + trials("mean", "PGD", [0.5], [0.4], adaptive=True)))
+    assert "Failed, and in no rate: mean (PGD) 2 of 4 trials. Their rows say why." in text.splitlines()
 
 
 def test_tables_have_all_columns_and_only_those_attacks_are_doubted_that_did_less():
@@ -62,6 +64,7 @@ def test_tables_have_all_columns_and_only_those_attacks_are_doubted_that_did_les
     assert [cell.strip().partition(" ")[0] for cell in lines[3].split("|")[1:-1]] == ["mean", "50.0", "0.0", "50.0"]
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]][-1] == "-"
     assert "too weak" not in text
+    assert "Failed" not in text
     assert "WB-PESQ 4" in text
     weaker = [*ROWS_OF_A_RUN[:-8], *trials("mean", "PGD", [0.3, 0.9], [0.1, 0.6])]
     weaker += trials("mean", "PGD", [0.8, 0.9], [0.1, 0.2], adaptive=True)

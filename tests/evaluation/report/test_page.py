@@ -235,6 +235,16 @@ def test_a_system_that_did_not_answer_shows_no_certificate_unbroken(runs, tmp_pa
     assert "No certificate was broken." in page.text
 
 
+def test_an_attack_that_gave_the_recordings_back_tried_nothing(runs, tmp_path):
+    certified, attacked = (shutil.copytree(run, tmp_path / run.name) for run in (runs[0], runs[3]))
+    unchanged = {"l2": 0.0, "linf": 0.0, "snr_db": None}
+    rows = [row | unchanged | {"adversarial": row["clean"]} for row in lines_of(attacked)]
+    (attacked / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = Page(write_report([certified, attacked], tmp_path / "report.html").read_text())
+    place = page.tables["budgets-0"][0].index("broken by attack (bare encoder)")
+    assert {line[place] for line in lines(page)} == {"not tried"}
+
+
 def lines(page):
     return page.tables["budgets-0"][1:]
 

@@ -220,7 +220,7 @@ class Attacker:
             failed=failed,
             clean=clean.name,
             adversarial=adversarial.name,
-            abstained_before=clean.abstained,
+            abstained_before=clean.abstained or clean.failed is not None,
             abstained=adversarial.abstained,
             score=adversarial.score,
             success_before=failed is None and self._succeeded(trial, clean),

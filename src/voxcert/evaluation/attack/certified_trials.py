@@ -67,10 +67,14 @@ def attacked_trials(certified: Iterable[CertifiedScore], attacked: Iterable[Atta
     return [_compared(radius, list(pairs[radius].values())) for radius in sorted(pairs)]
 
 
-def _harm(pair: Pair) -> tuple[bool, float]:
-    """Orders attacks on one trial: whether it turned, then how far the score went towards it."""
+def _harm(pair: Pair) -> tuple[bool, bool, float]:
+    """Orders attacks on one trial: whether it turned within the radius, or at all, then how far the score went."""
     proof, row = pair
-    return row.turned, -row.score if proof.target else row.score
+    return _turned_within(row), row.turned, -row.score if proof.target else row.score
+
+
+def _turned_within(row: AttackRow) -> bool:
+    return row.turned and breaking_norm(row) <= row.radius
 
 
 def _compared(radius: float, pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -80,7 +84,7 @@ def _compared(radius: float, pairs: Sequence[Pair]) -> dict[str, Any]:
     scores = np.array([row.score for _, row in pairs])
     rejected = np.array([row.abstained or row.adversarial is None for _, row in pairs])
     held = np.where(genuine, bounds >= threshold, bounds < threshold)
-    turned = held & np.array([row.turned and breaking_norm(row) <= radius for _, row in pairs])
+    turned = held & np.array([_turned_within(row) for _, row in pairs])
     return {
         "radius": radius,
         "num_genuine": int(genuine.sum()),

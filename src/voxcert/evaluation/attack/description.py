@@ -6,14 +6,17 @@ Attacks are functions whose settings are bound (see `voxcert.attacks`), so both 
 import hashlib
 import inspect
 import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from voxcert import attacks
 from voxcert.attacks import Attack
+from voxcert.encoders.checkpoint import WEIGHTS, checkpoint_hash
 from voxcert.evaluation.attack.settings import AttackSettings
 
 OF_THE_RUN = ("targeted", "generator")
@@ -37,14 +40,27 @@ def attack_path(attack: Attack) -> str:
     return f"{function.__module__}.{function.__qualname__}"
 
 
+def describe_attack(attack: Attack) -> dict[str, Any]:
+    """An attack as YAML has it: its path and all its settings."""
+    return {"class_path": attack_path(attack), "init_args": attack_settings(attack)}
+
+
 def attack_settings(attack: Attack) -> dict[str, Any]:
     """All settings that an attack has a value for, defaults too, as values that JSON and YAML can hold."""
-    parameters = inspect.signature(attack).parameters.values()
-    return {
-        one.name: _plain(one.default)
-        for one in parameters
-        if one.kind is one.KEYWORD_ONLY and one.default is not one.empty and one.name not in OF_THE_RUN
-    }
+    return {name: _plain(value) for name, value in _bound(attack).items()}
+
+
+def attack_hash(*chosen: Attack) -> str | None:
+    """Identifies the sounds and networks that attacks hold, also by the name of a folder; None where they hold none."""
+    held = [f"{name} {_held(value)}" for attack in chosen for name, value in _bound(attack).items() if _held(value)]
+    return hashlib.sha256("\n".join(held).encode()).hexdigest()[:16] if held else None
+
+
+def check_hash(expected: str | None, *chosen: Attack) -> str | None:
+    """The hash of attacks; ValueError if another one is expected."""
+    if expected not in (None, digest := attack_hash(*chosen)):
+        raise ValueError(f"attack_hash must be {digest}, that of the sounds and networks given, got {expected}")
+    return digest
 
 
 def check_values(attack: Callable[..., Tensor], name: str, *given_by_the_run: str) -> None:
@@ -93,9 +109,31 @@ def check_attack(attack: Callable[..., Tensor], settings: AttackSettings) -> Non
         raise ValueError("attack.targeted must be left to the option targeted, got true there and false here")
 
 
+def _bound(attack: Attack) -> dict[str, Any]:
+    parameters = inspect.signature(attack).parameters.values()
+    return {
+        one.name: one.default
+        for one in parameters
+        if one.kind is one.KEYWORD_ONLY and one.default is not one.empty and one.name not in OF_THE_RUN
+    }
+
+
+def _held(value: Any) -> str | None:
+    """A hash of what a value holds: a sound's samples, the config and weights of a network or of a folder."""
+    if isinstance(value, str | Path):
+        return checkpoint_hash(value) if os.path.isfile(Path(value) / WEIGHTS) else None
+    if not isinstance(value, Tensor | nn.Module):
+        return None
+    is_network = isinstance(value, nn.Module)
+    digest = hashlib.sha256(str(getattr(value, "config", value)).encode() if is_network else b"")
+    for tensor in value.state_dict().values() if is_network else [value]:
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
         return {"class": type(value).__name__, **{name: _plain(item) for name, item in asdict(value).items()}}
-    if isinstance(value, Tensor):
-        return "sha256:" + hashlib.sha256(value.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+    if isinstance(value, Tensor | nn.Module):
+        return f"sha256:{_held(value)}"
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

@@ -22,7 +22,7 @@ from voxcert.encoders.loading import load_encoder, source_hash
 from voxcert.evaluation.attack.attacker import Attacker
 from voxcert.evaluation.attack.certified import certified_radii, certified_speakers
 from voxcert.evaluation.attack.comparison import redraw
-from voxcert.evaluation.attack.description import attack_path, attack_settings, check_attack
+from voxcert.evaluation.attack.description import check_attack, check_hash, describe_attack
 from voxcert.evaluation.attack.judge import Judge, appoint_judge
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.settings import AttackSettings
@@ -71,9 +71,9 @@ def attack_speakers(
             not heard as `settings.certified` certified it.
     """
     check_attack(attack, settings)
-    settings, other = _with_judge(settings)
-    described = {"class_path": attack_path(attack), "init_args": attack_settings(attack)}
-    config = {"attack": described, **provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
+    settings, other = _with_judge(replace(settings, attack_hash=check_hash(settings.attack_hash, attack)))
+    config = {"attack": describe_attack(attack), **provenance.origin, "checkpoint_hash": provenance.encoder_id}
+    config |= asdict(settings)
     config |= {"accelerator": at_hand(settings.accelerator)}
     with started(settings.output_dir, config, data.plan("test"), settings.accelerator) as fabric:
         encoder, items = encoder.to(fabric.device).eval(), data.items("test")

@@ -27,8 +27,9 @@ def breaking_norms(rows: Sequence[AttackRow]) -> dict[str, float]:
         rows: Of one system; several attacks, and several radii, make one stronger attack.
 
     Returns:
-        Utterance -> norm: 0 where the clean decision is wrong or there is no result, infinite where no attack worked.
-        An abstention is no decision: a smoothed system that does not answer was not shown to have changed.
+        Utterance -> norm: 0 where there is no right decision without an attack, infinite where no attack worked.
+        An attack that failed did not work; an abstention is no decision: a smoothed system that does not answer was not
+        shown to have changed.
     """
     norms: dict[str, float] = {}
     for row in rows:
@@ -78,13 +79,15 @@ def broken_certificates(rows: Sequence[AttackRow], certificates: Sequence[Certif
 def attacked_certificates(rows: Sequence[AttackRow], certificates: Sequence[Certificate]) -> list[Certificate]:
     """Certificates inside whose radius an attack has turned a right answer, or tried to; others it says nothing about.
 
+    An attack that failed, or found nothing and gave the utterance back, tried nothing.
+
     Args:
         rows: As for `broken_certificates`.
         certificates: As for `broken_certificates`.
     """
     least: dict[str, float] = {}
     for row in rows:
-        if row.correct_before:
+        if row.correct_before and row.changed:
             least[row.utterance] = min(breaking_norm(row), least.get(row.utterance, math.inf))
     return [
         one

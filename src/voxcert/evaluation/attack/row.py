@@ -9,6 +9,9 @@ from typing import Any
 
 from voxcert.rows import Row
 
+ROUNDED = 2.0**-16
+"""What rounding to 16 bits changes a sample by, at most."""
+
 
 @dataclass(frozen=True)
 class AttackRow(Row):
@@ -37,7 +40,8 @@ class AttackRow(Row):
         failed: None, or why there is no result.
         clean: Decision before the attack.
         adversarial: Decision after it; about the written file where one was kept.
-        abstained_before: Whether the system did not answer before the attack; the decision is then None.
+        abstained_before: Whether the system did not answer before the attack, or its scores were not finite; the
+            decision is then None.
         abstained: Whether it did not answer after it: no success, except for who wants to lock a speaker out.
         score: In verification, of the claim after the attack: its cosine, or smoothed the mean or median cosine over
             all `num_eval` draws; None elsewhere.
@@ -103,13 +107,19 @@ class AttackRow(Row):
 
     @property
     def correct_before(self) -> bool:
-        """Whether the clean utterance was decided rightly."""
-        return self.failed is None and not self.abstained_before and self.clean == self.expected
+        """Whether the clean utterance was decided rightly, also where the attack on it then failed."""
+        was_heard = self.failed is None or self.forwards is not None  # what cannot be read is not attacked
+        return was_heard and not self.abstained_before and self.clean == self.expected
 
     @property
     def correct(self) -> bool:
         """Whether the adversarial one was."""
         return self.failed is None and not self.abstained and self.adversarial == self.expected
+
+    @property
+    def changed(self) -> bool:
+        """Whether the attack changed the utterance, by more than a written file is rounded."""
+        return self.failed is None and self.linf > (0 if self.file is None else ROUNDED)
 
     @property
     def turned(self) -> bool:

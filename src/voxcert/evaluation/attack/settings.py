@@ -31,6 +31,8 @@ class AttackSettings:
         judge: Another encoder, as for `--checkpoint`, with the same speakers enrolled. It says of what an attack on
             claims made whether it hears the target there too, at the threshold of its own equal error rate.
         judge_hash: Refuse other weights of the judge; the config.yaml of a run holds those it had.
+        attack_hash: Refuse an attack that holds another sound or generator; the config.yaml of a run holds that which
+            it had.
         threshold: Least score that is accepted in osi and sv; where the equal error rate of the test utterances is when
             null (osi: best scores of enrolled speakers against those of impostors; sv: all claims).
         radii: Attack at each of these l2 budgets, in place of the attack's own epsilon and norm, for the curve of
@@ -75,6 +77,7 @@ class AttackSettings:
     start: Start = "utterance"
     judge: str | None = None
     judge_hash: str | None = None
+    attack_hash: str | None = None
     threshold: float | None = None
     radii: list[float] | None = None
     sigma: float | None = None

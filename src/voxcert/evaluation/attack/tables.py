@@ -19,7 +19,8 @@ ATTACK_NOTE = (
     "not do so before; abstains: share about which a smoothed system then says nothing, which is no success, except "
     "for who wants to lock speakers out. SNR: mean over all utterances that were changed, and over the successes "
     "among them; forwards, backwards: waveforms that an attack sent through the encoder, and took its gradients for, "
-    "per utterance, each noisy copy as one; s: seconds per utterance, those attacked together sharing their time."
+    "per utterance, each noisy copy as one; s: seconds per utterance, those attacked together sharing their time. "
+    "failed, where anything did: utterances without a result, which count as no success but show no robustness."
 )
 
 
@@ -90,11 +91,26 @@ def attack_table(runs: Iterable[Sequence[AttackRow]]) -> str:
 
 def attack_lines(runs: Iterable[Sequence[AttackRow]]) -> list[list[str]]:
     """The heading and the cells of that table, a line for each run and budget."""
+    groups = groups_of(runs)
     lines = [
         ["attack", "budget", "scenario", "encoder", "system", "utterances", "before %", "success %", "of the rest %"]
         + ["abstains %", "SNR dB", "SNR dB, successes", "forwards", "backwards", "s"]
     ]
-    return lines + [_line(group) for rows in runs for group in by_budget(rows).values()]
+    return with_failures(lines + [_line(group) for group in groups], groups, lines[0].index("utterances"))
+
+
+def groups_of(runs: Iterable[Sequence[AttackRow]]) -> list[list[AttackRow]]:
+    """The rows of each line of a table: one for each run and budget."""
+    return [group for rows in runs for group in by_budget(rows).values()]
+
+
+def with_failures(lines: list[list[str]], groups: Iterable[Sequence[AttackRow]], place: int) -> list[list[str]]:
+    """Says behind a column of a table how many of each line's rows have no result, where any has none."""
+    counts = [sum(row.failed is not None for row in group) for group in groups]
+    if not any(counts):
+        return lines
+    cells = ["failed", *map(str, counts)]
+    return [[*line[: place + 1], cell, *line[place + 1 :]] for line, cell in zip(lines, cells, strict=True)]
 
 
 def smoothing_name(row: AttackRow) -> str:

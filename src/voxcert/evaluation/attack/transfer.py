@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from voxcert.evaluation.attack.row import AttackRow
-from voxcert.evaluation.attack.tables import budget_name, by_budget, smoothing_name, summarize_attack
+from voxcert.evaluation.attack.tables import budget_name, groups_of, smoothing_name, summarize_attack, with_failures
 from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table, two_decimals
 from voxcert.smoothing.curves import wilson_interval
 
@@ -47,7 +47,8 @@ def transfer_table(runs: Iterable[Sequence[AttackRow]]) -> str:
     """Renders judged runs as a Markdown table that also reads well in a terminal, a line for each run and budget."""
     lines = [["start", "budget", "encoder", "system", "claims", "accepted before %", "after %", "score", "l2"]]
     lines[0] += ["judge accepts before %", "after %", "its score before", "after"]
-    return render_table(lines + [_line(group) for rows in runs for group in by_budget(rows).values()])
+    groups = groups_of(runs)
+    return render_table(with_failures(lines + [_line(group) for group in groups], groups, lines[0].index("claims")))
 
 
 def _line(rows: Sequence[AttackRow]) -> list[str]:

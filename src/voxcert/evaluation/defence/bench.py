@@ -15,6 +15,7 @@ from torch import Tensor
 from voxcert.attacks import Attack, epsilon_at_snr, norms
 from voxcert.attacks.budgets import steepest
 from voxcert.data.audio import load
+from voxcert.evaluation.attack.row import ROUNDED
 from voxcert.evaluation.attack.trials import Trial
 from voxcert.evaluation.defence.row import DefenceRow, quality_fields
 from voxcert.evaluation.defence.settings import GENUINE, DefenceSettings
@@ -100,8 +101,9 @@ class Bench:
         sizes = zip(norms(delta, "l2").tolist(), norms(delta, "linf").tolist(), strict=True)
         seconds = (time.perf_counter() - start) / len(trials)
         for whole, score, quality, (l2, linf) in zip(finite.tolist(), scores.tolist(), qualities, sizes, strict=True):
-            if not whole:
-                yield {"failed": "the attack's waveform is not finite", "seconds": seconds}
+            if not whole or (batch.condition != GENUINE and linf <= ROUNDED):
+                reason = "the attack changed nothing" if whole else "the attack's waveform is not finite"
+                yield {"failed": reason, "seconds": seconds}
                 continue
             result = {"score": score} if -2 < score < 2 else {"failed": f"the score is {score}"}  # NaN too
             yield result | quality | {"l2": l2, "linf": linf, "seconds": seconds}

@@ -5,7 +5,7 @@ which that paper leaves out, follow Athalye et al. 2018 and Tramer et al. 2020.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from torch import nn
 from tqdm import tqdm
 
 from voxcert.attacks import Attack
+from voxcert.evaluation.attack.description import check_hash, describe_attack
 from voxcert.evaluation.attack.trials import Trial, plan_trials
 from voxcert.evaluation.defence.bench import Batch, Bench
 from voxcert.evaluation.defence.figures import plot_defences
 from voxcert.evaluation.defence.row import DefenceRow
-from voxcert.evaluation.defence.settings import GENUINE, Defence, DefenceSettings, check_comparison
+from voxcert.evaluation.defence.settings import GENUINE, Defence, DefenceSettings, check_comparison, check_texts
 from voxcert.evaluation.defence.system import DefendedSystem, Words
 from voxcert.evaluation.defence.tables import render_defences, summarize_defences
 from voxcert.evaluation.run.folder import ROWS, comparable, read_config, write_config, write_summary
@@ -64,7 +65,10 @@ def compare_defences(
             comparison cannot be made.
     """
     check_comparison(defences, attacks, text_embedder is not None, listener is not None)
-    config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
+    settings = replace(settings, attack_hash=check_hash(settings.attack_hash, *attacks.values()))
+    config = {"defences": [{"name": one.name, "text": one.text} for one in defences]}  # weights are in the rows
+    config |= {"attacks": {name: describe_attack(attack) for name, attack in attacks.items()}}
+    config |= {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
     plan = data.plan("test", texts=any(one.text in ("transcript", "wrong") for one in defences))
     with started(settings.output_dir, config, plan, settings.accelerator) as fabric:
@@ -73,9 +77,9 @@ def compare_defences(
         listener = None if listener is None else listener.to(device)
         readings = tqdm(range(len(items)), "reading", unit="utterance", leave=False)
         known = {item["utterance"]: item for item in (items[index] for index in readings)}
-        words = Words(
-            {name: item.get("text", "") for name, item in known.items()}, text_embedder, listener, settings.seed
-        )
+        texts = {name: item.get("text", "") for name, item in known.items()}
+        check_texts(defences, [texts[name] for name, item in known.items() if "error" not in item])
+        words = Words(texts, text_embedder, listener, settings.seed)
         encoder_id = provenance.encoder_id
         systems = [DefendedSystem(one, encoder, words, settings, device, encoder_id) for one in (None, *defences)]
         write_config(settings.output_dir, config)

@@ -13,8 +13,14 @@ GENUINE = "genuine"
 """The condition without an attack."""
 UNDEFENDED = "none"
 """The name of the encoder without a defence, in rows and tables."""
-UNORDERED = {"voxcert.attacks.score_based.nes", "voxcert.attacks.decision_based.hop_skip_jump"}
+UNORDERED = {"voxcert.attacks.score_based.nes"}
 """Attacks that ask about some of a batch's utterances, several times over."""
+CONTENT = {
+    "voxcert.attacks.carlini_wagner.carlini_wagner",
+    "voxcert.attacks.decision_based.hop_skip_jump",
+    "voxcert.attacks.imperceptible.imperceptible",
+}
+"""Attacks that spend no budget, but stop once they are past a threshold; there is none to be past."""
 
 Text = Literal["none", "transcript", "wrong", "heard"]
 
@@ -59,6 +65,7 @@ class DefenceSettings:
         purify_enrollment: Enrol through the purifier, so that speakers are where purified speech is.
         trials_per_batch: Trials that are attacked and purified together and share a random generator.
         seed: Of trials, noise and attacks.
+        attack_hash: Refuse attacks that hold other sounds or generators; the config.yaml of a run holds those it had.
         accelerator: Where to compute; auto takes CUDA where it is at hand.
 
     Raises:
@@ -72,6 +79,7 @@ class DefenceSettings:
     purify_enrollment: bool = True
     trials_per_batch: int = 10
     seed: int = 0
+    attack_hash: str | None = None
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
@@ -92,9 +100,9 @@ def check_comparison(defences: Sequence[Defence], attacks: dict[str, Attack], ca
         can_hear: Whether there is a transcriber.
 
     Raises:
-        ValueError: If names repeat or are those of conditions, a defence is told text that nothing embeds or hears, or
-            an attack asks for utterances in an order of its own, to which text cannot be matched, lacks a setting, or
-            has one that is not finite.
+        ValueError: If names repeat or are those of conditions, an attack spends no budget, lacks a setting, has one
+            that is not finite or asks for utterances in an order of its own, to which text cannot be matched, or a
+            defence is told text that nothing embeds or hears.
     """
     names = [defence.name for defence in defences]
     if not names or len(set(names)) < len(names):
@@ -103,6 +111,8 @@ def check_comparison(defences: Sequence[Defence], attacks: dict[str, Attack], ca
         raise ValueError(f"attacks must be one or more with names other than {GENUINE}, got {list(attacks)}")
     for name, attack in attacks.items():
         check_values(attack, f"attacks.{name}")
+        if attack_path(attack) in CONTENT:
+            raise ValueError(f"attacks must spend a budget, such as pgd, got {attack_path(attack)} as {name}")
     for defence in defences:
         if defence.text != "none" and not can_read:
             raise ValueError(f"text_embedder must be given for the text of {defence.name}, got null")
@@ -111,3 +121,23 @@ def check_comparison(defences: Sequence[Defence], attacks: dict[str, Attack], ca
         for name, attack in attacks.items():
             if defence.text != "none" and attack_path(attack) in UNORDERED:
                 raise ValueError(f"text of {defence.name} must be none under the attack {name}, got {defence.text}")
+
+
+def check_texts(defences: Sequence[Defence], texts: Sequence[str]) -> None:
+    """Refuses to tell defences text that the corpus does not have: they would be told nothing.
+
+    Args:
+        defences: What is compared.
+        texts: Transcripts of all utterances that can be read, "" where there is none.
+
+    Raises:
+        ValueError: If a defence is told transcripts and one is missing, or wrong ones and all are the same.
+    """
+    known = [text for text in texts if text]
+    lacks = {"transcript": len(known) < len(texts), "wrong": len(set(known)) < 2}
+    for defence in defences:
+        if lacks.get(defence.text):
+            raise ValueError(
+                f"text of {defence.name} must be none or heard where the corpus lacks transcripts, got {defence.text} "
+                f"with transcripts of {len(known)} of {len(texts)} utterances, {len(set(known))} of them different"
+            )

@@ -87,11 +87,22 @@ def render_defences(entries: Sequence[dict[str, Any]]) -> str:
     columns = [column for column in columns if any((name, *column) in found for name in names)]
     lines = [["defence", *(f"{condition}{', adaptive' * adaptive}" for condition, adaptive in columns)]]
     lines += [[name, *(_rate(found.get((name, *column))) for column in columns)] for name in names]
-    parts = [render_table(lines), DEFENCE_NOTE, *_warnings(found, names, conditions)]
+    parts = [render_table(lines), DEFENCE_NOTE, *_failures(entries), *_warnings(found, names, conditions)]
     for condition in conditions:
         own = [found[name, condition, False] for name in names if (name, condition, False) in found]
         parts += [f"Quality, {condition}:", _quality_table(own)]
     return "\n\n".join([*parts, QUALITY_NOTE])
+
+
+def _failures(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """What the rates say nothing about."""
+    failed = [
+        f"{one['defence']} ({one['condition']}{', adaptive' * one['adaptive']}) {one['num_failed']} of "
+        f"{one['num_trials']} trials"
+        for one in entries
+        if one["num_failed"]
+    ]
+    return [f"Failed, and in no rate: {'; '.join(failed)}. Their rows say why."] if failed else []
 
 
 def _warnings(found: dict[Any, dict[str, Any]], names: list[str], conditions: list[str]) -> list[str]:

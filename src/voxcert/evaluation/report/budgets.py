@@ -201,7 +201,7 @@ def _broken(rows: Sequence[AttackRow], attacks: Sequence[Run]) -> list[str]:
 
 
 def _tried(rows: Sequence[AttackRow], budget: Budget) -> str:
-    tried = {row.utterance for row in rows if row.failed is None and not row.abstained_before and budget.allows(row)}
+    tried = {row.utterance for row in rows if row.changed and not row.abstained_before and budget.allows(row)}
     return _share(len(turned(rows, budget)), len(tried)) if tried else "not tried"
 
 
