@@ -2,9 +2,11 @@ import copy
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from voxcert.training.encoder_module import EncoderModule
-from voxcert.training.resuming import check_rates, check_steps
+from voxcert.training.noise import Fixed
+from voxcert.training.resuming import check_steps, resume
 
 
 @pytest.fixture
@@ -42,7 +44,34 @@ def test_rates_that_would_do_nothing_are_refused(begun, encoder, data, trainer, 
 def test_what_is_only_validated_may_have_any_rate(begun, encoder, data, trainer):
     other = EncoderModule(copy.deepcopy(encoder), 4, lr=1e-5)
     trainer().validate(other, datamodule=data, ckpt_path=begun, weights_only=True, verbose=False)
-    check_rates(EncoderModule(encoder, 4, lr=1e-5), {"hyper_parameters": {"lr": 1e-3}}, ("lr",))  # and what is exported
+    resume(EncoderModule(encoder, 4, lr=1e-5), {"hyper_parameters": {"lr": 1e-3}}, ("lr",))  # and what is exported
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # the resumed run keeps the folder
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_resumed_run_does_not_hear_its_first_epoch_again(encoder, data, trainer, tmp_path, num_workers):
+    """Neither the same crops in the same order nor the same noise, though the seed is that of the beginning."""
+    data.num_workers = num_workers
+    checkpoint = ModelCheckpoint(tmp_path / "kept", "{epoch}", save_top_k=-1)
+    clean, noise = [], []
+
+    class Heard(EncoderModule):
+        def _views(self, waveform):
+            views = super()._views(waveform)
+            clean.append(waveform)
+            noise.append((views - waveform)[0])
+            return views
+
+    for begun in (None, tmp_path / "kept" / "epoch=0.ckpt"):
+        torch.manual_seed(0)
+        fitted = trainer(max_epochs=2, callbacks=[checkpoint], enable_checkpointing=True)
+        module = Heard(copy.deepcopy(encoder), 4, noise=Fixed(0.01))
+        fitted.fit(module, datamodule=data, ckpt_path=begun, weights_only=True)
+    steps = len(clean) // 3
+    assert steps > 1
+    for drawn in (clean, noise):
+        first, _, resumed = drawn[:steps], drawn[steps : 2 * steps], drawn[2 * steps :]
+        assert not any(torch.equal(one, again) for one, again in zip(first, resumed, strict=True))
 
 
 def test_a_schedule_ends_where_it_was_planned_to():

@@ -19,7 +19,7 @@ from voxcert.training.distillation import Distillation, Lesson
 from voxcert.training.distributed import gather_dict
 from voxcert.training.losses import AngularMarginSoftmax, Regularizer
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import check_rates, check_steps
+from voxcert.training.resuming import check_steps, resume
 
 
 class EncoderModule(L.LightningModule):
@@ -193,7 +193,7 @@ class EncoderModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with other classes, other learning rates or another teacher."""
         check_classes(self, checkpoint)
-        check_rates(self, checkpoint, ("lr", "lr_warmup", "lr_multipliers", "weight_decay"))
+        resume(self, checkpoint, ("lr", "lr_warmup", "lr_multipliers", "weight_decay"))
         before, now = checkpoint.get("teacher"), self.distillation and self.distillation.teacher_hash
         if before and now and before != now:
             raise ValueError(

@@ -20,7 +20,7 @@ from voxcert.encoders.base import Recognizer, enroll
 from voxcert.encoders.loading import load_encoder
 from voxcert.training.distributed import gather_dict
 from voxcert.training.generator_losses import NormLoss, angular_loss, norm_loss, saliency_loss
-from voxcert.training.resuming import check_rates, check_steps
+from voxcert.training.resuming import check_steps, resume
 
 ANY, RANDOM = "any", "random"
 
@@ -158,7 +158,7 @@ class GeneratorModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with another learning rate."""
-        check_rates(self, checkpoint, ("lr",))
+        resume(self, checkpoint, ("lr",))
 
     def configure_optimizers(self) -> dict:
         """Adam, as in the paper; the learning rate falls to 0 along a cosine, which the paper does not say."""

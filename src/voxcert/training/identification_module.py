@@ -17,7 +17,7 @@ from voxcert.encoders.sincnet import SincNet
 from voxcert.training.attacked import check_training_attack
 from voxcert.training.classes import check_classes, keep_classes
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import check_rates
+from voxcert.training.resuming import resume
 
 
 class IdentificationModule(L.LightningModule):
@@ -109,7 +109,7 @@ class IdentificationModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with other classes or other learning rates."""
         check_classes(self, checkpoint)
-        check_rates(self, checkpoint, ("lr", "final_lr"))
+        resume(self, checkpoint, ("lr", "final_lr"))
 
     def configure_optimizers(self) -> dict:
         """RMSprop with the published constants, and half a cosine from `lr` to `final_lr`."""

@@ -19,7 +19,7 @@ from voxcert.purifiers.diffusion import DiffusionPurifier, OneShotDenoiser
 from voxcert.purifiers.text import TextEmbedder
 from voxcert.training.distributed import gather_dict
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import check_rates, check_steps
+from voxcert.training.resuming import check_steps, resume
 
 
 class PurifierModule(L.LightningModule):
@@ -149,7 +149,7 @@ class PurifierModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with another learning rate."""
-        check_rates(self, checkpoint, ("lr", "one_cycle"))
+        resume(self, checkpoint, ("lr", "one_cycle"))
 
     def configure_optimizers(self) -> torch.optim.Optimizer | dict:
         """Adam, with a constant learning rate as in the paper or with one cycle."""

@@ -1,17 +1,21 @@
-"""What a training that goes on must keep: its checkpoint restores optimizer and schedule with their own numbers.
+"""What a training that goes on must keep, and what it must not repeat.
 
-A flag that says otherwise would be written into the config and the card, and would do nothing.
+Its checkpoint restores optimizer and schedule with their own numbers: a flag that says otherwise would be written into
+the config and the card, and would do nothing. Random numbers are not restored: Lightning seeds them as it first did.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.trainer.states import TrainerFn
 
 
-def check_rates(module: L.LightningModule, checkpoint: dict[str, Any], names: Sequence[str]) -> None:
-    """Refuses to train on with other learning rates than a checkpoint's.
+def resume(module: L.LightningModule, checkpoint: dict[str, Any], names: Sequence[str]) -> None:
+    """Refuses to train on with other learning rates than a checkpoint's, and draws other numbers than at its beginning.
+
+    The seed is moved on by the step, so that batches, crops and noise are not those of the first epoch once more.
 
     Args:
         module: It keeps its hyper-parameters.
@@ -32,6 +36,8 @@ def check_rates(module: L.LightningModule, checkpoint: dict[str, Any], names: Se
                 f"a resumed run must keep its {name} {before[name]}, got {now}; for another one, export the checkpoint "
                 "and start from it with model.init_args.init_from"
             )
+    # Here, for loaders draw before the training starts; one seed for each process, whose rank is added then.
+    torch.manual_seed(torch.initial_seed() + trainer.world_size * checkpoint["global_step"])
 
 
 def check_steps(planned: int, steps: float) -> None:
