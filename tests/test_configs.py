@@ -11,6 +11,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
 
 from voxcert.attacks import save_universal
 from voxcert.cli.attack import attack_parser
@@ -238,32 +239,20 @@ def test_trainers_and_loggers(path, noise_corpus, tmp_path, monkeypatch):
     assert train([*experiment, option, str(path), "--trainer.accelerator", "cpu"], run=False).trainer.loggers
 
 
-class Falling(L.LightningModule):
-    """Ten batches an epoch; what recipes monitor is largest at the first validation."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = torch.nn.Linear(1, 1)
-
-    def training_step(self, batch, batch_idx):
-        return self.layer(batch).mean()
-
-    def validation_step(self, batch, batch_idx):
-        self.log("certified/acr", 1 / self.global_step)
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 1e-3)
-
-    def train_dataloader(self):
-        return torch.utils.data.DataLoader(torch.ones(10, 1))
-
-    def val_dataloader(self):
-        return torch.utils.data.DataLoader(torch.ones(1, 1))
-
-
 @pytest.mark.parametrize("when", [{"check_val_every_n_epoch": n} for n in (1, 2)] + [{"val_check_interval": 7}])
 @files("trainer", "train")
 def test_last_ckpt_is_the_end_of_a_training_whose_monitored_value_fell(path, when, tmp_path):
+    class Falling(L.LightningModule):
+        def training_step(self, batch, batch_idx):
+            return self.weight * batch.sum()
+
+        def validation_step(self, batch, batch_idx):
+            self.log("certified/acr", 1 / self.global_step)
+
+        def configure_optimizers(self):
+            self.weight = torch.nn.Parameter(torch.ones(()))
+            return torch.optim.SGD([self.weight], 1e-3)
+
     settings = yaml.safe_load(path.read_text())
     trainer = settings.get("trainer", settings)
     if trainer == "../trainer/default.yaml":
@@ -280,7 +269,7 @@ def test_last_ckpt_is_the_end_of_a_training_whose_monitored_value_fell(path, whe
         callbacks=[ModelCheckpoint(**kind | {"dirpath": tmp_path}) for kind in kinds],
         **({"check_val_every_n_epoch": None} if "val_check_interval" in when else {}) | when,
     )
-    fitted.fit(Falling())
+    fitted.fit(Falling(), DataLoader(torch.ones(10)), DataLoader(torch.ones(1)))
     steps = {kept.name: torch.load(kept, weights_only=True)["global_step"] for kept in tmp_path.glob("*.ckpt")}
     assert steps.pop("last.ckpt") == 45
     best = 7 if "val_check_interval" in when else 10 * when["check_val_every_n_epoch"]

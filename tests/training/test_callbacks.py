@@ -168,25 +168,30 @@ def test_every_nth_validation_and_a_checkpoint_that_monitors_it(module, data, tr
 
 @pytest.mark.filterwarnings("ignore:Experiment logs directory")  # Lightning's own, which it begins anew
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")
-def test_a_training_begun_anew_in_a_folder_leaves_no_curve_of_the_one_before(encoder, data, trainer, tmp_path):
+def test_a_training_begun_anew_in_a_folder_leaves_no_curve_of_the_one_before(
+    encoder, data, trainer, tmp_path, monkeypatch
+):
+    """One that goes on keeps what was measured up to its step."""
+    monkeypatch.setattr("voxcert.training.callbacks.plot_certified_accuracy", lambda rows, path: path.touch())
     folder = tmp_path / "run" / "certification"
 
-    def fit(epochs, batch_size, begun=None):
+    def steps(batch_size, begun=None):
         data.batch_size = batch_size
-        callbacks = [callback(num_utterances=1), ModelCheckpoint(tmp_path / "kept", "{epoch}", save_top_k=-1)]
+        saver = ModelCheckpoint(tmp_path / "kept", "{epoch}", save_top_k=-1, enable_version_counter=False)
         logger = CSVLogger(tmp_path, name="", version="run")
-        fitted = trainer(max_epochs=epochs, logger=logger, callbacks=callbacks, enable_checkpointing=True)
-        module = EncoderModule(copy.deepcopy(encoder), 4)
+        certify = callback(num_utterances=1, num_estimate=8, rules=["vote"])
+        fitted = trainer(max_epochs=2, logger=logger, callbacks=[certify, saver], enable_checkpointing=True)
+        module = EncoderModule(copy.deepcopy(encoder), num_classes=4)
         fitted.fit(module, datamodule=data, ckpt_path=begun, weights_only=True)
         with (folder / "certified_accuracy.csv").open() as file:
-            times = {(row["epoch"], row["step"]) for row in csv.DictReader(file)}
-        assert {f"epoch={epoch}-step={step}" for epoch, step in times} == {path.stem for path in folder.glob("*.jsonl")}
-        return sorted(times)
+            found = {(int(row["epoch"]), int(row["step"])) for row in csv.DictReader(file)}
+        files = {path.stem for path in folder.glob("epoch=*.*")}
+        assert files == {f"epoch={epoch}-step={step}" for epoch, step in found}
+        return sorted(step for _, step in found)
 
-    assert len(fit(3, 2)) == 3
-    (first, _), second = fit(2, 4), tmp_path / "kept" / "epoch=0.ckpt"
-    (folder / "epoch=1-step=999.jsonl").touch()
-    assert fit(2, 4, second)[0] == first
+    first, begun = steps(4), steps(8)
+    assert first == [2 * step for step in begun]
+    assert steps(8, tmp_path / "kept" / "epoch=0.ckpt") == begun
 
 
 def test_without_a_logger_nothing_is_written(module, data, trainer, tmp_path, monkeypatch):
