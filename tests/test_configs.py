@@ -258,6 +258,7 @@ def test_last_ckpt_is_the_end_of_a_training_whose_monitored_value_fell(path, whe
     if trainer == "../trainer/default.yaml":
         return  # is among these files itself
     kinds = [one["init_args"] for one in trainer["callbacks"] if one["class_path"].endswith(".ModelCheckpoint")]
+    assert len({kind.get("dirpath") for kind in kinds}) == 1, "last.ckpt lies beside best.ckpt"
     fitted = L.Trainer(
         accelerator="cpu",
         logger=False,
