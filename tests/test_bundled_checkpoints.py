@@ -28,6 +28,12 @@ def test_old_checkpoints_load_and_are_saved_by_their_public_path(folder, tmp_pat
     assert all((value == again.state_dict()[key]).all() for key, value in network.state_dict().items())
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_folder_holds_what_docs_checkpoints_says(folder):
+    assert {file.name for file in folder.iterdir()} == {"model.safetensors", "config.yaml", "card.json", "README.md"}
+    assert f"\n# {folder.name}\n" in (folder / "README.md").read_text()
+
+
 def test_some_of_them_are_old():
     old = {class_path(folder).count(".") > 2 for folder in FOLDERS}
     assert True in old, "otherwise the test above says nothing about old checkpoints"

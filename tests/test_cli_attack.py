@@ -1,6 +1,7 @@
 """What a user types: `voxcert attack`, and `voxcert report` on what it wrote; cut short, mistyped."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -89,7 +90,7 @@ def test_attacks_on_claims_stand_beside_the_certificates_of_the_same_trials(conf
     proved |= {"num_select": 8, "num_estimate": 64, "batch_size": 16}
     (tmp_path / "certify.yaml").write_text(yaml.safe_dump(proved))
     certify(["--config", str(tmp_path / "certify.yaml")])
-    smoothed = ["--scenario", "sv", "--sigma", 0.003, "--decision", "vote", "--threshold", 0.5, "--enroll_noise", 0]
+    smoothed = ["--scenario", "sv", "--sigma", 0.003, "--decision", "vote", "--threshold", 0.5]
     smoothed += ["--attack.class_path", "voxcert.attacks.pgd", "--num_noise", 2, "--num_eval", 32, "--radii", "[0.001]"]
     attack(config, *smoothed, "--targeted", "false", "--output_dir", tmp_path / "lock-out")
     attack(config, *smoothed, "--targeted", "true", "--output_dir", tmp_path / "break-in")
@@ -245,6 +246,9 @@ def test_an_open_set(config, tmp_path, capsys):
     [
         (["--attack.epsilon", 0], "error: attack.epsilon must be above 0, got 0"),
         (["--attack.epsilon", -1], "error: attack.epsilon must be above 0, got -1"),
+        (["--attack.epsilon", ".inf"], "error: attack.epsilon must be finite, got inf"),
+        (["--attack", "voxcert.attacks.pgd"], "error: attack.epsilon must be given for voxcert.attacks.gradient.pgd"),
+        (["--scenario", "sv", "--threshold", ".nan"], "error: threshold must be finite or null, got nan"),
         (["--target", "nobody"], "error: target must be one of the enrolled speakers 'speaker0', 'speaker1', "),
         (["--enrolled", "[speaker0,nobody]"], "error: enrolled must name 2 or more of the speakers 'speaker0', "),
         (["--enrolled", 9], "error: enrolled must be in [2, 4], the speakers to test, got 9"),
@@ -277,3 +281,14 @@ def test_help_names_attacks_and_scenarios(capsys):
     for word in ("carlini_wagner", "pgd", "--attack.epsilon", "--radii", "--certified", "{csi,osi,sv}"):
         assert word in printed
     assert "torch.Tensor" not in printed
+
+
+def test_the_attack_that_help_teaches_runs(config, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["attack", "--help"])
+    taught = re.search(r"such as ((?:--attack\S* [^ ;]+ ?)+);", " ".join(capsys.readouterr().out.split()))[1].split()
+    settings = yaml.safe_load(config.read_text())
+    del settings["attack"]
+    config.write_text(yaml.safe_dump(settings))
+    attack(config, *taught, "--attack.steps", 1, "--data.max_test_utterances", 2)
+    assert [(row.attack, row.attack_settings["epsilon"]) for row in rows_of(tmp_path / "run")] == [("pgd", 0.002)] * 2

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 
 import pytest
 import soundfile
@@ -47,7 +49,7 @@ def test_identify_prints_a_line_for_every_recording(run, capsys, monkeypatch):
     good, bad = run / "voices/speaker1/2.wav", run / "bad.wav"
     bad.write_bytes(b"")
     capsys.readouterr()
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{good}\n\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{good}\n\n".encode())))
     main(["identify", str(good), str(bad), "-", "--run", str(run / "run"), "--seed", "0"])
     first, second, third = lines(capsys)
     assert first["recording"] == third["recording"] == str(good)
@@ -56,6 +58,19 @@ def test_identify_prints_a_line_for_every_recording(run, capsys, monkeypatch):
     assert first["num_forwards"] >= 24
     assert "empty" in second["error"]
     assert not {"seed", "utterance"} & first.keys(), "the noise is a secret"
+
+
+def test_a_name_that_is_no_utf_8_is_a_line_that_says_so(run, capsys, monkeypatch):
+    good, old = str(run / "voices/speaker1/2.wav"), f"{run}/caf\udce9.wav"
+    shutil.copy(good, old)
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(os.fsencode(f"{old}\n")), encoding="utf-8"))
+    main(["identify", old, "-", good, "--run", str(run / "run"), "--seed", "0"])
+    first, second, third = lines(capsys)
+    shown = rf"{run}/caf\udce9.wav"
+    assert first == second == {"recording": shown, "error": f"{shown}: a name must be UTF-8 text; rename the file"}
+    assert third["recording"] == good
+    assert "error" not in third
 
 
 def test_verify_accepts_and_rejects(run, capsys):

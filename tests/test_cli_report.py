@@ -57,7 +57,12 @@ def test_trials_of_one_kind_have_a_page_that_says_so(runs, tmp_path, capsys):
     first, *_ = (folder / "rows.jsonl").read_text().splitlines(keepends=True)
     (folder / "rows.jsonl").write_text(first)
     report(folder)
-    assert "one kind is still missing" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "one kind is still missing" in printed.out
+    assert "other processes" not in printed.err
+    (folder / "rows.rank1.jsonl").write_text(first)
+    report(folder)
+    assert f"{folder}: without the rows of other processes" in capsys.readouterr().err
     assert "one kind is still missing" in (folder / "report.html").read_text()
 
 

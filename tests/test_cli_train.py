@@ -160,6 +160,19 @@ def test_bad_values_end_with_a_message_and_exit_2(config, capsys):
     assert "num_enroll" in capsys.readouterr().err
 
 
+def test_what_cannot_be_gone_on_from_or_tested_is_said_in_a_sentence(config, tmp_path, capsys):
+    (tmp_path / "text.ckpt").write_text("hello")
+    for arguments, message in (
+        (["fit", "--ckpt_path", str(tmp_path / "missing.ckpt")], "missing.ckpt does not exist"),
+        (["validate", "--ckpt_path", str(tmp_path / "text.ckpt")], "ckpt_path must be a checkpoint that a training"),
+        (["test"], "model must have a test_step for `test`, got EncoderModule, which has none"),
+    ):
+        with pytest.raises(SystemExit) as error:
+            train([*arguments, "--config", str(config)])
+        assert error.value.code == 2
+        assert message in capsys.readouterr().err
+
+
 def test_flags_reach_a_model_that_is_handed_an_attack(config):
     settings = yaml.safe_load(config.read_text())
     settings["model"]["class_path"] = "voxcert.training.adversarial_module.AdversarialEncoderModule"

@@ -1,4 +1,5 @@
 import errno
+import gzip
 import json
 import os
 import resource
@@ -76,6 +77,19 @@ def test_a_corrupt_line_in_the_middle_is_an_error_with_its_number(tmp_path, bad)
     path.write_text(f"{ROW.to_json()}\n{bad}\n{ROW.to_json()}\n")
     with pytest.raises(ValueError, match=r"rows\.jsonl, line 2: no Certificate"):
         read_rows(path, Certificate)
+
+
+def test_a_compressed_file_is_read_whole_or_not_at_all(tmp_path):
+    path, lines = tmp_path / "rows.jsonl.gz", [replace(ROW, seed=seed) for seed in range(100)]
+    whole = gzip.compress("".join(row.to_json() + "\n" for row in lines).encode(), mtime=0)
+    path.write_bytes(whole)
+    assert read_rows(path, Certificate) == lines
+    half = len(whole) // 2
+    damaged = [whole[:half], whole[:-1], whole[:-8] + bytes(8), whole[:half] + b"\xff" * 100 + whole[half:], b"no gzip"]
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"rows.jsonl.gz: damaged after line \d+ \(.+\)"):
+            read_rows(path, Certificate)
 
 
 def test_unknown_or_missing_keys_are_refused():

@@ -47,7 +47,7 @@ def run(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda path: path.stem)
 def test_pages_show_what_their_rows_say(tables, page):
     text = page.read_text()
     assert tables.redrawn(text) == text, "run make tables"
@@ -134,6 +134,15 @@ def test_the_leaderboard_ranks_by_a_published_budget_and_gives_the_commands(else
     assert second.startswith("| mini ")
     assert "[`board-large`](#board-large)" in first
     assert "### board-mini\n```bash\ncertify --checkpoint checkpoints/mini --sigma 0.01\n```" in text
+    shown = elsewhere.reached(["board-mini", "board-large", "--radii", "0.01", "0.1953125"]).splitlines()
+    assert [cell.strip() for cell in shown[0].split("|")[1:-1]] == [
+        "encoder",
+        "sigma",
+        "smoothed accuracy",
+        "CA at 0.01",
+        "CA at 0.195",
+    ]
+    assert [line.split("|")[1].strip() for line in shown[2:]] == ["large", "mini"]
     with pytest.raises(ValueError, match="docs/results must hold runs of a name like nobody"):
         elsewhere.leaderboard(["nobody"])
 
@@ -153,7 +162,7 @@ def test_pilots_are_compared_with_the_first_of_them(elsewhere, tmp_path):
     for name, expected in radii.items():
         rows = [
             PilotRow(f"{speaker}/1", speaker, 0.1, "vote", speaker != "c", samples, radius, 80, 1.0)
-            for speaker, radius in zip("abc", [*expected, [1.0, 1.0]], strict=True)
+            for speaker, radius in zip("abc", [*expected, [0.0, 0.0]], strict=True)
         ]
         replace_rows(tmp_path / name / ROWS, rows)
         command = f"voxcert plan --checkpoint checkpoints/{name} --sigmas '[0.1]'"
@@ -161,7 +170,6 @@ def test_pilots_are_compared_with_the_first_of_them(elsewhere, tmp_path):
         elsewhere.keep(tmp_path / name, name)
     weak, strong = elsewhere.planned(["weak", "strong", "--radii", "0.1", "0.195"]).splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in (weak, strong)]
-    # A speaker who is named wrongly counts with a radius of 0, whatever the pilot says.
     assert cells[0] == ["weak", "0.1", "0.67", "0.67", "0.33", "0.117", "+0.00 [+0.00, +0.00]"]
     assert cells[1][:6] == ["strong", "0.1", "0.67", "0.67", "0.67", "0.167"]
     assert cells[1][6].startswith("+0.33 [+0.00, ")

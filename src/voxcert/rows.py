@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import sys
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
@@ -109,11 +110,12 @@ def read_rows(path: str | Path, kind: type[Kind]) -> list[Kind]:
     """All complete rows of a file; none where there is no file. A torn last line is left out.
 
     Args:
-        path: The file; one that ends in .gz is compressed.
+        path: The file; one that ends in .gz is compressed, and never appended to.
         kind: Class of the rows.
 
     Raises:
-        ValueError: If another line is no such row; names the file and the line.
+        ValueError: If another line is no such row, or a compressed file is damaged or ends early; names the file and
+            the line.
     """
     return list(iterate_rows(path, kind))
 
@@ -128,15 +130,19 @@ def iterate_lines(path: str | Path, kind: type[Kind]) -> Iterator[tuple[Kind, by
     path = Path(path)
     if not path.is_file():
         return
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return  # torn
-            try:
-                row = kind.from_json(line.decode())
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"{path}, line {number}: no {kind.__name__} ({error})") from error
-            yield row, line
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    return  # torn
+                try:
+                    row = kind.from_json(line.decode())
+                except (ValueError, TypeError) as error:
+                    raise ValueError(f"{path}, line {number}: no {kind.__name__} ({error})") from error
+                yield row, line
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path}: damaged after line {number} ({error})") from error
 
 
 def replace_rows(path: str | Path, rows: Iterable[Row]) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from voxcert.data import TIMIT, Kaldi, Lhotse, LibriSpeech, Manifest, SpeakerFolders, VoxCeleb
+from voxcert.data import TIMIT, Kaldi, Lhotse, LibriSpeech, Manifest, SpeakerDataModule, SpeakerFolders, VoxCeleb
 from voxcert.data.check import check_corpus, corpus_at, describe
 
 
@@ -18,6 +18,30 @@ def test_what_is_good(write_audio, tmp_path):
     assert "speakers   3 of 2 to 2 utterances" in text
     assert "utterances 6 of 1.0 to 2.0 s" in text
     assert "held out   by auto, speakers: 2 train" in text
+
+
+def test_what_is_held_out_is_that_of_a_run(write_audio, tmp_path):
+    for speaker in ("anna", "ben", "carl", "dora"):
+        write_audio(f"{speaker}/a.wav", seconds=5.0)
+    corpus = SpeakerFolders(str(tmp_path))
+    assert '"auto" needs 3 speakers' in describe(check_corpus(corpus))
+    settings = {"num_val_speakers": "auto", "num_test_speakers": "auto", "num_enroll": 3, "crop_seconds": 1.0}
+    note = SpeakerDataModule(corpus, **settings).split.note
+    assert f"held out   by auto, {note}\n" in describe(check_corpus(corpus, crop_seconds=1.0))
+    assert "1 (" in note
+
+
+def test_what_would_not_be_tested_is_counted(write_audio, tmp_path):
+    rows = ["path,speaker,start,end"]
+    for speaker in ("anna", "ben", "carl"):
+        for take in range(5):
+            write_audio(f"{speaker}{take}.wav", seconds=3.0)
+            rows += [f"{speaker}{take}.wav,{speaker},{start},{start + 1}" for start in range(3)]
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    corpus = Manifest(str(tmp_path / "list.csv"))
+    note = SpeakerDataModule(corpus, num_val_speakers="auto", num_test_speakers="auto", num_enroll=3).split.note
+    assert "; 3 utterances lie in files that enrol and are not tested, such as " in note
+    assert f"held out   by auto, {note}\n" in describe(check_corpus(corpus))
 
 
 def test_every_fault_is_named(write_audio, tmp_path):

@@ -1,6 +1,7 @@
 import pytest
 
-from voxcert.data import Combined, SpeakerDataModule, SpeakerFolders
+from voxcert.data import Combined, SpeakerDataModule, SpeakerFolders, Utterance
+from voxcert.data.corpus import Corpus
 
 
 @pytest.fixture
@@ -28,6 +29,19 @@ def test_parts_of_corpora_train_and_test(corpora):
     data = SpeakerDataModule(Combined(corpora), train_parts=["one"], test_parts=["two"], num_enroll=1)
     assert {one.speaker for one in data.tested("test")} == {"two/ann", "two/bob"}
     assert data.num_classes == 2
+
+
+def test_speakers_are_named_as_in_a_corpus_alone(write_audio):
+    class Named(Corpus):
+        def scan(self):
+            for number, speaker in enumerate(names):
+                yield Utterance(str(number), write_audio(f"{number}.wav"), speaker)
+
+    names = ["anna", " anna", "an\u200bna"]
+    assert {one.speaker for one in Combined({"one": Named()}).utterances()} == {"one/anna"}
+    names = ["anna", "", "  "]
+    with pytest.raises(ValueError, match=r"1.wav: speaker must be a name, got '' \(and 1 more"):
+        Combined({"one": Named()}).utterances()
 
 
 @pytest.mark.parametrize("names", [[], [""], ["a/b"]])

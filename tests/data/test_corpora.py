@@ -40,18 +40,46 @@ def test_librispeech_says_what_is_wrong(write_audio, tmp_path):
         LibriSpeech(str(tmp_path), download=True)
 
 
-def test_librispeech_downloads_only_what_is_absent(write_audio, tmp_path, monkeypatch):
-    write_audio("LibriSpeech/dev-clean/84/121/84-121-0000.flac")
+@pytest.fixture
+def fetched(monkeypatch, write_audio, tmp_path):
+    """Parts that torchaudio was asked for, with a recording each; while the list has "killed", it is left halfway."""
     asked = []
 
     def download(root, url, download):
-        asked.append((root, url, download))
-        write_audio(f"LibriSpeech/{url}/61/70/61-70-0000.flac")
+        asked.append(url)
+        unpacked = root / "LibriSpeech" / url
+        assert not unpacked.exists(), "torchaudio leaves alone what is there"
+        write_audio(str((unpacked / "61/70/61-70-0000.flac").relative_to(tmp_path)))
+        (root / f"{url}.tar.gz").touch()
+        if "killed" in asked:
+            raise KeyboardInterrupt
 
     monkeypatch.setattr("torchaudio.datasets.LIBRISPEECH", download)
+    return asked
+
+
+@pytest.mark.parametrize("home", ["LibriSpeech/", ""])
+def test_librispeech_downloads_only_what_is_absent(write_audio, tmp_path, fetched, home):
+    write_audio(f"{home}dev-clean/84/121/84-121-0000.flac")
     corpus = LibriSpeech(str(tmp_path), ["dev-clean", "test-clean"], download=True)
+    assert [one.part for one in corpus.utterances()] == ["test-clean", "dev-clean"]
     assert len(corpus.utterances()) == 2
-    assert asked == [(str(tmp_path), "test-clean", True)]
+    assert fetched == ["test-clean"]
+    assert (tmp_path / home / "test-clean").is_dir()
+    assert not list(tmp_path.rglob("*.tar.gz"))
+    assert len(LibriSpeech(str(tmp_path)).utterances()) == 2
+
+
+def test_librispeech_takes_no_part_that_was_half_unpacked(tmp_path, fetched):
+    corpus = LibriSpeech(str(tmp_path / "new"), ["test-clean"], download=True)
+    fetched.append("killed")
+    with pytest.raises(KeyboardInterrupt):
+        corpus.utterances()
+    with pytest.raises(ValueError, match=r"parts must be among \[\].*got 'test-clean'"):
+        LibriSpeech(str(tmp_path / "new"), ["test-clean"]).utterances()
+    fetched.clear()
+    assert len(corpus.utterances()) == 1
+    assert fetched == ["test-clean"]
 
 
 def test_real_librispeech(librispeech):

@@ -1,3 +1,5 @@
+import math
+
 import lightning as L
 import pytest
 import soundfile
@@ -151,9 +153,11 @@ def test_bad_audio_is_skipped_with_its_reason(data, folders):
     assert len(batch["utterance"]) == 3
 
 
-def test_bad_enrollment_is_skipped_unless_a_tested_speaker_has_none(data, folders):
+@pytest.mark.parametrize("tested", [True, False])
+def test_bad_enrollment_is_skipped_unless_a_speaker_has_none(data, folders, tested):
     module = data(folders, on_bad_audio="skip")
-    own = [one for one in module.split.test.enroll if one.speaker == module.split.test.test[0].speaker]
+    speaker = (module.split.test.test if tested else module.split.train)[0].speaker
+    own = [one for one in module.split.test.enroll if one.speaker == speaker]
     own[0].path.write_bytes(b"")
     with pytest.warns(UserWarning, match=r"1 utterances left out of enrolment \(test\)"):
         loader = module.enrollment_dataloader("test")
@@ -163,7 +167,7 @@ def test_bad_enrollment_is_skipped_unless_a_tested_speaker_has_none(data, folder
     module = data(folders, on_bad_audio="skip")
     with (
         pytest.warns(UserWarning, match="2 utterances left out"),
-        pytest.raises(ValueError, match=rf"must have readable enrolment audio, \['{own[0].speaker}'\] have none"),
+        pytest.raises(ValueError, match=rf"must have readable enrolment audio, \['{speaker}'\] have none; .*check"),
     ):
         module.enrollment_dataloader("test")
 
@@ -193,6 +197,8 @@ def test_training_goes_on_without_a_bad_file(data, folders):
         ("speed_factors", [1.0, 0.0], r"must be one or more different numbers in \[0.1, 10\]"),
         ("speed_factors", [], "must be one or more different numbers"),
         ("speed_factors", [1.0, 1.0], "must be one or more different numbers"),
+        ("speed_factors", [1.0, 1.004], "must be .* also as fractions with denominators of at most 100, got"),
+        ("speed_factors", [math.nan], "must be one or more different numbers"),
     ],
 )
 def test_bad_arguments_are_named(data, argument, value, allowed):

@@ -11,7 +11,7 @@ from voxcert.data import (
     enrollment_only,
     split_enrollment,
 )
-from voxcert.data.enrollment import balanced_subset
+from voxcert.data.enrollment import balanced_subset, untested
 
 
 def recordings(speaker, count, seconds=10.0):
@@ -98,6 +98,21 @@ def test_too_little_material_is_named():
         split_enrollment([], 0)
     with pytest.raises(ValueError, match="segment_seconds must be positive, got -1"):
         split_enrollment([], 1, segment_seconds=-1)
+
+
+def test_what_is_neither_enrolled_nor_tested_is_told():
+    (long,) = recordings("anna", 1, seconds=20.0)
+    stretches = [replace(long, id=f"{i}", start=float(i), end=i + 1.0) for i in range(20)]
+    others = [replace(one, id=f"other {one.id}", path="other.wav") for one in stretches[:5]]
+    for seed in range(6):
+        enroll, test = split_enrollment(stretches + others, 3, seed=seed)
+        left = untested(stretches + others, enroll, test)
+        assert sorted(one.id for one in enroll + test + left) == sorted(one.id for one in stretches + others)
+        alone = {one.path for one in enroll} == {long.path, "other.wav"}
+        assert len(left) == (0 if alone else 17 if enroll[0].path == long.path else 2)
+    for unit in ("utterance", "segment"):
+        whole = recordings("anna", 5)
+        assert untested(whole, *split_enrollment(whole, 2, unit=unit)) == [], "a part of each is used"
 
 
 def test_enrollment_only_uses_what_is_there():

@@ -80,6 +80,22 @@ def test_everything_counts(data, change):
     assert plan_hash(swapped) != plan_hash(plan)
 
 
+def test_what_is_said_counts_where_it_is_asked_for(data, tmp_path):
+    utterances = data().split.test.test
+    others = [replace(utterances[0], text="other words"), *utterances[1:]]
+    plan, other = planned([], utterances), planned([], others)
+    assert plan == other
+    write_plan(plan, tmp_path / "plan.jsonl")
+    assert '"text"' not in (tmp_path / "plan.jsonl").read_text(), "such plans are what they were before"
+    read, told = planned([], utterances, texts=True), planned([], others, texts=True)
+    assert len({plan_hash(plan), plan_hash(read), plan_hash(told)}) == 3
+    with pytest.raises(ValueError, match=r"1 changed: .*another text\. "):
+        check_plan(read, told, "runs/x")
+    check_plan(read_plan(tmp_path / "plan.jsonl"), told, "a run from before texts were noted")
+    write_plan(told, tmp_path / "plan.jsonl")
+    assert read_plan(tmp_path / "plan.jsonl") == told
+
+
 def test_long_lists_are_shortened(data):
     plan = data().plan("test")
     with pytest.raises(ValueError, match="9 gone: .*, and 4 more"):

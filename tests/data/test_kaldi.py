@@ -64,10 +64,20 @@ def test_relative_paths_start_in_the_directory(kaldi):
 def test_decoders_are_understood_and_commands_are_not_run(kaldi, tmp_path, write_audio):
     rec1 = tmp_path / "audio" / "rec1.wav"
     call = write_audio("call.sph", samples=np.random.default_rng(0).normal(0, 0.1, (32_000, 2)), format="NIST")
-    listed = f"rec1 flac -c -d -s {rec1} |\nrec2 sph2pipe -f wav -p -c 2 {call} |\n"
-    found = kaldi(wav_scp=listed).utterances()
-    assert [(one.path, one.channel) for one in found] == [(rec1, None), (rec1, None), (call, 1)]
-    for command in (f"touch {tmp_path}/ran; cat {rec1} |", f"sox {rec1} -t wav - |", f"cat {rec1} | sox - -t wav - |"):
+    for flac in ("flac -c -d -s", "/usr/bin/flac -dcs", "flac --stdout --decode --silent", "flac -F -d --force"):
+        listed = f"rec1 {flac} {rec1} |\nrec2 sph2pipe -f wav -p -c 2 {call} |\n"
+        found = kaldi(wav_scp=listed).utterances()
+        assert [(one.path, one.channel) for one in found] == [(rec1, None), (rec1, None), (call, 1)]
+    for command in (
+        f"touch {tmp_path}/ran; cat {rec1} |",
+        f"sox {rec1} -t wav - |",
+        f"cat {rec1} | sox - -t wav - |",
+        f"flac -c -d -s --skip=16000 --until=48000 {rec1} |",
+        f"flac -c --until=-1 -d {rec1} |",
+        f"flac -cd --cue=2.1 {rec1} |",
+        f"flac -c -s {rec1} |",
+        f"sph2pipe -f wav -t 1:2 {rec1} |",
+    ):
         with pytest.raises(ValueError, match="segments:3: an entry of wav.scp must be a file .* commands are not run"):
             kaldi(wav_scp=f"rec1 {rec1}\nrec2 {command}\n").utterances()
     assert not (tmp_path / "ran").exists()

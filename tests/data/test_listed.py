@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import soundfile
 
 from voxcert.data import Manifest, SpeakerDataModule, Trial, listed
 
@@ -74,10 +75,15 @@ def test_refuses_lists_that_would_mislead(data, tmp_path, lines, message):
         listed(data, write(tmp_path, *lines))
 
 
-def test_finds_copies_on_both_sides(data, tmp_path):
+@pytest.mark.parametrize("kind", ["bytes", "container"])
+def test_finds_copies_on_both_sides(data, tmp_path, kind):
     both = SpeakerDataModule(data.corpus, test_parts=["test"], num_enroll=2)
     first, second = [one for one in both.split.test.enroll if one.speaker == "anna"]  # copies that only enrol may stay
-    shutil.copy(first.path, second.path)
+    samples, rate = soundfile.read(first.path, dtype="int16")
+    if kind == "bytes":
+        shutil.copy(first.path, second.path)
+    else:
+        soundfile.write(second.path, samples, rate, format="FLAC")
     trials = write(tmp_path, f"1 {first.id} {second.id}", f"0 {first.id} ben/1")
     with pytest.raises(ValueError, match=f"the same audio on both sides, got 1 .*: {first.id} {second.id} target$"):
         listed(SpeakerDataModule(data.corpus, test_parts=["test"], num_enroll=2), trials)

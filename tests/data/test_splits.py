@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from voxcert.data import Utterance
@@ -79,6 +81,46 @@ def test_speakers_with_too_little_material_train_instead():
     assert names(split.val.test) == set("abc")
     with pytest.raises(ValueError, match=r"num_val_speakers must be in \[0, 3\], got 4: no more of the 6 speakers"):
         divide(everyone, num_val_speakers=4)
+
+
+def test_utterances_that_are_not_tested_are_counted():
+    files = corpus({"a": "x", "b": "yz"}, per_speaker=2)
+    stretches = [replace(one, id=f"{one.id}@{i}", start=float(i), end=i + 1.0) for one in files for i in range(3)]
+    single = Protocol(1, "auto", 3.0, True, seed=0)
+    split = divide(stretches, single, test_parts=["a"], num_val_speakers=1)
+    assert (len(split.test.test), len(split.val.test)) == (3, 3)
+    (enrols,) = [one for one in split.test.enroll if one.speaker == "x"]
+    assert split.note.startswith(f"4 utterances lie in files that enrol and are not tested, such as {enrols.path} (x, ")
+    assert divide(files, single, test_parts=["a"], num_val_speakers=1).note == ""
+
+
+@pytest.mark.parametrize("asked", [(5, "auto"), ("auto", 5), ("auto", 4), (4, "auto")])
+def test_auto_beside_a_number_that_leaves_nobody_is_refused(asked):
+    val, test = asked
+    reason = f"num_val_speakers and num_test_speakers must leave a speaker for .auto., .* got {val} and {test}, of 6 "
+    with pytest.raises(ValueError, match=reason):
+        divide(corpus({"": "abcdef"}), num_val_speakers=val, num_test_speakers=test)
+
+
+@pytest.mark.parametrize(
+    ("asked", "held_out"),
+    [
+        ((3, "auto"), (3, 1)),
+        (("auto", 3), (1, 3)),
+        ((0, "auto"), (0, 1)),
+        (("auto", 0), (1, 0)),
+        (("auto",) * 2, (1, 1)),
+    ],
+)
+def test_auto_beside_a_number(asked, held_out):
+    split = divide(corpus({"": "abcdef"}), num_val_speakers=asked[0], num_test_speakers=asked[1])
+    assert (len(names(split.val.test)), len(names(split.test.test))) == held_out
+
+
+def test_auto_holds_out_for_both_purposes_where_few_speakers_have_enough():
+    few = corpus({"": "abc"}) + corpus({"": "ghijklmnopqrstu"}, per_speaker=1)
+    split = divide(few, num_val_speakers="auto", num_test_speakers="auto")
+    assert (len(names(split.val.test)), len(names(split.test.test))) == (1, 2)
 
 
 def test_speakers_on_both_sides_are_announced():

@@ -14,10 +14,12 @@ from voxcert.encoders.loading import load_encoder
 from voxcert.evaluation.certification.folder import read_prototypes, read_run, read_trials_of_run, write_prototypes
 from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
+from voxcert.evaluation.defence.encoder import DefendedEncoder, system_id
 from voxcert.evaluation.run.job import Provenance
 from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.evaluation.run.speakers import MADE_UP
 from voxcert.evaluation.verification.job import verify_speakers
+from voxcert.purifiers import MedianFilter
 from voxcert.smoothing.normalization import Cohort
 
 BUNDLED = Path(__file__).parents[2] / "checkpoints" / "ecapa-mini"
@@ -107,6 +109,16 @@ def test_speakers_join_and_are_enrolled_again():
         recognizer.enroll("eve", [])
 
 
+@pytest.mark.parametrize("names", [["eve"], ["dora", "eve"]])
+def test_a_prototype_of_another_width_is_named_and_nobody_joins(recognizer, names):
+    good = recognizer.prototype([tone(300, 1)])
+    wrong = {name: good if name == "dora" else good[:3] for name in names}
+    wanted = rf"prototype of 'eve' must be of shape \({len(good)},\), got \(3,\)"
+    with pytest.raises(ValueError, match=wanted):
+        recognizer.add(wrong)
+    assert recognizer.speakers == tuple(PITCHES)
+
+
 def test_certifies(recognizer):
     certificate = recognizer.certify(tone(90, 7))
     assert certificate.prediction == "ann"
@@ -178,6 +190,15 @@ def test_from_run_is_what_was_certified(run):
         assert answer.sigma == row.sigma
 
 
+def test_from_run_builds_the_purifier_that_a_run_named_by_its_class(run, checkpoint):
+    config, purifier = yaml.safe_load((run / "config.yaml").read_text()), MedianFilter(3)
+    config |= {"purifier": purifier.config, "checkpoint_hash": system_id(checkpoint_hash(checkpoint), purifier)}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (system,) = [one for one in SmoothedRecognizer.from_run(run)._encoder.modules() if isinstance(one, DefendedEncoder)]
+    waveform = tone(100, 0)[None]
+    assert torch.equal(system(waveform), load_encoder(checkpoint)(purifier(waveform)))
+
+
 def test_from_run_refuses_what_was_not_certified(run, tmp_path):
     config = yaml.safe_load((run / "config.yaml").read_text())
     with pytest.raises(ValueError, match="folder must be the folder of a certification run"):
@@ -204,7 +225,7 @@ def test_from_run_refuses_what_was_not_certified(run, tmp_path):
 
 def test_speakers_join_a_run_as_it_enrolled_its_own(run):
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["enroll_noise"] == 0
+    assert config["enroll_noise"] == 2, "neither of those below"
     for draws in (0, 3):
         (run / "config.yaml").write_text(yaml.safe_dump(config | {"enroll_noise": draws}))
         recognizer = SmoothedRecognizer.from_run(run)
@@ -280,6 +301,24 @@ def test_a_cohort_normalises_claims_of_speakers_old_and_new(checkpoint):
         assert normalised.score == pytest.approx((raw.score - mean) / deviation)
     with pytest.raises(ValueError, match="claim must be an enrolled speaker, got 'eve'"):
         recognizer.verify(tone(90, 7), "eve", 0.0)
+
+
+def test_a_claim_that_no_score_brings_to_the_threshold_is_rejected_as_its_certificate_says():
+    """Cosines 1 and 0.6 with the cohort: (s - 0.8) / 0.2, so that scores of east are at most 1 and at least -9."""
+    east, north, between = torch.eye(2)[0], torch.eye(2)[1], torch.tensor([0.6, 0.8])
+    cohort = Cohort(torch.stack([east, between]), ["x", "y"])
+    settings = SETTINGS | {"crop_seconds": None, "cohort": cohort}
+    still = lambda wave: east.expand(len(wave), 2)  # noqa: E731
+    recognizer = SmoothedRecognizer(still, torch.stack([east, north]), ["east", "north"], **settings)
+    for threshold, accepted in ((1.5, False), (0.9, True), (-9.5, True)):
+        answer = recognizer.verify(torch.zeros(100), "east", threshold)
+        assert (answer.accepted, answer.abstained, answer.threshold) == (accepted, None, threshold)
+        assert (answer.num_forwards == 0) == (threshold != 0.9), "no sample can change it"
+    for threshold in (float("nan"), float("inf"), "1"):
+        with pytest.raises(ValueError, match="threshold must be a finite number, got"):
+            recognizer.verify(torch.zeros(100), "east", threshold)
+    with pytest.raises(ValueError, match="waveform must be finite"):
+        recognizer.verify(torch.full((100,), torch.nan), "east", 1.5)
 
 
 def test_from_run_computes_as_the_run_did(run, monkeypatch):

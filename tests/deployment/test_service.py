@@ -242,12 +242,12 @@ def test_who_listens_to_others_needs_a_token():
             check_exposure(host, None)
 
 
-def test_settings_out_of_range_are_named(new_recognizer):
+def test_settings_out_of_range_are_named(new_recognizer, tmp_path):
     for settings, message in (
         ({"threads": 0}, "threads must be at least 1, got 0"),
         ({"token": "short"}, "token must be 16 or more printable ASCII characters"),
     ):
-        with EnrolledSpeakers(":memory:", "system") as speakers, pytest.raises(ValueError, match=message):
+        with EnrolledSpeakers(tmp_path / "a.sqlite", "system") as speakers, pytest.raises(ValueError, match=message):
             create_app(new_recognizer(), speakers, **settings)
     for settings, message in (
         ({"max_megabytes": 0}, "max_megabytes must be positive and finite, got 0"),

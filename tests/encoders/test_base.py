@@ -59,6 +59,18 @@ def test_a_speaker_without_direction_is_named():
         enroll(linear_encoder, batches)
 
 
+def test_scores_under_autocast_are_told_apart_near_one():
+    """Cosines 1 and 0.9999: bf16 rounds both to 1, and the answer would be the first name."""
+    angle = torch.tensor(2e-4).sqrt()
+    prototypes = torch.stack([torch.stack([angle.cos(), angle.sin()]), torch.tensor([1.0, 0.0])])
+    recognizer = Recognizer(torch.nn.Identity(), prototypes, ["near", "own"])
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = recognizer(torch.tensor([[1.0, 0.0]]))
+        half = recognizer(torch.tensor([[1.0, 0.0]], dtype=torch.bfloat16))  # what an encoder of one's own may give
+    torch.testing.assert_close(scores, torch.tensor([[0.9999, 1.0]]), atol=1e-6, rtol=0)
+    assert torch.equal(half, scores)
+
+
 def test_recognizer_needs_a_name_for_each_prototype():
     with pytest.raises(ValueError, match="each of the 2 prototypes, got 1"):
         Recognizer(torch.nn.Identity(), torch.eye(2), ["a"])

@@ -1,4 +1,5 @@
 import pickle
+import sys
 
 import pytest
 import torch
@@ -98,3 +99,65 @@ def test_a_config_that_is_not_yaml_is_named(folder):
     (folder / "config.yaml").write_text("class_path: [")
     with pytest.raises(CheckpointError, match="is not YAML"):
         load_encoder(folder)
+
+
+OWN = """from voxcert.encoders.ecapa import ECAPA
+
+
+class Own(ECAPA):
+    pass
+
+
+class NoEncoder:
+    pass
+"""
+
+
+@pytest.fixture
+def room(folder, tmp_path, monkeypatch):
+    """A package of one's own on Python's path, not imported, and `folder` as the checkpoint of its encoder."""
+    (tmp_path / "own_room").mkdir()
+    (tmp_path / "own_room" / "__init__.py").write_text("")
+    (tmp_path / "own_room" / "encoder.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    name_class(folder, "own_room.encoder.Own")
+    yield folder
+    for name in ("own_room", "own_room.encoder"):
+        sys.modules.pop(name, None)
+
+
+def name_class(folder, class_path):
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | {"class_path": class_path}))
+
+
+@pytest.mark.parametrize("trusted", [None, "", ",", "os", "own_roo", "own_room.encoder.Own", "own_room_too", "*", "."])
+def test_nothing_of_a_module_that_is_not_trusted_is_imported(room, trusted, monkeypatch):
+    if trusted is not None:
+        monkeypatch.setenv("VOXCERT_TRUSTED_MODULES", trusted)
+    with pytest.raises(CheckpointError, match="environment variable VOXCERT_TRUSTED_MODULES names .*'own_room.encoder"):
+        load_encoder(room)
+    assert "own_room" not in sys.modules
+
+
+@pytest.mark.parametrize("trusted", ["own_room.encoder", " os, own_room", "own_room,"])
+def test_a_user_may_trust_a_module(room, tiny, waveform, trusted, monkeypatch):
+    monkeypatch.setenv("VOXCERT_TRUSTED_MODULES", trusted)
+    loaded = load_encoder(room)
+    assert loaded.config["class_path"] == "own_room.encoder.Own"
+    assert torch.equal(loaded(waveform), tiny(waveform))
+
+
+@pytest.mark.parametrize(
+    ("class_path", "message"),
+    [
+        ("own_room.encoder.NoEncoder", "class_path must be of the kind Encoder, not abstract"),
+        ("own_room.encoder.Nothing", "class_path must be of the kind Encoder, not abstract"),
+        ("own_room.nothing.Own", "No module named 'own_room.nothing' .modules of your own are found on PYTHONPATH"),
+    ],
+)
+def test_a_trusted_module_must_have_the_encoder(room, class_path, message, monkeypatch):
+    monkeypatch.setenv("VOXCERT_TRUSTED_MODULES", "own_room")
+    name_class(room, class_path)
+    with pytest.raises(CheckpointError, match=message):
+        load_encoder(room)

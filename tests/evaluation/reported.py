@@ -34,7 +34,7 @@ def make_runs(folder, checkpoint, voices):
     corpus = {"class_path": "voxcert.data.SpeakerFolders", "init_args": {"root": str(voices)}}
     data = {"corpus": corpus, "num_test_speakers": 4, "num_enroll": 1, "crop_seconds": SECONDS}
     common = {"checkpoint": str(checkpoint), "accelerator": "cpu", "batch_size": 16, "data": data}
-    smoothed = common | {"sigma": SIGMA, "num_select": 8, "num_estimate": 64}
+    smoothed = common | {"sigma": SIGMA, "num_select": 8, "num_estimate": 64, "enroll_noise": 0}
     rules = ["vote", "distribution", "published_mean"]
     pgd = {"class_path": "voxcert.attacks.pgd", "init_args": {"epsilon": 0.1, "norm": "l2", "steps": 3}}
     attacks = common | {"attack": pgd, "targeted": False}

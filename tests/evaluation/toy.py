@@ -43,11 +43,11 @@ class ToyData:
 
     def tested(self, stage):
         """What the tests are about."""
-        return [Utterance(one["utterance"], one["utterance"], one["speaker"]) for one in self.tests]
+        return [Utterance(o["utterance"], o["utterance"], o["speaker"], text=o.get("text", "")) for o in self.tests]
 
-    def plan(self, stage):
+    def plan(self, stage, texts=False):
         """What the tests are about."""
-        return planned([], self.tested(stage))
+        return planned([], self.tested(stage), texts)
 
     def items(self, stage):
         """The tests."""

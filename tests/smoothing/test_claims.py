@@ -103,6 +103,7 @@ def test_unusable_samples_are_not_answered():
     [
         ("x", 0.5, "vote", "claim must be an enrolled speaker, got 'x'"),
         ("u", 1.0, "vote", r"threshold must be in \(-1, 1\), got 1.0"),
+        ("u", "0.5", "vote", r"threshold must be in \(-1, 1\), got '0.5'"),
         ("u", 0.5, "mean", r"verifier must be one of \['embedding', 'vote'\], got 'mean'"),
     ],
 )

@@ -20,6 +20,13 @@ def test_a_zero_embedding_is_unusable_and_no_error():
     assert deviation == 0.0
 
 
+@pytest.mark.parametrize("scale", [0.99, 1.01])
+def test_norms_are_looked_at_before_anything_is_embedded(scale):
+    embedder = Embedder(lambda waveform: scale * torch.nn.functional.normalize(waveform, dim=1), 3, 4)
+    with pytest.raises(ValueError, match=r"embeddings of unit norm .within 0.001., got a norm that is off by 0.01"):
+        embedder.settle(NoisySampler(torch.ones(3), 0.1, 0, "u"), 4)
+
+
 @pytest.mark.parametrize(("start", "stop"), [(0, 10), (0, 8), (3, 4)])
 def test_every_batch_has_one_shape(start, stop):
     shapes = set()

@@ -8,7 +8,7 @@ import torch
 from voxcert.smoothing import Certifier
 from voxcert.smoothing.embedder import Embedder
 from voxcert.smoothing.kept_embeddings import KeptEmbeddings
-from voxcert.smoothing.sampler import NoisySampler
+from voxcert.smoothing.sampler import ESTIMATE_START, NoisySampler
 
 TIME = 5
 
@@ -177,6 +177,63 @@ def test_embeddings_that_the_encoder_does_not_make_are_refused(tmp_path):
     kept.through(Counting())(torch.eye(TIME))
     with pytest.raises(ValueError, match="must be a folder with what this encoder makes"):
         KeptEmbeddings(tmp_path, "abc").through(Mirrored())(torch.eye(TIME))
+
+
+def test_every_recording_that_has_something_kept_is_compared(tmp_path):
+    """Also where a run of the new code has kept others meanwhile, and so shares the folder."""
+    kept = KeptEmbeddings(tmp_path, "abc")
+    embedded(Counting(), kept, 0, 12, sampler(utterance="b"))
+    embedded(Mirrored(), kept, 0, 12, sampler(utterance="a"))
+    encoder = Mirrored()
+    embedder = Embedder(encoder, TIME, 4, kept)
+    embedder.settle(sampler(utterance="new"), 4)
+    probed = encoder.rows
+    for _ in range(2):
+        embedder.settle(sampler(utterance="a"), 4)
+    assert encoder.rows == probed + 2 * 4, "a batch, and nothing for a recording of which nothing is kept"
+    with pytest.raises(ValueError, match="must be a folder with what this encoder makes"):
+        embedder.settle(sampler(utterance="b"), 4)
+
+
+@pytest.mark.parametrize("start", [3, ESTIMATE_START + 1])
+def test_whatever_is_kept_of_a_recording_is_compared(tmp_path, start):
+    kept = KeptEmbeddings(tmp_path, "abc")
+    embedded(Counting(), kept, start, start + 2)
+    kept.compare(Counting(), sampler(), 4)
+    with pytest.raises(ValueError, match="must be a folder with what this encoder makes"):
+        kept.compare(Mirrored(), sampler(), 4)
+
+
+class Unusable(Counting):
+    """An encoder whose embeddings are not finite where the sum of a waveform is below a limit."""
+
+    def __init__(self, limit, value):
+        super().__init__()
+        self.limit, self.value = limit, value
+
+    def forward(self, waveform):
+        """(batch, time) -> (batch, time)."""
+        return torch.where(waveform.sum(dim=1, keepdim=True) < self.limit, self.value, super().forward(waveform))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_embeddings_that_are_not_finite_are_kept_and_compared_like_others(tmp_path, value):
+    kept = KeptEmbeddings(tmp_path, "abc")
+    first = embedded(Unusable(1.5, value), kept, 0, 12)
+    assert 0 < first.isnan().any(dim=1).sum() < 12
+    embedder = Embedder(Unusable(1.5, value), TIME, 12, kept)
+    for _ in range(2):
+        embedder.settle(sampler(), 12)
+    torch.testing.assert_close(torch.cat(list(embedder.embed(sampler(), 0, 12))), first, equal_nan=True)
+    for limit in (-torch.inf, torch.inf):
+        with pytest.raises(ValueError, match="must be a folder with what this encoder makes"):
+            kept.compare(Unusable(limit, value), sampler(), 12)
+
+
+def test_enrolment_of_embeddings_that_are_not_finite_is_taken_too(tmp_path):
+    for _ in range(2):
+        embed = KeptEmbeddings(tmp_path, "abc").through(Unusable(torch.inf, torch.nan))
+        assert embed(torch.eye(TIME)).isnan().all()
 
 
 def keep_all(folder):

@@ -73,5 +73,6 @@ def test_an_answer_is_one_of_three(changes):
 def test_unusable_embeddings_and_thresholds_out_of_range():
     broken = Certifier(lambda w: torch.full((len(w), 2), torch.nan), PROTOTYPES, sigma=1.0, batch_size=10)
     assert broken.predict(torch.zeros(1), threshold=0.5).abstained == "non-finite or zero embeddings"
-    with pytest.raises(ValueError, match=r"threshold must be None or in \(-1, 1\), got 1.0"):
-        ask(system(), 0.0, 1.0, "vote")
+    for threshold in (1.0, "0.5"):
+        with pytest.raises(ValueError, match=rf"threshold must be None or in \(-1, 1\), got {threshold!r}"):
+            ask(system(), 0.0, threshold, "vote")

@@ -9,6 +9,7 @@ from scipy.stats import norm
 from voxcert.smoothing.sampler import (
     ESTIMATE_START,
     GRID,
+    LARGEST_SIGMA,
     RESOLUTION,
     NoisySampler,
     draw_error,
@@ -103,9 +104,12 @@ def test_sixteen_bit_audio_is_on_the_grid():
 
 def test_waveforms_too_large_for_exact_sums_are_refused():
     NoisySampler(WAVEFORM + 14.0, 0.1, 0, "u")
-    with pytest.raises(ValueError, match="^waveform must be .*, got 15.5"):
+    with pytest.raises(
+        ValueError, match="^sigma and waveform must be .* at most 16 .*, got sigma 0.1 and a peak of 15.5"
+    ):
         NoisySampler(WAVEFORM + 15.0, 0.1, 0, "u")
     NoisySampler(WAVEFORM + 15.0, 0.1, 0, "u", grid=None)
+    NoisySampler(2.0 * WAVEFORM, LARGEST_SIGMA, 0, "u")
 
 
 def test_the_whole_seed_counts():

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -59,7 +61,7 @@ def test_open_set_names_the_winner_while_it_wins():
     assert stranger.bound(2) == stranger.upper[2] > 0.9
     wrong = certifier().identify_or_reject(START, RADII, speaker="minus u")[0]
     assert wrong.target
-    assert wrong.bound(0) == -1.0, "an enrolled speaker who is taken for another is never right"
+    assert wrong.bound(0) == -math.inf, "an enrolled speaker who is taken for another is never right"
 
 
 def test_coverage_of_the_open_set():
@@ -104,6 +106,7 @@ def test_unusable_embeddings_and_unread_files_know_nothing():
         ({"radii": [0.2, 0.1]}, "radii must be"),
         ({"radii": [-0.1]}, "radii must be"),
         ({"radii": [float("nan")]}, "radii must be"),
+        ({"radii": ["0.1"]}, "radii must be one or more finite numbers of at least 0, ascending, got ['0.1']"),
         ({"claims": ["x"]}, "claims must be enrolled speakers, each once, got ['x']"),
         ({"claims": ["u", "u"]}, "claims must be enrolled speakers, each once, got ['u', 'u']"),
         ({"waveform": [0.0, 1.0]}, "waveform must be a tensor (time,)"),

@@ -203,6 +203,23 @@ def test_without_a_logger_nothing_is_written(module, data, trainer, tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
+def test_a_validation_alone_certifies_whoever_s_turn_it_is(module, data, trainer, tmp_path):
+    """Even after a training whose next turn is not now, and with settings of its own."""
+    options = {"rules": ["vote"], "num_utterances": 2}
+    fitted = trainer(callbacks=[callback(every_n_epochs=3, **options)])
+    fitted.fit(module, datamodule=data)
+    fitted.save_checkpoint(tmp_path / "one.ckpt")
+    others = callback(every_n_epochs=3, sigma=0.25, **options)
+    (metrics,) = trainer(logger=CSVLogger(tmp_path, name="", version="again"), callbacks=[others]).validate(
+        module, datamodule=data, ckpt_path=tmp_path / "one.ckpt", weights_only=True, verbose=False
+    )
+    radii = {name.rpartition("@")[2] for name in metrics if "/ca@" in name}
+    assert radii == {"0", "0.125", "0.25", "0.5"}
+    (rows,) = (tmp_path / "again" / "certification").glob("*.jsonl")
+    assert {row.sigma for row in read_rows(rows, Certificate)} == {0.25}
+    assert others.state_dict()["num_validations"] == 1, "the count is of the training alone"
+
+
 def test_weight_averaging_must_come_after(module, data, trainer):
     fitted = trainer(callbacks=[EMAWeightAveraging(), callback()])
     with pytest.raises(ValueError, match="must list CertificationCallback before the weight averaging"):

@@ -1,8 +1,12 @@
 import copy
+import math
 
 import pytest
 import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
 
+from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import save_checkpoint
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.losses import Consistency, Stability
@@ -28,6 +32,32 @@ def test_options_work_together(encoder, data, trainer, precision):
     fitted = trainer(precision=precision, accumulate_grad_batches=2)
     fitted.fit(module, datamodule=data)
     assert fitted.callback_metrics["train/regularizer"] > 0
+
+
+class Nearly(Encoder):
+    """Embeds a constant waveform at the angle that it says."""
+
+    dim = 2
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def embed(self, waveform):
+        """Unit vectors (batch, 2)."""
+        angle = self.weight * waveform.mean(dim=1)
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def test_validation_tells_speakers_apart_that_half_precision_cannot(trainer):
+    """Two speakers 0.01 apart: cosines 1 and 0.99995, both 1 in bf16, where the first name would win."""
+    angles = torch.tensor([0.0, 0.01])
+    batch = {"waveform": angles[:, None].expand(2, 100), "speaker": ["a", "b"], "utterance": ["a1", "b1"]}
+    data = LightningDataModule()
+    data.val_dataloader = lambda: DataLoader([batch], batch_size=None)
+    data.enrollment_dataloader = lambda stage: [batch]
+    (metrics,) = trainer(precision="bf16-mixed").validate(EncoderModule(Nearly(), 2), datamodule=data, verbose=False)
+    assert metrics["val/accuracy"] == 1
 
 
 def test_stability_classifies_the_clean_view_alone(encoder, data, trainer):
@@ -135,6 +165,11 @@ def test_resumed_training_equals_uninterrupted_training(encoder, data, trainer, 
             "lr_multipliers must name parameters such as encoder.network, got 'encodr'",
         ),
         ({"init_from": "nowhere"}, "nowhere does not exist"),
+        ({"lr": -1e-2}, "lr must be positive and finite, got -0.01"),
+        ({"scale": -30.0}, "scale must be positive and finite, got -30.0"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0 and finite, got -1.0"),
+        ({"lr_multipliers": {"encoder": -1}}, "lr_multipliers of encoder must be at least 0 and finite, got -1"),
+        ({"classification_weight": math.inf}, "classification_weight must be positive, .* got inf"),
     ],
 )
 def test_bad_options_are_named(encoder, options, message):

@@ -297,9 +297,41 @@ def test_a_victim_without_gradients_is_refused(make, data, trainer, encoder):
         trainer().fit(module, datamodule=data)
 
 
-def test_negative_weights_are_refused(make):
-    with pytest.raises(ValueError, match="norm_weight must be at least 0, got -1"):
-        make(norm_weight=-1)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"norm_weight": -1}, "norm_weight must be at least 0, got -1"),
+        ({"norm_threshold": -1}, "norm_threshold must be at least 0 and finite, got -1"),
+        ({"lr": -1}, "lr must be positive and finite, got -1"),
+    ],
+)
+def test_numbers_without_a_meaning_are_refused(make, settings, message):
+    with pytest.raises(ValueError, match=message):
+        make(**settings)
+
+
+def test_a_generator_goes_on_forging_whom_it_learnt_to_forge(make, data, trainer, tmp_path):
+    """Also one whose target was drawn, from voices that others may have joined since."""
+    fitted, module = trainer(limit_val_batches=0), make()
+    fitted.fit(module, datamodule=data)
+    fitted.save_checkpoint(tmp_path / "one.ckpt")
+    own = module.generator.target
+    other = next(name for name in module.victim.speakers if name != own)
+    options = {"datamodule": data, "ckpt_path": tmp_path / "one.ckpt", "weights_only": True}
+    message = f"target must be '{own}', whom the generator in ckpt_path forges, got '{other}'"
+    for run in ("fit", "validate", "test"):
+        with pytest.raises(ValueError, match=message):
+            getattr(trainer(), run)(make(target=other), **options)
+    trainer().validate(make(target=own), **options, verbose=False)
+    trainer().validate(make(), **options, verbose=False)
+
+
+def test_another_network_is_named(make, data, trainer, tmp_path):
+    fitted = trainer(limit_val_batches=0)
+    fitted.fit(make(), datamodule=data)
+    fitted.save_checkpoint(tmp_path / "one.ckpt")
+    with pytest.raises(ValueError, match="ckpt_path must be a checkpoint of the model at hand, whose generator"):
+        trainer().validate(make(generator={"channels": [4, 6, 10]}), datamodule=data, ckpt_path=tmp_path / "one.ckpt")
 
 
 def test_a_named_target_is_among_the_enrolled(make, data, trainer):

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import lightning as L
 import pytest
@@ -28,7 +29,7 @@ def tones(num=12):
     return {"waveform": 0.5 * torch.sin(2 * math.pi * pitch[:, None] * times) + noise, "label": label}
 
 
-def fit(module, folder, steps=1):
+def fit(module, folder, steps=1, **options):
     batch = tones()
     items = [{name: value[index] for name, value in batch.items()} for index in range(len(batch["label"]))]
     loader = torch.utils.data.DataLoader(items, batch_size=len(items))
@@ -41,7 +42,7 @@ def fit(module, folder, steps=1):
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    trainer.fit(module, loader)
+    trainer.fit(module, loader, **options)
     return trainer
 
 
@@ -62,6 +63,36 @@ def test_learns_to_tell_tones_apart(tmp_path):
     trainer = fit(module, tmp_path, steps=60)
     assert trainer.callback_metrics["train/frame_error"] == 0
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4, rel=0.2)
+
+
+def test_a_training_keeps_its_steps_unless_the_rate_is_constant(tmp_path):
+    for final_lr in (1e-5, 1e-3):
+        module = IdentificationModule(network(), 3, final_lr=final_lr)
+        fit(module, tmp_path, steps=2).save_checkpoint(tmp_path / "two.ckpt")
+        resume = partial(fit, module, tmp_path, steps=4, ckpt_path=tmp_path / "two.ckpt", weights_only=True)
+        if final_lr < 1e-3:
+            with pytest.raises(ValueError, match="a resumed run must keep its 2 steps .* got 4"):
+                resume()
+        else:
+            assert resume().global_step == 4
+
+
+def test_other_frozen_modules_and_another_network_are_refused(tmp_path):
+    fit(IdentificationModule(network(), 3), tmp_path).save_checkpoint(tmp_path / "one.ckpt")
+    for other, message in (
+        (IdentificationModule(network(), 3, freeze=["encoder.cnn.ln0"]), "must keep its freeze None, got"),
+        (IdentificationModule(network(dim=4), 3), "must keep its encoder.dim 8, got 4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fit(other, tmp_path, ckpt_path=tmp_path / "one.ckpt", weights_only=True)
+
+
+def test_the_rate_falls_along_half_a_cosine(tmp_path):
+    module, rates = IdentificationModule(network(), 3, lr=1e-2, final_lr=1e-4), []
+    module.on_train_batch_start = lambda *_: rates.append(module.optimizers().param_groups[0]["lr"])
+    fit(module, tmp_path, steps=5)
+    expected = [1e-4 + (1e-2 - 1e-4) * (1 + math.cos(math.pi * step / 5)) / 2 for step in range(5)]
+    assert rates == pytest.approx(expected)
 
 
 def test_what_is_frozen_stays(tmp_path):
@@ -116,6 +147,7 @@ def test_a_checkpoint_is_exported(tmp_path):
         ({"num_classes": 4}, "encoder.num_classes must be the 4 speakers of the data, got 3"),
         ({"num_noise": 0}, "num_noise must be at least 1"),
         ({"num_noise": 2}, "num_noise must be at least 1, and 1 without noise, got 2"),
+        ({"lr": math.inf}, "lr must be positive and finite, got inf"),
         ({"final_lr": 1.0}, "final_lr must be between 0 and lr 0.001, got 1"),
         ({"freeze": ["encoder.cnn.none"]}, "freeze must name modules such as encoder.cnn.ln0, got 'encoder.cnn.none'"),
         ({"attack": pgd(epsilon=0.1, objective=Margin())}, "attack must be untargeted"),

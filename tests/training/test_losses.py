@@ -52,10 +52,20 @@ def test_gradient_is_finite_near_the_class_centre(angle, autocast):
     assert torch.isfinite(criterion.weight.grad).all()
 
 
-@pytest.mark.parametrize(("arguments", "message"), [((2, 1), "num_classes"), ((2, 2, -0.1), "margin")])
+@pytest.mark.parametrize(
+    ("arguments", "message"), [((2, 1), "num_classes"), ((2, 2, -0.1), "margin"), ((2, 2, 0.1, -30), "scale")]
+)
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=f"{message} must be"):
         AngularMarginSoftmax(*arguments)
+
+
+def test_a_regulariser_does_not_ask_views_to_differ():
+    for kind in (Consistency, Stability):
+        with pytest.raises(ValueError, match="weight must be at least 0 and finite, got -1"):
+            kind(weight=-1)
+    with pytest.raises(ValueError, match="entropy_weight must be at least 0 and finite, got -1"):
+        Consistency(entropy_weight=-1)
 
 
 def test_consistency_equals_hand_computed_value():

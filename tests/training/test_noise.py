@@ -39,9 +39,12 @@ def test_sigma_must_be_positive(sigma):
 
 
 def test_bounds_must_be_in_order():
-    with pytest.raises(ValueError, match="0 <= low < high, got low=0.2, high=0.1"):
+    with pytest.raises(ValueError, match="0 <= low < high < inf, got low=0.2, high=0.1"):
         Uniform(0.2, 0.1)
-    with pytest.raises(ValueError, match="low must be positive"):
+    with pytest.raises(ValueError, match="0 < low < high < inf, got low=0, high=0.1"):
         LogUniform(0, 0.1)
-    with pytest.raises(ValueError, match="0 < low < high"):
+    for kind in (Uniform, LogUniform):
+        with pytest.raises(ValueError, match="< inf, got low=0.1, high=inf"):
+            kind(0.1, math.inf)
+    with pytest.raises(ValueError, match="0 < low < high < inf"):
         LogUniform(0.1, 0.1)

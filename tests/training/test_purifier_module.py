@@ -217,6 +217,14 @@ def test_one_cycle_is_resumed_for_its_own_steps_alone(data, trainer, tmp_path, s
         )
 
 
+def test_another_network_is_named(data, trainer, tmp_path):
+    fitted = trainer(limit_val_batches=0)
+    fitted.fit(PurifierModule(purifier(False)), datamodule=data)
+    fitted.save_checkpoint(tmp_path / "plain.ckpt")
+    with pytest.raises(ValueError, match="ckpt_path must be a checkpoint of the model at hand, whose purifier.network"):
+        trainer().fit(PurifierModule(purifier()), datamodule=data, ckpt_path=tmp_path / "plain.ckpt")
+
+
 def test_init_from(tmp_path):
     small = purifier(False)
     save_checkpoint(small, tmp_path, {})
@@ -236,6 +244,11 @@ def test_attack_and_victim_come_together():
         PurifierModule(purifier(), attack=pgd(**ATTACK))
     with pytest.raises(ValueError, match="attack and victim must be given together, got no attack"):
         PurifierModule(purifier(), victim="checkpoints/ecapa-mini")
+
+
+def test_a_learning_rate_is_positive():
+    with pytest.raises(ValueError, match="lr must be positive and finite, got 0"):
+        PurifierModule(purifier(False), lr=0)
 
 
 def test_one_cycle_needs_an_end(data, trainer):

@@ -4,9 +4,11 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from voxcert.encoders.checkpoint import CheckpointError, save_checkpoint
+from voxcert.encoders.ecapa import ECAPA
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.noise import Fixed
-from voxcert.training.resuming import check_steps, resume
+from voxcert.training.resuming import check_ckpt_path, check_kept, check_steps, check_weights
 
 
 @pytest.fixture
@@ -44,7 +46,56 @@ def test_rates_that_would_do_nothing_are_refused(begun, encoder, data, trainer, 
 def test_what_is_only_validated_may_have_any_rate(begun, encoder, data, trainer):
     other = EncoderModule(copy.deepcopy(encoder), 4, lr=1e-5)
     trainer().validate(other, datamodule=data, ckpt_path=begun, weights_only=True, verbose=False)
-    resume(EncoderModule(encoder, 4, lr=1e-5), {"hyper_parameters": {"lr": 1e-3}}, ("lr",))  # and what is exported
+    check_kept(EncoderModule(encoder, 4, lr=1e-5), {"hyper_parameters": {"lr": 1e-3}}, ("lr",))  # and what is exported
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dim": 12}, "must keep its encoder.dim 24, got 12"),
+        ({"hop_ms": 20}, "must keep its encoder.hop_ms 10, got 20"),  # the same weights, heard otherwise
+    ],
+)
+def test_another_encoder_is_refused(begun, encoder, data, trainer, changes, message):
+    other = EncoderModule(ECAPA(**encoder.config["init_args"] | changes), 4, lr=1e-3)
+    with pytest.raises(ValueError, match=message):
+        trainer(max_epochs=2).fit(other, datamodule=data, ckpt_path=begun, weights_only=True)
+
+
+def test_other_frozen_modules_are_refused(begun, encoder, data, trainer, tmp_path):
+    save_checkpoint(encoder, tmp_path / "start", {})
+    other = EncoderModule(encoder, 4, lr=1e-3, init_from=str(tmp_path / "start"), freeze=["encoder.network.fc"])
+    with pytest.raises(ValueError, match=r"must keep its freeze None, got \['encoder.network.fc'\]"):
+        trainer(max_epochs=2).fit(other, datamodule=data, ckpt_path=begun, weights_only=True)
+
+
+def test_weights_of_another_model_are_named(begun, encoder, data, trainer):
+    """Also where nothing is trained on, and whatever it is that differs."""
+    other = EncoderModule(ECAPA(**encoder.config["init_args"] | {"dim": 12}), 4)
+    message = r"fc.conv.weight is of shape \(12, .*, got one where it is of shape \(24, .*: set model.init_args as in"
+    with pytest.raises(ValueError, match=message):
+        trainer().validate(other, datamodule=data, ckpt_path=begun, weights_only=True)
+    module = EncoderModule(encoder, 4)
+    state = module.state_dict()
+    check_weights(module, {"state_dict": state})
+    with pytest.raises(ValueError, match="whose extra is absent, got one where it is of shape"):
+        check_weights(module, {"state_dict": state | {"extra": torch.zeros(3)}})
+    del state["criterion.weight"]
+    with pytest.raises(ValueError, match=r"whose criterion.weight is of shape .*, got one where it is absent"):
+        check_weights(module, {"state_dict": state})
+
+
+def test_a_path_to_go_on_from_is_a_checkpoint_of_a_training(begun, tmp_path):
+    for path in (begun, None, "last", "s3://bucket/last.ckpt"):
+        check_ckpt_path(path and str(path))
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "plain.pt")
+    (tmp_path / "text.ckpt").write_text("hello")
+    (tmp_path / "torn.ckpt").write_bytes(begun.read_bytes()[:1000])
+    for name in ("plain.pt", "text.ckpt", "torn.ckpt", "."):
+        with pytest.raises(CheckpointError, match="ckpt_path must be a checkpoint that a training wrote.*init_from"):
+            check_ckpt_path(str(tmp_path / name))
+    with pytest.raises(CheckpointError, match="checkpoint .*missing.ckpt does not exist"):
+        check_ckpt_path(str(tmp_path / "missing.ckpt"))
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")  # the resumed run keeps the folder

@@ -58,8 +58,8 @@ def attack_parser(program: str) -> ArgumentParser:
         "--attack",
         type=Attack,
         required=True,
-        help=f"One of voxcert.attacks ({', '.join(attack_names())}), such as voxcert.attacks.pgd, and its settings, "
-        "such as --attack.epsilon 0.002; or a function of one's own, of the same call shape.",
+        help=f"One of voxcert.attacks ({', '.join(attack_names())}) and its settings, such as --attack.class_path "
+        "voxcert.attacks.pgd --attack.epsilon 0.002; or a function of one's own, of the same call shape.",
     )
     # An attack is a function that returns a tensor, which jsonargparse takes for a choice among classes of tensors.
     chosen.extra_help = lambda: ""

@@ -1,6 +1,7 @@
 """`voxcert identify` and `voxcert verify`: the system that was certified, in use."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -53,6 +54,7 @@ def _answer(config: Any, ask: Callable[[Any, Any], Any]) -> None:
     """Prints a line for every recording, in their order; one that cannot be read says why."""
     with messages_for_errors():
         from voxcert.data.audio import AudioError, load  # here: --help and mistakes answer without torch
+        from voxcert.data.paths import printable
         from voxcert.deployment.answers import public
 
         recognizer = recognizer_of(config)
@@ -61,7 +63,7 @@ def _answer(config: Any, ask: Callable[[Any, Any], Any]) -> None:
                 answer = public(ask(recognizer, load(path)))
             except AudioError as error:
                 answer = {"error": str(error)}
-            print(json.dumps({"recording": path} | answer, ensure_ascii=False), flush=True)
+            print(json.dumps({"recording": printable(path)} | answer, ensure_ascii=False), flush=True)
 
 
 def recognizer_of(config: Any) -> Any:
@@ -77,6 +79,6 @@ def recognizer_of(config: Any) -> Any:
 def _paths(recordings: list[str]) -> Iterator[str]:
     for path in recordings:
         if path == "-":
-            yield from filter(None, (line.strip() for line in sys.stdin))
+            yield from filter(None, (os.fsdecode(line).strip() for line in sys.stdin.buffer))
         else:
             yield path

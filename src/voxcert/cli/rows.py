@@ -21,7 +21,7 @@ def rows(args: list[str], program: str = "voxcert rows") -> None:
         from voxcert.cli.tables import kind_of_rows  # here: --help and mistakes answer without torch
         from voxcert.evaluation.run.folder import ROWS
         from voxcert.evaluation.run.parquet import write_parquet
-        from voxcert.evaluation.run.tasks import row_files
+        from voxcert.evaluation.run.tasks import unmerged
         from voxcert.rows import iterate_rows
 
         kind, path = kind_of_rows(config.run), Path(config.run) / ROWS
@@ -29,7 +29,7 @@ def rows(args: list[str], program: str = "voxcert rows") -> None:
             raise ValueError(f"run must be a folder with rows, got {config.run} without {ROWS}")
         if Path(config.file).suffix == ".jsonl":
             raise ValueError(f"file must be one to write a table to, such as rows.parquet, got {config.file}")
-        if len(row_files(config.run)) > 1:
-            print("without the rows of other processes: start the run again to merge them", file=sys.stderr)
+        if said := unmerged(config.run):
+            print(said, file=sys.stderr)
         number = write_parquet(iterate_rows(path, kind), kind, config.file)
         print(f"{config.file}: {number} rows")

@@ -1,5 +1,6 @@
 """What `voxcert report` and `voxcert certify` print of runs: tables, what they prove, and where the plots are."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from voxcert.evaluation.report import write_report
 from voxcert.evaluation.report.page import ONE_KIND, has_both_kinds
 from voxcert.evaluation.report.pdf import write_pdf
 from voxcert.evaluation.run.folder import read_config
+from voxcert.evaluation.run.tasks import unmerged
 from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.job import PLOT as TRIALS_PLOT
 from voxcert.evaluation.verification.tables import TRIALS_NOTE, summarize_trials, trials_statement, trials_table
@@ -47,6 +49,9 @@ def show_runs(runs: list[str], radii: list[float] | None) -> list[Path]:
         The plots that were drawn.
     """
     pictures: list[Path] = []
+    for run in runs:
+        if said := unmerged(run):
+            print(f"{run}: {said}", file=sys.stderr)
     compared = [run for run in runs if is_comparison(run)]
     attacked = [run for run in runs if is_attack_run(run)]
     verified = [run for run in runs if is_verification(run)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from voxcert.cli.configs import with_files
 from voxcert.cli.errors import messages_for_errors
@@ -14,6 +15,7 @@ from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.run.processes import keep_freed_memory
 from voxcert.training.distributed import run_folder
 from voxcert.training.export import RUN_CONFIG
+from voxcert.training.resuming import check_ckpt_path
 
 
 class LoggedConfig(SaveConfigCallback):
@@ -49,6 +51,11 @@ class TrainParser(Renamed, LightningArgumentParser):
 class TrainCLI(LightningCLI):
     """LightningCLI with the model's number of classes taken from the data, and flags that win over checkpoints."""
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Those of Lightning that a module here has; what a trained network says, other commands show."""
+        return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name != "predict"}
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Links the data's number of training classes to the model."""
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
@@ -56,6 +63,25 @@ class TrainCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: list[str] | None) -> None:
         """Parses arguments, those of the command line when null; configs are found by name."""
         self.config = parser.parse_args(list(with_files(sys.argv[1:] if args is None else args)))
+
+    def before_instantiate_classes(self) -> None:
+        """Refuses a `--ckpt_path` that no training wrote, before data are read."""
+        check_ckpt_path(self._get(self.config, "ckpt_path"))
+
+    def before_validate(self) -> None:
+        """Refuses a model without validation."""
+        self._require_step("validation_step", "validate")
+
+    def before_test(self) -> None:
+        """Refuses a model without a test."""
+        self._require_step("test_step", "test")
+
+    def _require_step(self, step: str, command: str) -> None:
+        if not is_overridden(step, self.model):
+            raise ValueError(
+                f"model must have a {step} for `{command}`, got {type(self.model).__name__}, which has none: export "
+                "its checkpoint, and certify, verify or attack what is exported"
+            )
 
     def _parse_ckpt_path(self) -> None:
         """Leaves the config as the user gave it.

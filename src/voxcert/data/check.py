@@ -45,6 +45,7 @@ class Report:
         usable: Utterances that nothing is wrong with.
         seconds: Their lengths, in the same order.
         formats: Container, coding, sampling rate and channels -> number of usable utterances.
+        held_out: Whom "auto" would hold out, or why it cannot.
         refused: Messages on what cannot be used.
         leaks: Messages on audio that is there twice; of such pairs one is usable, or none with different speakers.
         lost: Speakers of whom nothing is usable.
@@ -55,6 +56,7 @@ class Report:
     usable: list[Utterance]
     seconds: list[float]
     formats: Counter[str]
+    held_out: str
     refused: list[str]
     leaks: list[str]
     lost: list[str]
@@ -113,6 +115,7 @@ def check_corpus(corpus: Corpus, crop_seconds: float = 3.0, num_workers: int = 1
         usable=usable,
         seconds=[heard[id(one)].seconds for one in usable],
         formats=Counter(heard[id(one)].format for one in usable),
+        held_out=_held_out(usable, crop_seconds),
         refused=survey.refused + [one.error for one in heard.values() if one.error is not None],
         leaks=survey.leaks + [shared_audio(*pair) for pair in pairs],
         lost=sorted(speakers - {one.speaker for one in usable}),
@@ -135,7 +138,7 @@ def describe(report: Report) -> str:
         _line("hours", f"{sum(report.seconds) / 3600:.2f}"),
         _line("parts", ", ".join(_parts(report.usable)) or "none"),
         _line("formats", ", ".join(f"{name} ({count})" for name, count in report.formats.most_common())),
-        _line("held out", _held_out(report.usable)),
+        _line("held out", report.held_out),
     ]
     for title, messages in (("refused", report.refused), ("leaks", report.leaks), ("notes", report.notes)):
         lines += [_line(title, str(len(messages))), *(f"  {message}" for message in messages)]
@@ -191,8 +194,8 @@ def _same(good: list[Utterance], heard: dict[int, _Heard]) -> list[tuple[Utteran
     return pairs + [pair for pair in copies(good) if not {tuple(map(id, pair)), tuple(map(id, pair[::-1]))} & known]
 
 
-def _held_out(usable: list[Utterance]) -> str:
-    protocol = Protocol(num_enroll=3, enroll_unit="auto", segment_seconds=3.0, distractors=True, seed=0)
+def _held_out(usable: list[Utterance], crop_seconds: float) -> str:
+    protocol = Protocol(num_enroll=3, enroll_unit="auto", segment_seconds=crop_seconds, distractors=True, seed=0)
     settings = {"num_val_speakers": "auto", "num_test_speakers": "auto", "train_parts": None, "test_parts": None}
     try:
         return f"by auto, {split_speakers(usable, protocol, **settings).note}"

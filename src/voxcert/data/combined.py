@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from voxcert.data.corpus import Corpus, Refused
+from voxcert.data.corpus import Corpus, Refused, as_named
 from voxcert.data.files import PassedOver
 from voxcert.data.utterance import Utterance
 
@@ -29,7 +29,7 @@ class Combined(Corpus):
     def scan(self) -> Iterator[Utterance | Refused | PassedOver]:
         """Read one corpus after the other."""
         for name, corpus in self.corpora.items():
-            for one in corpus.scan():
+            for one in map(as_named, corpus.scan()):
                 if isinstance(one, Utterance):
                     part = f"{name}/{one.part}" if one.part else name
                     yield replace(one, id=f"{name}/{one.id}", speaker=f"{name}/{one.speaker}", part=part)

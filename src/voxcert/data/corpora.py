@@ -1,9 +1,12 @@
 """Speech corpora that are folders of audio files: LibriSpeech, VoxCeleb, TIMIT, and one folder per speaker."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+
+from filelock import FileLock
 
 from voxcert.data.corpus import Corpus, Refused
 from voxcert.data.files import (
@@ -26,7 +29,7 @@ class LibriSpeech(Corpus):
     """LibriSpeech (Panayotov et al. 2015), in its own layout: root/PART/SPEAKER/CHAPTER/*.flac.
 
     Args:
-        root: Folder that holds the parts, or the folder `LibriSpeech` that does.
+        root: Folder that holds the parts, or one with the folder `LibriSpeech` that does.
         parts: Parts to read, such as train-clean-100; all that are there when None.
         download: Fetch the parts that are absent from openslr.org (`parts` must be given).
     """
@@ -40,10 +43,12 @@ class LibriSpeech(Corpus):
 
     def scan(self) -> Iterator[Utterance | PassedOver | Refused]:
         """Read the chosen parts, with their transcripts where present."""
-        home = Path(self.root) / "LibriSpeech"
-        if self.download:
-            _download_librispeech(self.root, [part for part in self.parts if not (home / part).is_dir()])
-        root = existing_folder(home if is_folder(home) else self.root)
+        root = Path(self.root) / "LibriSpeech"
+        if not is_folder(root) and (not self.download or any(is_folder(Path(self.root, part)) for part in self.parts)):
+            root = Path(self.root)
+        if self.download and not all(is_folder(root / part) for part in self.parts):
+            _download_librispeech(root, self.parts)
+        root = existing_folder(root)
         present = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and folder.name[0] != ".")
         for part in present if self.parts is None else self.parts:
             if part not in present:
@@ -182,12 +187,19 @@ def _librispeech_texts(folder: Path) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in lines if " " in line)
 
 
-def _download_librispeech(root: str, parts: list[str]) -> None:
+def _download_librispeech(root: Path, parts: list[str]) -> None:
+    """Fetch the parts that are absent; killed at any moment, it leaves a part as a whole or not at all."""
     from torchaudio.datasets import LIBRISPEECH  # imported here: it is only needed where something is fetched
 
-    Path(root).mkdir(parents=True, exist_ok=True)
-    for part in parts:
-        LIBRISPEECH(root, url=part, download=True)
+    draft = root / ".download"  # hidden, so no part
+    draft.mkdir(parents=True, exist_ok=True)
+    with FileLock(draft / ".lock"):  # other processes may want the same parts
+        for part in parts:
+            if not is_folder(root / part):
+                shutil.rmtree(draft / "LibriSpeech", ignore_errors=True)  # what was unpacked when one was killed
+                LIBRISPEECH(draft, url=part, download=True)
+                (draft / "LibriSpeech" / part).rename(root / part)
+                (draft / f"{part}.tar.gz").unlink(missing_ok=True)
 
 
 def _voxceleb_part(place: Path, speaker: str) -> str:

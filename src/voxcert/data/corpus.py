@@ -75,16 +75,13 @@ class Corpus(ABC):
             ValueError: The corpus as a whole cannot be read.
         """
         found, refused, passed = [], [], []
-        for one in self.scan():
+        for one in map(as_named, self.scan()):
             if isinstance(one, PassedOver):
                 passed.append(one)
             elif isinstance(one, Refused):
                 refused.append(one.reason)
             else:
-                try:
-                    found.append(replace(one, id=composed(one.id), speaker=as_speaker(one.speaker)))
-                except ValueError as error:
-                    refused.append(f"{one.origin or one.path}: {error}")
+                found.append(one)
         found.sort(key=lambda utterance: utterance.id)
         shared = overlapping(found)
         found = without_one_of_each(found, shared)
@@ -96,6 +93,20 @@ class Corpus(ABC):
     def __str__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"{type(self).__name__}({settings})"
+
+
+def as_named(one: Utterance | Refused | PassedOver) -> Utterance | Refused | PassedOver:
+    """What a corpus found, an utterance with its id and speaker as people read them; one without such names is refused.
+
+    Args:
+        one: As `Corpus.scan` gives it.
+    """
+    if not isinstance(one, Utterance):
+        return one
+    try:
+        return replace(one, id=composed(one.id), speaker=as_speaker(one.speaker))
+    except ValueError as error:
+        return Refused(f"{one.origin or one.path}: {error}")
 
 
 def without_one_of_each(found: list[Utterance], pairs: list[tuple[Utterance, Utterance]]) -> list[Utterance]:

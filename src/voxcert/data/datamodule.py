@@ -12,7 +12,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from voxcert.data.audio import SAMPLE_RATE, AudioError
 from voxcert.data.corpus import Corpus
-from voxcert.data.datasets import AudioLoader, NamedCrops, TrainingCrops, readable
+from voxcert.data.datasets import (
+    WITHOUT_BAD,
+    AudioLoader,
+    NamedCrops,
+    TrainingCrops,
+    playing_speed,
+    readable,
+)
 from voxcert.data.enrollment import EnrollUnit, balanced_subset, by_speaker, cut
 from voxcert.data.identity import Planned, planned
 from voxcert.data.splits import Count, Evaluation, Protocol, Split, check_apart, split_speakers
@@ -43,14 +50,16 @@ class SpeakerDataModule(L.LightningDataModule):
         train_on_enrollment: Train on what enrols the tested speakers too, as one may who attacks a closed set. An
             encoder so trained is tested on speakers that it knows.
         distractors: Enrol the training speakers too, and at test the validation speakers, to make the choice harder.
-        speed_factors: Playing speeds of training crops; each is a class of its own for every speaker.
+        speed_factors: Playing speeds of training crops, rounded to fractions with denominators of at most 100; each is
+            a class of its own for every speaker.
         crops_per_utterance: Crops of each training utterance in an epoch; more for a tiny corpus.
         batch_size: Waveforms in a batch.
         num_workers: Processes that read audio.
         cache: Keep the training waveforms in memory (230 MB an hour).
         max_test_utterances: Most items to evaluate in each stage, spread evenly over the speakers.
         on_bad_audio: "error" stops at a bad file. "skip" leaves it out with a warning that says why, and reports it
-            as an item with "error" where it was to be tested.
+            as an item with "error" where it was to be tested; a speaker who has nothing else to enrol or to train on
+            is an error all the same.
         seed: Of the choice of speakers, of enrolment and of the items.
     """
 
@@ -162,7 +171,7 @@ class SpeakerDataModule(L.LightningDataModule):
             stage: "val" or "test".
 
         Raises:
-            ValueError: The stage has no speakers, or a tested speaker has no readable enrolment.
+            ValueError: The stage has no speakers, or an enrolled speaker has no readable enrolment.
         """
         if stage not in self._segments:
             self._segments[stage] = self._enrollment_segments(self._evaluation(stage), stage)
@@ -181,16 +190,17 @@ class SpeakerDataModule(L.LightningDataModule):
         """
         return self._named(self.tested(stage))
 
-    def plan(self, stage: Stage) -> list[Planned]:
+    def plan(self, stage: Stage, texts: bool = False) -> list[Planned]:
         """What enrols and what is tested, and what its files are: the identity of a run on this stage.
 
         Args:
             stage: "val" or "test".
+            texts: Whether what is said counts.
 
         Raises:
             ValueError: The stage has no speakers.
         """
-        return planned(self._evaluation(stage).enroll, self.tested(stage))
+        return planned(self._evaluation(stage).enroll, self.tested(stage), texts)
 
     def testing(self, evaluation: Evaluation) -> Self:
         """The same data with another test, all of it: `max_test_utterances` is about a draw, and has no effect.
@@ -218,10 +228,11 @@ class SpeakerDataModule(L.LightningDataModule):
         segments = [segment for one in evaluation.enroll for segment in self._cut(one)]
         if self.skip_bad:
             segments = readable(segments, self._num_samples, f"enrolment ({stage})")
-            asked = {one.speaker for one in evaluation.test} & {one.speaker for one in evaluation.enroll}
-            lost = asked - {one.speaker for one in segments}
+            lost = {one.speaker for one in evaluation.enroll} - {one.speaker for one in segments}
             if lost:
-                raise ValueError(f"tested speakers must have readable enrolment audio, {sorted(lost)} have none")
+                raise ValueError(
+                    f"enrolled speakers must have readable enrolment audio, {sorted(lost)} have none; {WITHOUT_BAD}"
+                )
         return segments
 
     def _evaluation_loader(self, stage: Stage) -> DataLoader:
@@ -289,8 +300,12 @@ class SpeakerDataModule(L.LightningDataModule):
                 allowed = f"at least {bound}{' (or auto)' if may_be_auto else ''}"
                 raise ValueError(f"{name} must be {allowed}, got {value}")
         factors = self.speed_factors
-        if not factors or len(set(factors)) < len(factors) or not all(0.1 <= factor <= 10 for factor in factors):
-            raise ValueError(f"speed_factors must be one or more different numbers in [0.1, 10], got {factors}")
+        in_range = factors and all(0.1 <= factor <= 10 for factor in factors)
+        if not in_range or len(set(map(playing_speed, factors))) < len(factors):
+            raise ValueError(
+                "speed_factors must be one or more different numbers in [0.1, 10], also as fractions with denominators "
+                f"of at most 100, got {factors}"
+            )
 
 
 def _collate(items: list[dict]) -> dict:

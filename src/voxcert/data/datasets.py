@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from voxcert.data.audio import SAMPLE_RATE, AudioError, check_audible, crop, resample
 from voxcert.data.paths import shown
 from voxcert.data.utterance import Utterance
+
+WITHOUT_BAD = "`voxcert data check --write` makes a manifest of what is usable"
 
 
 class TrainingCrops(Dataset):
@@ -27,7 +30,8 @@ class TrainingCrops(Dataset):
         speed_factors: Playing speeds; 1.0 leaves an utterance as it is.
         crops_per_utterance: Crops of each utterance and speed in an epoch.
         cache: Read all utterances now and keep them, shared with workers that are forked.
-        skip_bad: Put the next readable utterance in the place of a bad one, with a warning, instead of raising.
+        skip_bad: Put the next readable utterance of its speaker in the place of a bad one, with a warning, instead of
+            raising.
     """
 
     def __init__(
@@ -41,7 +45,7 @@ class TrainingCrops(Dataset):
     ):
         self.utterances = utterances
         self.num_samples = num_samples
-        self.ratios = [1 / Fraction(factor).limit_denominator(100) for factor in speed_factors]
+        self.ratios = [1 / playing_speed(factor) for factor in speed_factors]
         self.crops_per_utterance = crops_per_utterance
         self.skip_bad = skip_bad
         self.speakers = {name: i for i, name in enumerate(sorted({u.speaker for u in utterances}))}
@@ -54,7 +58,7 @@ class TrainingCrops(Dataset):
         """Crop of shape (num_samples,) as "waveform", its class as "label", and "text", what the utterance says.
 
         Raises:
-            AudioError: The file is bad and `skip_bad` is off, or there is no readable file.
+            AudioError: The file is bad and `skip_bad` is off, or the speaker has no readable file.
         """
         turn, speed = divmod(index, len(self.ratios))
         utterance, waveform = self._readable(turn // self.crops_per_utterance)
@@ -64,12 +68,13 @@ class TrainingCrops(Dataset):
         return {"waveform": resample(source, ratio)[: self.num_samples], "label": label, "text": utterance.text}
 
     def _readable(self, first: int) -> tuple[Utterance, Tensor]:
-        for place in range(first, first + len(self.utterances)):
-            place %= len(self.utterances)
-            waveform = self._load(self.utterances[place]) if self._kept is None else self._kept[place]
-            if waveform is not None:
-                return self.utterances[place], waveform
-        raise AudioError("no training utterance is readable; set on_bad_audio to 'error' to see why")
+        speaker = self.utterances[first].speaker
+        for place in chain(range(first, len(self.utterances)), range(first)):
+            if self.utterances[place].speaker == speaker:
+                waveform = self._load(self.utterances[place]) if self._kept is None else self._kept[place]
+                if waveform is not None:
+                    return self.utterances[place], waveform
+        raise AudioError(f"training speakers must have readable audio, {speaker!r} has none; {WITHOUT_BAD}")
 
     def _load(self, utterance: Utterance) -> Tensor | None:
         try:
@@ -79,6 +84,11 @@ class TrainingCrops(Dataset):
                 raise
             warnings.warn(f"left out of training: {error}", stacklevel=2)
             return None
+
+
+def playing_speed(factor: float) -> Fraction:
+    """The playing speed that a factor stands for: the nearest fraction by which a waveform can be resampled."""
+    return Fraction(factor).limit_denominator(100)
 
 
 class AudioLoader(DataLoader):

@@ -4,14 +4,17 @@ Every draw is made per speaker, from the seed and the speaker's name alone, so t
 speakers are added or the list is reordered.
 """
 
+import math
 import random
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from voxcert.data.audio import END_SLACK_SECONDS, AudioError, duration
 from voxcert.data.paths import is_file
-from voxcert.data.same_audio import file_key
+from voxcert.data.same_audio import SLACK, file_key
 from voxcert.data.utterance import Utterance
 
 EnrollUnit = Literal["auto", "utterance", "segment"]
@@ -99,6 +102,30 @@ def split_enrollment(
         enroll += pieces[:count]
         test += _apart(pieces[count:], pieces[:count])
     return _sorted(enroll), _sorted(test)
+
+
+def untested(
+    utterances: Iterable[Utterance], enroll: Iterable[Utterance], test: Iterable[Utterance]
+) -> list[Utterance]:
+    """Utterances that neither enrol nor are tested, because they lie in a file that enrols and other files are tested.
+
+    Args:
+        utterances: As given to `split_enrollment`.
+        enroll: As it returned them.
+        test: As it returned them.
+
+    Returns:
+        Those of which no piece is used, in their order.
+    """
+    used: dict[tuple[Path, int | None], list[float]] = defaultdict(list)
+    for piece in [*enroll, *test]:
+        used[piece.path, piece.channel].append(piece.start)
+
+    def is_used(one: Utterance) -> bool:
+        first, last = one.start - SLACK, (math.inf if one.end is None else one.end) - SLACK
+        return any(first <= start < last for start in used[one.path, one.channel])
+
+    return [one for one in utterances if not is_used(one)]
 
 
 def enrollment_only(utterances: Iterable[Utterance], num_enroll: int, *, seed: int = 0) -> list[Utterance]:

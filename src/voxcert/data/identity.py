@@ -1,14 +1,15 @@
 """What a run is about: a hash of every utterance that enrols or is tested, and of the classes of a trained network.
 
-Two runs are about the same data if and only if these are equal; where they differ, the difference is named.
+Two runs are about the same data if and only if these are equal; where they differ, the difference is named. What
+is said counts where a job reads it.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from voxcert.data.files import read_text, write_whole
 from voxcert.data.same_audio import content_hash
@@ -30,6 +31,7 @@ class Planned:
         part: Part of the corpus.
         channel: Channel that is read; the average of all when None.
         content: SHA-256 of the file's bytes; "not readable" where it cannot be read.
+        text: SHA-256 of what is said; None in the plan of a job that does not read it, and in older plans.
     """
 
     role: Literal["enrol", "test"]
@@ -40,14 +42,16 @@ class Planned:
     part: str
     channel: int | None
     content: str
+    text: str | None = None
 
 
-def planned(enroll: Iterable[Utterance], test: Iterable[Utterance]) -> list[Planned]:
+def planned(enroll: Iterable[Utterance], test: Iterable[Utterance], texts: bool = False) -> list[Planned]:
     """List what a run is about. Every file is read once.
 
     Args:
         enroll: What enrols.
         test: What is tested.
+        texts: Whether what is said counts.
 
     Returns:
         Sorted by role, then id.
@@ -59,7 +63,8 @@ def planned(enroll: Iterable[Utterance], test: Iterable[Utterance]) -> list[Plan
             if one.path not in contents:
                 contents[one.path] = content_hash(one.path)
             values = (one.id, one.speaker, one.start, one.end, one.part, one.channel)
-            items.append(Planned(role, *values, contents[one.path]))
+            text = hashlib.sha256(one.text.encode("utf-8", "surrogatepass")).hexdigest() if texts else None
+            items.append(Planned(role, *values, contents[one.path], text))
     return sorted(items, key=lambda item: (item.role, item.id))
 
 
@@ -69,7 +74,7 @@ def plan_hash(plan: Sequence[Planned]) -> str:
     Args:
         plan: As `planned` makes it.
     """
-    lines = sorted(json.dumps(asdict(item), sort_keys=True) for item in plan)
+    lines = sorted(json.dumps(_facts(item), sort_keys=True) for item in plan)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -80,7 +85,7 @@ def write_plan(plan: Sequence[Planned], path: str | Path) -> None:
         plan: As `planned` makes it.
         path: File to write; an existing one is replaced.
     """
-    text = "".join(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in plan)
+    text = "".join(json.dumps(_facts(item), ensure_ascii=False) + "\n" for item in plan)
     write_whole(path, text)
 
 
@@ -118,7 +123,9 @@ def check_plan(before: Sequence[Planned], now: Sequence[Planned], where: str | P
     lists = {
         "new": [_named(key) for key in sorted(new.keys() - old.keys())],
         "gone": [_named(key) for key in sorted(old.keys() - new.keys())],
-        "changed": [_changed(old[key], new[key]) for key in sorted(old.keys() & new.keys()) if old[key] != new[key]],
+        "changed": [
+            _changed(old[key], new[key]) for key in sorted(old.keys() & new.keys()) if _differ(old[key], new[key])
+        ],
     }
     told = [f"{len(names)} {kind}: {_few(names)}" for kind, names in lists.items() if names]
     if told:
@@ -158,12 +165,22 @@ def _named(key: tuple[str, str]) -> str:
     return f"{name!r} ({role})"
 
 
+def _facts(item: Planned) -> dict[str, Any]:
+    """Its fields; without a text where there is none, as in older plans."""
+    return {name: value for name, value in vars(item).items() if (name, value) != ("text", None)}
+
+
+def _differ(old: Planned, new: Planned) -> list[str]:
+    """The facts that differ, of those that both have."""
+    was, now = _facts(old), _facts(new)
+    return [name for name in was if name in now and was[name] != now[name]]
+
+
 def _changed(old: Planned, new: Planned) -> str:
-    was, now = asdict(old), asdict(new)
     details = [
-        "other audio" if name == "content" else f"{name} {was[name]!r} -> {now[name]!r}"
-        for name in was
-        if was[name] != now[name]
+        {"content": "other audio", "text": "another text"}.get(name)
+        or f"{name} {getattr(old, name)!r} -> {getattr(new, name)!r}"
+        for name in _differ(old, new)
     ]
     return f"{_named((new.role, new.id))}: {', '.join(details)}"
 

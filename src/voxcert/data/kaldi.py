@@ -13,8 +13,9 @@ from voxcert.data.files import existing_folder, read_text
 from voxcert.data.paths import is_file, shown
 from voxcert.data.utterance import Utterance
 
+_FLAC = r"(?:(?:-[cdsfF]+|--decode|--stdout|--silent|--force)\s+)"  # the options that leave all the audio as it is
 _DECODERS = (  # the commands that recipes put before formats that are read here as they are
-    re.compile(r"^(?:\S*/)?flac\s+(?:-\S+\s+)*-\w*[dc]\w*\s+(?:-\S+\s+)*(?P<path>[^\s|-][^|]*?)\s*\|$"),
+    re.compile(rf"^(?:\S*/)?flac\s+{_FLAC}*(?:-[csfF]*d[csfF]*|--decode)\s+{_FLAC}*(?P<path>[^\s|-][^|]*?)\s*\|$"),
     re.compile(r"^(?:\S*/)?sph2pipe\s+(?:-f\s+\w+\s+|-p\s+|-c\s+(?P<channel>[12])\s+)*(?P<path>[^\s|-][^|]*?)\s*\|$"),
 )
 Lines = dict[str, tuple[str, str]]

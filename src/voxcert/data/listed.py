@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from voxcert.data.datamodule import SpeakerDataModule
-from voxcert.data.same_audio import copies, file_key, overlapping
+from voxcert.data.same_audio import copies, equal_recordings, file_key, overlapping
 from voxcert.data.splits import Evaluation
 from voxcert.data.trials import Trial, few, read_trials
 from voxcert.data.utterance import Utterance
@@ -102,7 +102,7 @@ def _same_audio(
 ) -> list[str]:
     used = [*(one for own in enrolling.values() for one in own), *(recordings[one.utterance] for one in trials)]
     files = {one.path: file_key(one.path) for one in used}
-    copied = {frozenset(pair) for pair in copies(used)}
+    copied = {frozenset(pair) for pair in copies(used) + copies(used, equal_recordings)}
 
     def shared(first: Utterance, second: Utterance) -> bool:
         same_file = files[first.path] == files[second.path]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, get_args
 
-from voxcert.data.enrollment import EnrollUnit, by_speaker, enrollment_only, split_enrollment
+from voxcert.data.enrollment import EnrollUnit, by_speaker, enrollment_only, split_enrollment, untested
 from voxcert.data.same_audio import copies, equal_recordings
 from voxcert.data.utterance import Utterance
 
@@ -27,7 +27,8 @@ class Evaluation:
 class Split:
     """The division of a corpus: utterances to train on, and what validates and tests.
 
-    `note` says how many speakers were held out where that was worked out, and is empty where it was asked for.
+    `note` says how many speakers were held out where that was worked out, and how many of their utterances are not
+    tested; it is empty where there is nothing to say.
     """
 
     train: list[Utterance]
@@ -127,12 +128,18 @@ def split_speakers(
     test = _hold_out(pool, num_test_speakers, protocol, "num_test_speakers")
     val = test if shared else _hold_out(pool, num_val_speakers, protocol, "num_val_speakers")
     train = [utterance for own in pool.values() for utterance in own]
-    evaluated = protocol.divide(tested or test)
+    tested = tested or test
+    evaluated, validated = protocol.divide(tested), protocol.divide(val)
+    left = untested(tested, evaluated.enroll, evaluated.test)
+    left += untested([] if shared else val, validated.enroll, validated.test)
+    notes = [_note(len(pool), val, test, shared)] if "auto" in asked else []
+    if left:
+        notes.append(f"{len(left)} utterances lie in files that enrol and are not tested, such as {left[0]}")
     return Split(
         train=train + (evaluated.enroll if train_on_enrollment else []),
-        val=protocol.with_distractors(protocol.divide(val), train),
+        val=protocol.with_distractors(validated, train),
         test=protocol.with_distractors(evaluated, train if shared else train + val),
-        note=_note(len(pool), val, test, shared) if "auto" in asked else "",
+        note="; ".join(notes),
     )
 
 
@@ -173,10 +180,15 @@ def _held_out(
         )
     if num_val == num_test == "auto" and spare == 1:
         return 1, 1, True
+    left = spare - sum(count for count in (num_val, num_test) if count != "auto")
+    if left < 1:
+        raise ValueError(
+            f'num_val_speakers and num_test_speakers must leave a speaker for "auto", and two to train, got {num_val} '
+            f"and {num_test}, of {len(pool)} speakers, {able} of them with enough material to enrol and test"
+        )
     share = min(MOST_HELD_OUT, max(1, len(pool) // 6))
-    test = min(share, spare) if num_test == "auto" else num_test
-    val = max(0, min(share, spare - test)) if num_val == "auto" else num_val
-    return val, min(test, spare - val) if num_test == "auto" else test, False
+    test = min(share, left - (num_val == "auto")) if num_test == "auto" else num_test
+    return min(share, spare - test) if num_val == "auto" else num_val, test, False
 
 
 def _note(num_train: int, val: list[Utterance], test: list[Utterance], shared: bool) -> str:

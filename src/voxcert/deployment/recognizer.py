@@ -5,6 +5,7 @@ deployed" of docs/guarantee.md.
 """
 
 import itertools
+import math
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +23,11 @@ from voxcert.encoders.loading import load_encoder
 from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.evaluation.run.speed import Precision, at_precision, check_precision, float32_products
 from voxcert.smoothing.certificate import Certificate
-from voxcert.smoothing.claims import Decision
+from voxcert.smoothing.claims import UNDECIDED, Decision
 from voxcert.smoothing.normalization import Cohort, Normalization
 from voxcert.smoothing.prediction import CLASSIFIERS, Prediction
 from voxcert.smoothing.score_certifier import ScoreCertifier
-from voxcert.smoothing.validation import require
+from voxcert.smoothing.validation import check_waveform, is_number, require
 
 
 class SmoothedRecognizer:
@@ -198,21 +199,22 @@ class SmoothedRecognizer:
             waveform: As for `identify`.
             speaker: Who is claimed.
             threshold: Smoothed scores from here on are accepted; choose it on other speakers. With a cohort it is about
-                normalised scores, and so is the `score` of the answer.
+                normalised scores, and so is the `score` of the answer; a claim that no cosine brings there is rejected,
+                and one that all bring there accepted, without a sample.
 
         Raises:
             ValueError: If an argument is out of range.
         """
         certifier = self._certifier  # one for this call, whoever is enrolled meanwhile
         fixed = self._normalization(certifier, speaker)
-        cosine = fixed.cosine(threshold)
-        if self.cohort is not None and not -1.0 < cosine < 1.0:
-            low, high = fixed.normalized(-1.0), fixed.normalized(1.0)
-            raise ValueError(
-                f"threshold must be in ({low:.4g}, {high:.4g}) for {speaker!r}, scores normalised by a cohort, got "
-                f"{threshold:g}"
-            )
-        waveform = self.heard(waveform)
+        require("threshold", threshold, "a finite number", is_number(threshold) and math.isfinite(threshold))
+        cosine, waveform = fixed.cosine(threshold), self.heard(waveform)
+        if self.cohort is not None and abs(cosine) >= 1.0:
+            check_waveform(waveform)
+            accepted = True if cosine <= -1.0 else False if cosine > 1.0 else None
+            abstained = UNDECIDED if accepted is None else None
+            about = {"sigma": self.sigma, "alpha": certifier.alpha, "num_forwards": 0, "seed": certifier.seed}
+            return Decision(self._call(), speaker, threshold, accepted, abstained, 0.0, self.classifier, **about)
         with float32_products(self.precision):
             answer = certifier.decide(waveform, speaker, cosine, self._call(), self.classifier)
         return replace(answer, threshold=threshold, score=fixed.normalized(answer.score))
@@ -262,6 +264,9 @@ class SmoothedRecognizer:
         with self._enrolling:  # who is asked meanwhile answers for the speakers before
             before = self._certifier
             kept = [index for index, name in enumerate(before.speakers) if name not in prototypes]
+            for name, prototype in prototypes.items():
+                shape, wanted = tuple(prototype.shape), tuple(before.prototypes[0].shape)
+                require(f"prototype of {name!r}", shape, f"of shape {wanted}", shape == wanted)
             new = torch.stack(list(prototypes.values())).to(before.prototypes)
             speakers = [*(before.speakers[index] for index in kept), *prototypes]
             together = torch.cat([before.prototypes[kept], new])

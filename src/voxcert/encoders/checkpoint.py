@@ -1,5 +1,6 @@
 """Checkpoint folders: `model.safetensors`, `config.yaml`, `card.json`. No pickle is ever read, and the config can name
-nothing but encoder classes of this package, so a folder from a stranger is data and not a program.
+nothing but encoder classes of this package, so a folder from a stranger is data and not a program. A user may trust
+modules of their own, by the environment variable of `named_class`.
 
 `voxcert.encoders.loading` also takes what the encoders' authors published.
 """
@@ -26,6 +27,7 @@ from voxcert.encoders.refusals import missing_content, refusal
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.json"
 Network = TypeVar("Network", bound=nn.Module)
+TRUSTED_MODULES = "VOXCERT_TRUSTED_MODULES"
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
 
 
@@ -33,11 +35,45 @@ class CheckpointError(ValueError):
     """A checkpoint folder that cannot be used; the message names the file and the reason."""
 
 
+def named_class(path: str, package: str, kinds: tuple[type, ...]) -> type:
+    """The class that a checkpoint names; no module is imported but ours and those that the user trusts.
+
+    The environment variable VOXCERT_TRUSTED_MODULES holds the names of modules, separated by commas, that a checkpoint
+    may name as well, and all that lies below them.
+
+    Args:
+        path: Import path of the class.
+        package: Where it lies if it is ours.
+        kinds: What it must be a subclass of, one of these.
+
+    Raises:
+        CheckpointError: If it lies elsewhere, cannot be imported, or is no such class.
+    """
+    module, _, name = path.rpartition(".")
+    named = os.environ.get(TRUSTED_MODULES, "")
+    trusted = [one.strip() for one in named.split(",") if one.strip()]
+    if not any(f"{module}.".startswith(f"{one}.") for one in [package, *trusted]):
+        raise CheckpointError(
+            f"class_path must be in {package}, or in a module of your own that the environment variable "
+            f"{TRUSTED_MODULES} names ({named!r} now; docs/extend.md), got {path!r}"
+        )
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        where = "" if module.startswith(package) else " (modules of your own are found on PYTHONPATH)"
+        raise CheckpointError(f"class_path {path!r} cannot be imported: {error}{where}") from error
+    if not (inspect.isclass(found) and issubclass(found, kinds)) or inspect.isabstract(found):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise CheckpointError(f"class_path must be of the kind {wanted}, not abstract, got {path!r}")
+    return found
+
+
 def build_encoder(config: dict[str, Any]) -> Encoder:
     """Builds an encoder with fresh weights from `{"class_path": ..., "init_args": {...}}`.
 
     Args:
-        config: `class_path` is the import path of an `Encoder` inside `voxcert.encoders`; `init_args` its arguments.
+        config: `class_path` is the import path of an `Encoder` inside `voxcert.encoders`, or in a module that the user
+            trusts (`named_class`); `init_args` its arguments.
 
     Raises:
         CheckpointError: If the config names anything else, or arguments that the class does not take.
@@ -45,15 +81,7 @@ def build_encoder(config: dict[str, Any]) -> Encoder:
     if not isinstance(config, dict) or not isinstance(config.get("class_path"), str):
         raise CheckpointError(f"the encoder's config needs class_path and init_args, got {config!r}")
     path, arguments = config["class_path"], config.get("init_args") or {}
-    module_name, _, name = path.rpartition(".")
-    if not (module_name + ".").startswith("voxcert.encoders."):
-        raise CheckpointError(f"class_path must be an encoder class of voxcert.encoders, got {path!r}")
-    try:
-        encoder_class = getattr(importlib.import_module(module_name), name, None)
-    except ImportError as error:
-        raise CheckpointError(f"class_path {path!r} cannot be imported: {error}") from error
-    if not (inspect.isclass(encoder_class) and issubclass(encoder_class, Encoder)) or inspect.isabstract(encoder_class):
-        raise CheckpointError(f"class_path must be an encoder class of voxcert.encoders, got {path!r}")
+    encoder_class = named_class(path, "voxcert.encoders", (Encoder,))
     try:
         return encoder_class(**arguments)
     except TypeError as error:

@@ -44,11 +44,17 @@ def missing_content(path: Path) -> str | None:
     return None
 
 
+def is_lightning(path: Path) -> bool:
+    """Whether a file is a checkpoint that Lightning wrote; some published weights are, too."""
+    content = _pickle_in(path)
+    return content is not None and LIGHTNING in content
+
+
 def _folder(path: Path) -> str:
     listed = _listed(path)
     if not listed:
         return f"checkpoint folder {path} is empty"
-    lightning = [one for one in listed if _is_lightning(one)]
+    lightning = [one for one in listed if one.suffix == ".ckpt" and is_lightning(one)]
     if lightning:
         return f"{path} holds Lightning checkpoints: {_export(lightning[0])}"
     names = [one.name for one in listed]
@@ -66,7 +72,7 @@ def _file(path: Path) -> str:
     head = _head(path)
     if not head:
         return "is an empty file, or cannot be read"
-    if _is_lightning(path):
+    if path.suffix == ".ckpt" and is_lightning(path):
         return f"is a Lightning checkpoint: {_export(path)}"
     if path.suffix == ".safetensors":
         return "is one file of a checkpoint folder: give the folder that holds it and its config.yaml"
@@ -82,11 +88,6 @@ def _file(path: Path) -> str:
 
 def _export(path: Path) -> str:
     return f"`voxcert export {path} checkpoints/NAME` makes a checkpoint folder of it"
-
-
-def _is_lightning(path: Path) -> bool:
-    content = _pickle_in(path) if path.suffix == ".ckpt" else None
-    return content is not None and LIGHTNING in content
 
 
 def _pickle_in(path: Path) -> bytes | None:

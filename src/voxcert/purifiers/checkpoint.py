@@ -1,20 +1,18 @@
 """Checkpoint folders of purifiers: `model.safetensors`, `config.yaml` and `card.json`, as those of encoders.
 
-Nothing in them is run or unpickled, and the config can name nothing but what `voxcert.purifiers` holds.
+Nothing in them is run or unpickled, and the config can name nothing but what `voxcert.purifiers` holds, or a module
+that the user trusts (`voxcert.encoders.checkpoint.named_class`).
 """
 
-import importlib
-import inspect
 from pathlib import Path
 from typing import Any
 
-from voxcert.encoders.checkpoint import CheckpointError, load_folder
+from voxcert.encoders.checkpoint import CheckpointError, load_folder, named_class
 from voxcert.purifiers.base import Purifier
 from voxcert.purifiers.conditioner import Conditioner
 from voxcert.purifiers.networks import NoisePredictor
 from voxcert.purifiers.schedule import PurificationScheduler
 
-PACKAGE = "voxcert.purifiers."
 PARTS = Purifier, NoisePredictor, Conditioner, PurificationScheduler  # not those that would read weights from elsewhere
 
 
@@ -28,7 +26,7 @@ def build_purifier(config: dict[str, Any]) -> Purifier:
         raise CheckpointError(f"the purifier's config needs class_path and init_args, got {config!r}")
     purifier = _build(config)
     if not isinstance(purifier, Purifier):
-        raise CheckpointError(f"class_path must be a purifier of voxcert.purifiers, got {config['class_path']!r}")
+        raise CheckpointError(f"class_path must be a Purifier, got {config['class_path']!r}")
     return purifier
 
 
@@ -69,15 +67,7 @@ def _build(config: Any) -> Any:
     if not (isinstance(config, dict) and isinstance(config.get("class_path"), str)):
         return config
     path = config["class_path"]
-    module, _, name = path.rpartition(".")
-    if not (module + ".").startswith(PACKAGE):
-        raise CheckpointError(f"class_path must be in voxcert.purifiers, got {path!r}")
-    try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
-        raise CheckpointError(f"class_path {path!r} cannot be imported: {error}") from error
-    if not (inspect.isclass(found) and issubclass(found, PARTS)):
-        raise CheckpointError(f"class_path must be a class of purifiers or of their parts, got {path!r}")
+    found = named_class(path, "voxcert.purifiers", PARTS)
     given = config.get("init_args") or {}
     if not isinstance(given, dict):
         raise CheckpointError(f"init_args of {path} must be names with values, got {given!r}")

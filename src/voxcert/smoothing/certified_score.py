@@ -1,5 +1,6 @@
 """What is certified of a claim: how far an attack can move its smoothed score. A frozen row, one line of JSON."""
 
+import math
 from dataclasses import dataclass
 
 from voxcert.rows import Row
@@ -93,20 +94,19 @@ class CertifiedScore(Row):
     def bound(self, index: int) -> float:
         """The bound that this trial's error depends on, at a radius by its index: below it if a target, else above.
 
-        It is normalised. A target who is not named in an open set is never accepted as such.
+        It is normalised. Where nothing is known, or a target is not who is named in an open set, this is an error at
+        every threshold: -inf of a target, inf of others.
         """
-        if not self.target:
-            return self.normalized(self.upper[index])
-        return self.normalized(self.lower[index] if self._right_voice else NOTHING_KNOWN[0])
+        return self._or_error(self.lower[index] if self.target else self.upper[index])
 
     def sampled(self) -> float:
-        """The normalised score as sampled: no guarantee. Where nothing is known, or the wrong speaker named, an error.
+        """The normalised score as sampled: no guarantee. An error as in `bound`, where that is one in any case."""
+        return self._or_error(self.score)
 
-        With a cosine of -1 a target is rejected at every threshold above, with 1 an impostor accepted at all below.
-        """
+    def _or_error(self, cosine: float) -> float:
         if self.failed is not None or (self.target and not self._right_voice):
-            return self.normalized(NOTHING_KNOWN[0] if self.target else NOTHING_KNOWN[1])
-        return self.normalized(self.score)
+            return -math.inf if self.target else math.inf
+        return self.normalized(cosine)
 
     def normalized(self, score: float) -> float:
         """A score of this claim as thresholds see it; rising and affine, so bounds on one are bounds on the other."""

@@ -27,6 +27,7 @@ from voxcert.smoothing.validation import (
     check_prototypes,
     check_settings,
     check_waveform,
+    is_number,
     require,
     speaker_names,
 )
@@ -60,7 +61,7 @@ class Certifier:
             where no rule asks for more.
         encoder_id: hash of the encoder, copied into the rows.
         noise_at: what the "waveform" is, copied into the rows: a representation of one can be certified as well.
-        kept: where embeddings of noisy copies are kept and taken from, so that other questions cost no forward pass.
+        kept: where embeddings of noisy copies are kept and taken from, so that another question costs one forward.
 
     Raises:
         ValueError: if an argument is out of range; names the argument, what is allowed and what was given.
@@ -110,7 +111,7 @@ class Certifier:
         self.num_select = num_select
         self.num_estimate = num_estimate
         self.num_looks = num_looks
-        self.rules = tuple(rules)
+        self.rules = rules
         self.seed = seed
         self.num_thresholds = num_thresholds
         self.target_radius = target_radius
@@ -118,6 +119,7 @@ class Certifier:
         self.encoder_id = encoder_id
         self.noise_at = noise_at
         check_settings(self)
+        self.rules = tuple(rules)
 
     @property
     def device(self) -> torch.device:
@@ -218,7 +220,8 @@ class Certifier:
             ValueError: as `certify`, and for another classifier or threshold.
         """
         require("classifier", classifier, f"one of {CLASSIFIERS}", classifier in CLASSIFIERS)
-        require("threshold", threshold, "None or in (-1, 1)", threshold is None or -1.0 < threshold < 1.0)
+        is_cosine = is_number(threshold) and -1.0 < threshold < 1.0
+        require("threshold", threshold, "None or in (-1, 1)", threshold is None or is_cosine)
         sampler = self._sampler(waveform, utterance)
         alpha = self._alpha_left(sampler.waveform)
         pilot = self._select(sampler)

@@ -4,7 +4,6 @@ The sampling loop of Cohen et al. 2019 (Algorithm 1) in the memory of one batch,
 """
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 
 import torch
 
@@ -35,23 +34,21 @@ class Embedder:
         kept: KeptEmbeddings | None = None,
     ) -> None:
         self.encoder, self.dim, self.batch_size, self.kept = encoder, dim, batch_size, kept
-        self._longest, self._is_compared = 0, kept is None
+        self._longest = 0
 
     def settle(self, sampler: NoisySampler, limit: int) -> None:
         """Replaces "auto" by the fastest batch size, at most `limit`, and probes the encoder with a batch of that size.
 
-        Nothing is done for waveforms that are no longer than the longest one that was probed so far. A batch that does
+        Nothing is timed or probed for waveforms that are no longer than the longest so far. A batch that does
         not fit into memory is halved for good: samples do not depend on the batch size.
 
         Raises:
             ValueError: if the embedding of a row depends on the other rows, or has the wrong shape or norm, or if what
-                is kept of this waveform is not what the encoder makes of it (asked once).
+                is kept of this waveform is not what the encoder makes of it (a batch is embedded again).
         """
         self._settle(sampler, limit)
-        if not self._is_compared:
-            for piece in islice(self.kept.read(sampler, 0, self.batch_size), 1):
-                self.kept.compare(piece, self.encoder(sampler.batch(0, self.batch_size))[: len(piece)])
-                self._is_compared = True
+        if self.kept is not None:
+            self.kept.compare(self.encoder, sampler, self.batch_size)
 
     def _settle(self, sampler: NoisySampler, limit: int) -> None:
         waveform = sampler.batch(0, 1)[0].clone()
@@ -62,7 +59,7 @@ class Embedder:
         while True:
             try:
                 batch = sampler.batch(0, self.batch_size)
-                unit_embeddings(self.encoder(batch), len(batch), self.dim)
+                _check_norms(unit_embeddings(self.encoder(batch), len(batch), self.dim)[1])
                 probed = check_rows_are_independent(self.encoder, batch)
                 break
             except torch.OutOfMemoryError:
@@ -75,7 +72,7 @@ class Embedder:
     def embed(self, sampler: NoisySampler, start: int, stop: int) -> Iterator[torch.Tensor]:
         """Unit embeddings of the samples start to stop - 1 in float64, batch by batch.
 
-        Norms are checked at the end, so that no batch waits for the device.
+        Norms are checked at the end, so that no batch waits for the device; `settle` has looked at the first ones.
 
         Raises:
             ValueError: if an embedding has the wrong shape or is not of unit norm, or a file of kept ones is broken.
@@ -85,11 +82,8 @@ class Embedder:
             embeddings, deviation = unit_embeddings(output, len(output), self.dim)
             worst = deviation if worst is None else torch.maximum(worst, deviation)
             yield embeddings
-        if worst is not None and worst > NORM_TOLERANCE:
-            raise ValueError(
-                f"encoder must return embeddings of unit norm (within {NORM_TOLERANCE}), "
-                f"got a norm that is off by {worst:.3g}"
-            )
+        if worst is not None:
+            _check_norms(worst)
 
     def _outputs(self, sampler: NoisySampler, start: int, stop: int) -> Iterator[torch.Tensor]:
         """What the encoder says of the samples: what is kept of it first, and then the rest, which is kept."""
@@ -123,6 +117,15 @@ class Embedder:
                     f"encoder must return embeddings of shape {(size, self.dim)}, got {tuple(output.shape)}"
                 )
             yield output[: high - low]
+
+
+def _check_norms(deviation: torch.Tensor) -> None:
+    """Raises ValueError if the largest deviation of a norm from 1 is too large."""
+    if deviation > NORM_TOLERANCE:
+        raise ValueError(
+            f"encoder must return embeddings of unit norm (within {NORM_TOLERANCE}), "
+            f"got a norm that is off by {deviation:.3g}"
+        )
 
 
 def filled(num_samples: int, batch_size: int) -> int:

@@ -1,14 +1,15 @@
-"""Keeps what an encoder made of noisy copies, so that another question about the same copies costs no forward pass.
+"""Keeps what an encoder made of noisy copies, so that another question about the same copies costs one forward.
 
 The expensive part of certifying is embedding noisy copies, and an embedding depends on encoder, waveform, noise level,
 seed and index alone. Files lie under a digest of all of these. What a digest cannot know, such as code that was edited,
-a comparison finds out: whoever takes embeddings embeds a batch of them again.
+a comparison finds out: whoever takes embeddings embeds a batch of them again, of every recording.
 """
 
 import hashlib
 import io
 import secrets
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -67,21 +68,22 @@ class KeptEmbeddings:
         """
         _save(self._place(sampler) / f"{start}-{start + len(embeddings)}.npy", embeddings)
 
-    def compare(self, kept: Tensor, fresh: Tensor) -> None:
-        """Compares embeddings that were kept with those that the encoder gives now.
+    def compare(self, encoder: Callable[[Tensor], Tensor], sampler: NoisySampler, batch_size: int) -> None:
+        """Embeds the first batch of what is kept of a waveform's noisy copies again; nothing where nothing is kept.
 
         Raises:
-            ValueError: if a row is farther away than `PROBE_TOLERANCE`: the encoder is not the one that made them.
+            ValueError: as `read`, and if a row is farther away than `PROBE_TOLERANCE`: the encoder is not the one that
+                made them.
         """
-        distance = float((kept.double() - fresh.double()).norm(dim=1).max()) if kept.shape == fresh.shape else torch.inf
-        if not distance <= PROBE_TOLERANCE:
-            raise ValueError(
-                f"embeddings must be a folder with what this encoder makes of these recordings, got {self.folder} with "
-                f"embeddings that are off by {distance:.3g}: name another folder, or remove it"
-            )
+        first, _ = min(self._files(sampler), default=(0, 0))
+        for kept in islice(self.read(sampler, first, first + batch_size), 1):
+            self._compare(kept, encoder(sampler.batch(first, first + batch_size))[: len(kept)])
 
     def through(self, encoder: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The encoder, but for batches (batch, time) that it has embedded before: their embeddings are taken.
+
+        Only the first batch that is taken is embedded again, since all of them would cost what they cost before. That
+        is enough for prototypes: certificates hold whatever unit vectors these are.
 
         Raises:
             ValueError: when called, as `read` and `compare`.
@@ -94,7 +96,7 @@ class KeptEmbeddings:
             if path.is_file():
                 found = _load(path, len(waveform)).to(waveform.device)
                 if not self._is_compared:
-                    self.compare(found, encoder(waveform))
+                    self._compare(found, encoder(waveform))
                     self._is_compared = True
                 return found
             embeddings = encoder(waveform)
@@ -102,6 +104,17 @@ class KeptEmbeddings:
             return embeddings
 
         return embed
+
+    def _compare(self, kept: Tensor, fresh: Tensor) -> None:
+        """Refuses embeddings that were kept and are not those that the encoder gives now."""
+        off = torch.inf
+        if kept.shape == fresh.shape:
+            off = float((_comparable(kept) - _comparable(fresh)).norm(dim=1).max())
+        if not off <= PROBE_TOLERANCE:
+            raise ValueError(
+                f"embeddings must be a folder with what this encoder makes of these recordings, got {self.folder} with "
+                f"embeddings that are off by {off:.3g}: name another folder, or remove it"
+            )
 
     def _place(self, sampler: NoisySampler) -> Path:
         key = hashlib.sha256(f"{self.encoder_id}:{sampler.identity}".encode()).hexdigest()
@@ -111,6 +124,12 @@ class KeptEmbeddings:
         """The files about a waveform's noisy copies, by their first sample and the one after their last."""
         paths = self._place(sampler).glob("[0-9]*-[0-9]*.npy")
         return {tuple(map(int, path.stem.split("-"))): path for path in paths}
+
+
+def _comparable(embeddings: Tensor) -> Tensor:
+    """In float64; rows that are not finite, which nothing is certified of, become one and the same, far from units."""
+    embeddings = embeddings.double()
+    return torch.where(embeddings.isfinite().all(dim=1, keepdim=True), embeddings, 2.0)
 
 
 def _save(path: Path, embeddings: Tensor) -> None:

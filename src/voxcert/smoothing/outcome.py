@@ -77,8 +77,9 @@ def judge(rule: str, radius: float, pilot: Pilot | None, statistics: Statistics 
 def recertify(row: Certificate, statistics: Statistics, alpha: float | None = None) -> Certificate:
     """The certificate of a row's utterance and rule from kept statistics: no encoder, no forward pass.
 
-    With the statistics of the very samples of the row it equals certifying anew at this alpha; with those of more
-    samples (see `Statistics.merge`) it is the certificate of them all.
+    With the statistics of the very samples of the row it equals certifying anew at this alpha, if there was one look
+    (with more, certifying anew may stop at other samples); with those of more samples (see `Statistics.merge`) it is
+    the certificate of them all.
 
     Args:
         row: a certificate of the utterance by the wanted rule.

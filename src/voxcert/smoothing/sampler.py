@@ -26,6 +26,9 @@ LARGEST = 16.0
 NOISE_REACH = 10.0
 """Standard deviations that leave room for the noise; it goes beyond with probability 1e-23."""
 
+LARGEST_SIGMA = (LARGEST - 1.0) / NOISE_REACH
+"""Of noise that is added to waveforms in [-1, 1]."""
+
 RESOLUTION = 2.0**-49
 """How far a float64 normal is from the ideal one that it stands for, in standard deviations, at most."""
 
@@ -58,8 +61,8 @@ class NoisySampler:
             peak = float(waveform.abs().max())
             if not peak + NOISE_REACH * sigma <= LARGEST:
                 raise ValueError(
-                    f"waveform must be at most {LARGEST} - {NOISE_REACH} sigma in absolute value, so that sums with "
-                    f"noise are exact, got {peak:.4g} at sigma {sigma}"
+                    f"sigma and waveform must be such that {NOISE_REACH:g} sigma and the peak make at most {LARGEST:g} "
+                    f"(sums with noise are then exact), got sigma {sigma} and a peak of {peak:.4g}"
                 )
             self.waveform = round_to_grid(waveform, grid)
         self._digest = hashlib.sha256(f"{seed}:{utterance}".encode()).digest()

@@ -19,7 +19,7 @@ from voxcert.smoothing.sampler import ESTIMATE_START
 from voxcert.smoothing.scores import ScoreStatistics, ScoreTally, score_bounds
 from voxcert.smoothing.statistics import Statistics
 from voxcert.smoothing.tally import Tally
-from voxcert.smoothing.validation import require
+from voxcert.smoothing.validation import is_number, require
 
 VERIFIERS = {"embedding": "distribution", "vote": "vote"}
 """Verifier -> the rule that says within which radius a speaker goes on winning, for the open set."""
@@ -28,7 +28,8 @@ VERIFIERS = {"embedding": "distribution", "vote": "vote"}
 class ScoreCertifier(Certifier):
     """Bounds on smoothed scores instead of radii; made as a `Certifier` is.
 
-    All `num_estimate` samples are drawn, without looks; `rules` and what belongs to looks have no effect.
+    All `num_estimate` samples are drawn, without looks; what belongs to looks has no effect. The rule `vote` asks for
+    the verifier `vote` (median cosine), any other for `embedding` (mean cosine).
 
     Examples:
         >>> import torch
@@ -42,6 +43,12 @@ class ScoreCertifier(Certifier):
         ('0', True, '1', True)
     """
 
+    @property
+    def verifiers(self) -> list[str]:
+        """The verifiers that the rules ask for."""
+        asked = {"vote" if rule == "vote" else "embedding" for rule in self.rules}
+        return [verifier for verifier in VERIFIERS if verifier in asked]
+
     @torch.inference_mode()
     def verify(
         self,
@@ -50,7 +57,7 @@ class ScoreCertifier(Certifier):
         claims: Sequence[str] | None = None,
         utterance: str = "",
         speaker: str = "",
-        verifiers: Sequence[str] = tuple(VERIFIERS),
+        verifiers: Sequence[str] | None = None,
     ) -> list[CertifiedScore]:
         """Certifies what an attack can make of a waveform's claims.
 
@@ -60,7 +67,7 @@ class ScoreCertifier(Certifier):
             claims: enrolled speakers; all by default.
             utterance: id of the utterance; the noise depends on it and on the seed alone.
             speaker: true speaker, copied into the rows.
-            verifiers: `embedding` (mean cosine) and `vote` (median cosine).
+            verifiers: `embedding` (mean cosine) and `vote` (median cosine); those that the rules ask for by default.
 
         Returns:
             A row for every claim and verifier.
@@ -72,6 +79,7 @@ class ScoreCertifier(Certifier):
         known = bool(claims) and set(claims) <= set(self.speakers)
         unknown = sorted(set(claims) - set(self.speakers))
         require("claims", unknown or claims, "enrolled speakers, each once", known and len(set(claims)) == len(claims))
+        verifiers = self.verifiers if verifiers is None else verifiers
         _check(radii, verifiers)
         seen = self._seen(waveform, utterance, [self.speakers.index(claim) for claim in claims], open_set=False)
         about = self._about(utterance, speaker, radii, open_set=False) | seen.measured
@@ -89,7 +97,7 @@ class ScoreCertifier(Certifier):
         radii: Sequence[float],
         utterance: str = "",
         speaker: str = "",
-        verifiers: Sequence[str] = tuple(VERIFIERS),
+        verifiers: Sequence[str] | None = None,
     ) -> list[CertifiedScore]:
         """Certifies the naming of one of the enrolled speakers, or of nobody; arguments and errors as for `verify`.
 
@@ -101,6 +109,7 @@ class ScoreCertifier(Certifier):
         Returns:
             A row for every verifier.
         """
+        verifiers = self.verifiers if verifiers is None else verifiers
         _check(radii, verifiers)
         seen = self._seen(waveform, utterance, list(range(len(self.speakers))), open_set=True)
         about = self._about(utterance, speaker, radii, open_set=True) | seen.measured
@@ -136,7 +145,7 @@ class ScoreCertifier(Certifier):
             ValueError: as `certify`, and for a claim, threshold or verifier out of range.
         """
         require("claim", claim, "an enrolled speaker", claim in self.speakers)
-        require("threshold", threshold, "in (-1, 1)", -1.0 < threshold < 1.0)
+        require("threshold", threshold, "in (-1, 1)", is_number(threshold) and -1.0 < threshold < 1.0)
         require("verifier", verifier, f"one of {list(VERIFIERS)}", verifier in VERIFIERS)
         sampler = self._sampler(waveform, utterance)
         alpha = self._alpha_left(sampler.waveform)
@@ -154,7 +163,7 @@ class ScoreCertifier(Certifier):
         spent = {"num_select": 0, "num_estimate": 0, "num_forwards": 0, "seconds": 0.0, "failed": reason}
         about = self._about(utterance, speaker, radii, open_set) | spent
         nothing = [np.full(len(radii), bound) for bound in NOTHING_KNOWN]
-        return [_row(about, claim, verifier, 0.0, *nothing) for verifier in VERIFIERS for claim in claims]
+        return [_row(about, claim, verifier, 0.0, *nothing) for verifier in self.verifiers for claim in claims]
 
     def _seen(self, waveform: torch.Tensor, utterance: str, claims: list[int], open_set: bool) -> "_Seen":
         """Selects, and estimates from fresh samples."""
@@ -213,8 +222,8 @@ def _row(
 
 def check_radii(radii: Sequence[float], name: str = "radii") -> None:
     """Raises ValueError unless these are one or more l2 norms, ascending."""
-    values = np.asarray(radii, dtype=np.float64)
-    ascending = len(values) > 0 and values[0] >= 0 and np.isfinite(values).all() and (np.diff(values) > 0).all()
+    ascending = len(radii) > 0 and all(map(is_number, radii))
+    ascending = ascending and radii[0] >= 0 and np.isfinite(radii).all() and (np.diff(radii) > 0).all()
     require(name, list(radii), "one or more finite numbers of at least 0, ascending", bool(ascending))
 
 

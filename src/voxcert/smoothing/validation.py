@@ -4,7 +4,8 @@ Section 4 of the guarantee needs these conditions (Cohen et al. 2019, Theorem 1,
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -33,11 +34,11 @@ def check_settings(settings: Any) -> None:
     )
     require("seed", settings.seed, "an integer", _is_integer(settings.seed))
     sigma, alpha, tolerance = settings.sigma, settings.alpha, settings.tolerance
-    require("sigma", sigma, "finite and above 0", 0.0 < sigma < math.inf)
-    require("alpha", alpha, "in (0, 1)", 0.0 < alpha < 1.0)
-    require("tolerance", tolerance, "at least 0", tolerance >= 0.0)
+    require("sigma", sigma, "finite and above 0", is_number(sigma) and 0.0 < sigma < math.inf)
+    require("alpha", alpha, "in (0, 1)", is_number(alpha) and 0.0 < alpha < 1.0)
+    require("tolerance", tolerance, "at least 0", is_number(tolerance) and tolerance >= 0.0)
     target = settings.target_radius
-    require("target_radius", target, "None or above 0", target is None or target > 0.0)
+    require("target_radius", target, "None or above 0", target is None or (is_number(target) and target > 0.0))
     size = settings.batch_size
     require("batch_size", size, '"auto" or an integer of at least 1', size == "auto" or _is_count(size))
     most = settings.num_estimate.bit_length()
@@ -48,7 +49,8 @@ def check_settings(settings: Any) -> None:
         settings.num_looks <= most,
     )
     rules = settings.rules
-    known = len(rules) > 0 and len(set(rules)) == len(rules) and set(rules) <= RULES.keys()
+    known = isinstance(rules, Collection) and all(rule in list(RULES) for rule in rules)  # a list is in no dict
+    known = known and 0 < len(rules) == len(set(rules))
     require("rules", rules, f"different names out of {sorted(RULES)}", known)
 
 
@@ -100,6 +102,11 @@ def _require_tensor(name: str, value: Any, shape: str) -> None:
     kind = value.dtype if isinstance(value, torch.Tensor) else type(value)
     floating = isinstance(value, torch.Tensor) and value.is_floating_point()
     require(name, kind, f"a tensor {shape} of floating-point numbers (of audio: in [-1, 1])", floating)
+
+
+def is_number(value: Any) -> bool:
+    """Whether this can be compared with numbers, and is not true or false."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _is_integer(value: Any) -> bool:

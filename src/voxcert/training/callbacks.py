@@ -14,6 +14,7 @@ import torch
 import wandb
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from tqdm import tqdm
 
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
@@ -57,8 +58,8 @@ class CertificationCallback(L.Callback):
         sigma: Standard deviation of the smoothing noise, in units of what it is added to (waveform amplitude).
         noise_at: Where noise enters: `waveform`, `magnitude` or `features`.
         num_utterances: Validation utterances to certify, the same ones every time.
-        every_n_epochs: Certify at every n-th validation epoch, the first one included; in between the last values are
-            logged again, so that a checkpoint may monitor them.
+        every_n_epochs: Certify at every n-th validation epoch of a training, the first one included; in between the
+            last values are logged again, so that a checkpoint may monitor them.
         alpha: Error probability of one certificate.
         num_select: Samples that choose the class.
         num_estimate: Samples that bound the radius.
@@ -148,16 +149,18 @@ class CertificationCallback(L.Callback):
             forget_later(folder / "certification", trainer.global_step)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Certifies, logs and writes, when this epoch's turn has come."""
+        """Certifies, logs and writes: in a training when this epoch's turn has come, in a validation alone always."""
         if trainer.sanity_checking:
             return
-        if self._num_validations % self.every_n_epochs == 0:
+        values, fitting = self._values, trainer.state.fn == TrainerFn.FITTING
+        if not fitting or self._num_validations % self.every_n_epochs == 0:
             rows, trials = self._certify(trainer, pl_module)
-            self._values = self._summary(rows) | self._error_rates(trials)
+            values = self._summary(rows) | self._error_rates(trials)
             if trainer.is_global_zero and (folder := run_folder(trainer)):
                 self._write(rows, trials, trainer, folder / "certification")
-        self._num_validations += 1
-        pl_module.log_dict(self._values, sync_dist=True)  # the same in all processes, and Lightning likes to hear it
+        if fitting:
+            self._num_validations, self._values = self._num_validations + 1, values
+        pl_module.log_dict(values, sync_dist=True)  # the same in all processes, and Lightning likes to hear it
 
     def state_dict(self) -> dict[str, Any]:
         """Whose turn it is and what the values are about, for a run that is resumed."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.loading import encoder_hash, load_encoder
+from voxcert.training.finite import check_at_least_0, check_positive
 
 
 class Lesson(NamedTuple):
@@ -55,12 +56,10 @@ class Distillation(nn.Module):
     ):
         super().__init__()
         for name, weight in (("cosine_weight", cosine_weight), ("contrast_weight", contrast_weight)):
-            if not weight >= 0:
-                raise ValueError(f"{name} must be at least 0, got {weight}")
+            check_at_least_0(name, weight)
         if cosine_weight == contrast_weight == 0:
             raise ValueError("cosine_weight or contrast_weight must be above 0, got 0 for both")
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
+        check_positive("temperature", temperature)
         self.source = teacher
         self.cosine_weight, self.contrast_weight, self.temperature = cosine_weight, contrast_weight, temperature
 

@@ -4,6 +4,7 @@ Noise augmentation follows Cohen et al. 2019; the encoder and the noise come fro
 losses and metrics alone.
 """
 
+import math
 from typing import Self
 
 import lightning as L
@@ -17,9 +18,10 @@ from voxcert.training.augmentation import Augmentation
 from voxcert.training.classes import check_classes, keep_classes
 from voxcert.training.distillation import Distillation, Lesson
 from voxcert.training.distributed import gather_dict
+from voxcert.training.finite import check_at_least_0, check_positive
 from voxcert.training.losses import AngularMarginSoftmax, Regularizer
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import check_steps, resume
+from voxcert.training.resuming import check_encoder, check_kept, check_steps, check_weights, draw_anew, keep
 
 
 class EncoderModule(L.LightningModule):
@@ -89,10 +91,15 @@ class EncoderModule(L.LightningModule):
         for name, share in (("margin_warmup", margin_warmup), ("lr_warmup", lr_warmup)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must be a share of the steps in [0, 1], got {share}")
-        if not classification_weight >= 0 or (classification_weight == 0 and distillation is None):
+        if not 0 <= classification_weight < math.inf or (classification_weight == 0 and distillation is None):
             raise ValueError(
                 f"classification_weight must be positive, or 0 with distillation, got {classification_weight}"
             )
+        for name, value in (("scale", scale), ("lr", lr)):
+            check_positive(name, value)
+        factors = {f"lr_multipliers of {prefix}": factor for prefix, factor in (lr_multipliers or {}).items()}
+        for name, value in ({"weight_decay": weight_decay} | factors).items():
+            check_at_least_0(name, value)
         self.encoder = encoder
         if init_from is not None:
             load_weights(encoder, init_from)
@@ -168,15 +175,15 @@ class EncoderModule(L.LightningModule):
         """Enrols the validation speakers; every process holds them all."""
         self._correct: dict[str, bool] = {}
         batches = self.trainer.datamodule.enrollment_dataloader("val")
-        recognizer = enroll(self.encoder, batches, device=self.device)
-        # Not the recognizer itself: as a submodule it would add the encoder to every checkpoint once more.
-        self._prototypes, self._speakers = recognizer.prototypes, recognizer.speakers
+        # In a list: as a submodule the recognizer would add the encoder to every checkpoint once more.
+        self._recognizers = [enroll(self.encoder, batches, device=self.device)]
 
     def validation_step(self, batch: dict, batch_idx: int) -> None:
         """Identifies a batch with `utterance` and `speaker` (names) and `waveform` (batch, time)."""
-        predictions = (self.encoder(batch["waveform"]) @ self._prototypes.T).argmax(dim=-1).tolist()
+        (recognizer,) = self._recognizers
+        predictions = recognizer(batch["waveform"]).argmax(dim=-1).tolist()
         for utterance, speaker, index in zip(batch["utterance"], batch["speaker"], predictions, strict=True):
-            self._correct[utterance] = self._speakers[index] == speaker
+            self._correct[utterance] = recognizer.speakers[index] == speaker
 
     def on_validation_epoch_end(self) -> None:
         """Logs the accuracy over utterances; those that a distributed sampler repeated count once."""
@@ -186,19 +193,17 @@ class EncoderModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Keeps how the encoder was built, so that a checkpoint can be exported by itself, and who its classes are."""
         checkpoint["encoder_config"] = self.encoder.config
-        if self.distillation is not None:
-            checkpoint["teacher"] = self.distillation.teacher_hash
+        checkpoint["teacher"] = self._teacher_hash
         keep_classes(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Refuses to go on with other classes, other learning rates or another teacher."""
+        """Refuses to go on with other classes, learning rates or frozen modules, or another teacher or encoder."""
         check_classes(self, checkpoint)
-        resume(self, checkpoint, ("lr", "lr_warmup", "lr_multipliers", "weight_decay"))
-        before, now = checkpoint.get("teacher"), self.distillation and self.distillation.teacher_hash
-        if before and now and before != now:
-            raise ValueError(
-                f"a resumed run must keep its teacher, {before}, got {now}: set teacher and init_from as they were"
-            )
+        check_kept(self, checkpoint, ("lr", "lr_warmup", "lr_multipliers", "weight_decay", "freeze"))
+        keep(self, "teacher", checkpoint.get("teacher", self._teacher_hash), self._teacher_hash)
+        check_encoder(self, checkpoint)
+        check_weights(self, checkpoint)
+        draw_anew(self, checkpoint)
 
     def configure_optimizers(self) -> dict:
         """AdamW with a one-cycle schedule over all steps; one parameter group for each learning rate."""
@@ -249,6 +254,10 @@ class EncoderModule(L.LightningModule):
         """Raises ValueError unless there are two views to compare."""
         if noise is None or num_noise + regularizer.needs_clean_view < 2:
             raise ValueError("regularizer compares noisy views: set noise, and num_noise to at least 2 (consistency)")
+
+    @property
+    def _teacher_hash(self) -> str | None:
+        return None if self.distillation is None else self.distillation.teacher_hash
 
     @property
     def _needs_clean_view(self) -> bool:

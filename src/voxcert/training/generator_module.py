@@ -19,8 +19,9 @@ from voxcert.data import SAMPLE_RATE
 from voxcert.encoders.base import Recognizer, enroll
 from voxcert.encoders.loading import load_encoder
 from voxcert.training.distributed import gather_dict
+from voxcert.training.finite import check_at_least_0, check_positive
 from voxcert.training.generator_losses import NormLoss, angular_loss, norm_loss, saliency_loss
-from voxcert.training.resuming import check_steps, resume
+from voxcert.training.resuming import check_kept, check_steps, check_weights, draw_anew
 
 ANY, RANDOM = "any", "random"
 
@@ -53,8 +54,8 @@ class GeneratorModule(L.LightningModule):
         seed: Of the choice of enrolled speakers and target.
 
     Raises:
-        ValueError: If a weight or kappa is negative, or what is in `init_from` is of another size; when training
-            starts, if the victim has no gradient.
+        ValueError: If a weight, kappa or lr makes no sense, or what is in `init_from` is of another size; when training
+            starts, if the victim has no gradient, or a checkpoint to go on from has another target.
     """
 
     def __init__(
@@ -80,11 +81,14 @@ class GeneratorModule(L.LightningModule):
         for name in ("kappa", "saliency_weight", "norm_weight", "speaker_weight", "angular_weight"):
             if not self.hparams[name] >= 0:
                 raise ValueError(f"{name} must be at least 0, got {self.hparams[name]}")
+        check_at_least_0("norm_threshold", norm_threshold)
+        check_positive("lr", lr)
         self.generator, self.objective = generator, objective
         if init_from is not None:
             _start_from(generator, init_from)
         # In a list: as a submodule the victim would be trained, set to train mode and added to every checkpoint.
         self._victims: list[Recognizer] = []
+        self._forged: str | None = None
 
     @property
     def victim(self) -> Recognizer:
@@ -97,8 +101,14 @@ class GeneratorModule(L.LightningModule):
         return self._victims[0]
 
     def on_fit_start(self) -> None:
-        """Settles whom the generator forges."""
-        self.generator.target = self._target_name()
+        """Settles whom the generator forges: in a training that goes on, and in its test, whom it learnt to forge."""
+        name = self._target_name()
+        if self._forged not in (None, name):
+            raise ValueError(
+                f"target must be {self._forged!r}, whom the generator in ckpt_path forges, got {name!r} (where drawn, "
+                "with the seed and from the enrolled speakers that it was drawn with)"
+            )
+        self.generator.target = name
 
     on_validation_start = on_test_start = on_fit_start
 
@@ -157,8 +167,11 @@ class GeneratorModule(L.LightningModule):
         checkpoint["generator_config"] = self.generator.config
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Refuses to go on with another learning rate."""
-        resume(self, checkpoint, ("lr",))
+        """Refuses to go on with another learning rate or another network; whom it forges is known once it starts."""
+        check_kept(self, checkpoint, ("lr",))
+        check_weights(self, checkpoint)
+        draw_anew(self, checkpoint)
+        self._forged = checkpoint["generator_config"]["init_args"]["target"]
 
     def configure_optimizers(self) -> dict:
         """Adam, as in the paper; the learning rate falls to 0 along a cosine, which the paper does not say."""

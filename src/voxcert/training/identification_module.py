@@ -16,8 +16,9 @@ from voxcert.encoders.loading import load_weights
 from voxcert.encoders.sincnet import SincNet
 from voxcert.training.attacked import check_training_attack
 from voxcert.training.classes import check_classes, keep_classes
+from voxcert.training.finite import check_positive
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import resume
+from voxcert.training.resuming import check_encoder, check_kept, check_steps, check_weights, draw_anew
 
 
 class IdentificationModule(L.LightningModule):
@@ -64,6 +65,7 @@ class IdentificationModule(L.LightningModule):
             raise ValueError(f"encoder.num_classes must be the {num_classes} speakers of the data, got {own}")
         if num_noise < 1 or (noise is None and num_noise > 1):
             raise ValueError(f"num_noise must be at least 1, and 1 without noise, got {num_noise}")
+        check_positive("lr", lr)
         if not 0 <= final_lr <= lr:
             raise ValueError(f"final_lr must be between 0 and lr {lr:g}, got {final_lr:g}")
         check_training_attack(attack)
@@ -82,9 +84,11 @@ class IdentificationModule(L.LightningModule):
         return self.encoder.log_posteriors(waveform)
 
     def on_train_start(self) -> None:
-        """Gives every process noise of its own."""
+        """Refuses to resume past the end of the learning rate's schedule, and gives every process noise of its own."""
         if self.trainer.world_size > 1:
             torch.manual_seed(torch.initial_seed() + self.global_rank)  # Lightning seeds all processes alike
+        if self.hparams.final_lr < self.hparams.lr:  # a constant rate has no end
+            check_steps(self.lr_schedulers().T_max, self.trainer.estimated_stepping_batches)
 
     def training_step(self, batch: dict, batch_idx: int) -> Tensor:
         """Returns the cross-entropy of a batch with `waveform` (batch, chunk_samples) and `label` (batch,)."""
@@ -107,17 +111,19 @@ class IdentificationModule(L.LightningModule):
         keep_classes(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Refuses to go on with other classes or other learning rates."""
+        """Refuses to go on with other classes, learning rates or frozen modules, or with another encoder."""
         check_classes(self, checkpoint)
-        resume(self, checkpoint, ("lr", "final_lr"))
+        check_kept(self, checkpoint, ("lr", "final_lr", "freeze"))
+        check_encoder(self, checkpoint)
+        check_weights(self, checkpoint)
+        draw_anew(self, checkpoint)
 
     def configure_optimizers(self) -> dict:
         """RMSprop with the published constants, and half a cosine from `lr` to `final_lr`."""
         trained = [weight for weight in self.parameters() if weight.requires_grad]
         optimizer = torch.optim.RMSprop(trained, lr=self.hparams.lr, alpha=0.95, eps=1e-8)
-        steps, least = self.trainer.estimated_stepping_batches, self.hparams.final_lr / self.hparams.lr
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: least + (1 - least) * (1 + math.cos(math.pi * step / steps)) / 2
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, self.trainer.estimated_stepping_batches, eta_min=self.hparams.final_lr
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

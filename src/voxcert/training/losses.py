@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voxcert.training.finite import check_at_least_0, check_positive
+
 
 class AngularMarginSoftmax(nn.Module):
     """Additive angular margin softmax: cross-entropy of `scale * cos(angle + margin)` for the true class.
@@ -26,6 +28,7 @@ class AngularMarginSoftmax(nn.Module):
             raise ValueError(f"num_classes must be at least 2, got {num_classes}")
         if not 0 <= margin < math.pi / 2:
             raise ValueError(f"margin must be in [0, pi/2), got {margin}")
+        check_positive("scale", scale)
         self.weight = nn.Parameter(F.normalize(torch.randn(num_classes, dim), dim=-1))
         self.margin = margin
         self.scale = scale
@@ -75,6 +78,8 @@ class Consistency(Regularizer):
 
     def __init__(self, weight: float = 10.0, entropy_weight: float = 0.5):
         super().__init__()
+        check_at_least_0("weight", weight)
+        check_at_least_0("entropy_weight", entropy_weight)
         self.weight, self.entropy_weight = weight, entropy_weight
 
     def forward(self, logits: Tensor) -> Tensor:
@@ -101,6 +106,7 @@ class Stability(Regularizer):
 
     def __init__(self, weight: float = 1.0):
         super().__init__()
+        check_at_least_0("weight", weight)
         self.weight = weight
 
     def forward(self, logits: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from voxcert.training.finite import check_positive
+
 
 class NoiseDistribution(ABC):
     """A distribution of sigma over examples; waveform amplitude."""
@@ -32,7 +34,8 @@ class Fixed(NoiseDistribution):
     """
 
     def __init__(self, sigma: float):
-        self.sigma = _positive("sigma", sigma)
+        check_positive("sigma", sigma)
+        self.sigma = sigma
 
     def sample(self, num: int, device: torch.device) -> Tensor:
         """Returns `sigma`, `num` times."""
@@ -44,12 +47,12 @@ class Uniform(NoiseDistribution):
 
     Args:
         low: Smallest sigma, at least 0.
-        high: Largest sigma, above `low`.
+        high: Largest sigma, above `low` and finite.
     """
 
     def __init__(self, low: float, high: float):
-        if not 0 <= low < high:
-            raise ValueError(f"low and high must satisfy 0 <= low < high, got low={low}, high={high}")
+        if not 0 <= low < high < math.inf:
+            raise ValueError(f"low and high must satisfy 0 <= low < high < inf, got low={low}, high={high}")
         self.low, self.high = low, high
 
     def sample(self, num: int, device: torch.device) -> Tensor:
@@ -62,20 +65,14 @@ class LogUniform(NoiseDistribution):
 
     Args:
         low: Smallest sigma, above 0.
-        high: Largest sigma, above `low`.
+        high: Largest sigma, above `low` and finite.
     """
 
     def __init__(self, low: float, high: float):
-        if not _positive("low", low) < high:
-            raise ValueError(f"low and high must satisfy 0 < low < high, got low={low}, high={high}")
+        if not 0 < low < high < math.inf:
+            raise ValueError(f"low and high must satisfy 0 < low < high < inf, got low={low}, high={high}")
         self.low, self.high = low, high
 
     def sample(self, num: int, device: torch.device) -> Tensor:
         """Draws `num` values of sigma."""
         return self.low * torch.exp(math.log(self.high / self.low) * torch.rand(num, device=device))
-
-
-def _positive(name: str, value: float) -> float:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be positive and finite, got {value}")
-    return value

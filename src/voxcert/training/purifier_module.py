@@ -18,8 +18,9 @@ from voxcert.purifiers.checkpoint import load_matching
 from voxcert.purifiers.diffusion import DiffusionPurifier, OneShotDenoiser
 from voxcert.purifiers.text import TextEmbedder
 from voxcert.training.distributed import gather_dict
+from voxcert.training.finite import check_positive
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import check_steps, resume
+from voxcert.training.resuming import check_kept, check_steps, check_weights, draw_anew
 
 
 class PurifierModule(L.LightningModule):
@@ -48,7 +49,7 @@ class PurifierModule(L.LightningModule):
         one_cycle: Let the learning rate rise to `lr` and fall to nothing over all steps; constant in the paper.
 
     Raises:
-        ValueError: If one of attack and victim is missing.
+        ValueError: If one of attack and victim is missing, or lr is not positive.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class PurifierModule(L.LightningModule):
         if (attack is None) != (victim is None):
             given = "no victim" if victim is None else "no attack"
             raise ValueError(f"attack and victim must be given together, got {given}")
+        check_positive("lr", lr)
         self.save_hyperparameters(ignore=["purifier", "noise", "attack", "text"])
         if init_from is not None:
             load_matching(purifier, init_from)
@@ -148,8 +150,10 @@ class PurifierModule(L.LightningModule):
         checkpoint["purifier_config"] = self.purifier.config
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Refuses to go on with another learning rate."""
-        resume(self, checkpoint, ("lr", "one_cycle"))
+        """Refuses to go on with another learning rate or another network."""
+        check_kept(self, checkpoint, ("lr", "one_cycle"))
+        check_weights(self, checkpoint)
+        draw_anew(self, checkpoint)
 
     def configure_optimizers(self) -> torch.optim.Optimizer | dict:
         """Adam, with a constant learning rate as in the paper or with one cycle."""

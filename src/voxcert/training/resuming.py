@@ -1,21 +1,48 @@
-"""What a training that goes on must keep, and what it must not repeat.
+"""What a training that goes on must keep: its checkpoint restores weights, optimizer and schedule with their numbers.
 
-Its checkpoint restores optimizer and schedule with their own numbers: a flag that says otherwise would be written into
-the config and the card, and would do nothing. Random numbers are not restored: Lightning seeds them as it first did.
+A flag that says otherwise would be written into the config and the card, and would do nothing; or torch would say that
+sizes differ. Random numbers are not restored: Lightning seeds them as it first did, so they are drawn anew.
 """
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from voxcert.data.paths import shown
+from voxcert.encoders.checkpoint import CheckpointError
+from voxcert.encoders.refusals import is_lightning, missing_content, refusal
 
 
-def resume(module: L.LightningModule, checkpoint: dict[str, Any], names: Sequence[str]) -> None:
-    """Refuses to train on with other learning rates than a checkpoint's, and draws other numbers than at its beginning.
+def check_ckpt_path(path: str | None) -> None:
+    """Refuses what a training did not write, before anything is built or read.
 
-    The seed is moved on by the step, so that batches, crops and noise are not those of the first epoch once more.
+    Args:
+        path: What the command line was given: a local path, or what Lightning finds elsewhere (`last`, `hpc`, a URL).
+
+    Raises:
+        CheckpointError: If it is a local path without a Lightning checkpoint; says what it is.
+    """
+    if path is None or path in ("last", "hpc") or ":" in path.partition("/")[0]:
+        return
+    local = Path(path)
+    if not os.path.lexists(local) or missing_content(local):
+        raise CheckpointError(refusal(local))
+    sharded = local / "meta.pt"  # Lightning's, of a training that splits its weights over devices
+    if not is_lightning(sharded if local.is_dir() else local):
+        raise CheckpointError(
+            f"ckpt_path must be a checkpoint that a training wrote, such as last.ckpt, got {shown(local)!r}; a "
+            "checkpoint folder or published weights to start from are for model.init_args.init_from"
+        )
+
+
+def check_kept(module: L.LightningModule, checkpoint: dict[str, Any], names: Sequence[str]) -> None:
+    """Refuses to train on with other hyper-parameters than a checkpoint's.
 
     Args:
         module: It keeps its hyper-parameters.
@@ -25,19 +52,63 @@ def resume(module: L.LightningModule, checkpoint: dict[str, Any], names: Sequenc
     Raises:
         ValueError: If one differs; says which, what it was and what was given.
     """
-    trainer = module._trainer  # the property raises where there is none, as in an export
-    if trainer is None or trainer.state.fn != TrainerFn.FITTING:
-        return
     before = checkpoint.get("hyper_parameters", {})
     for name in names:
         now = module.hparams[name]
-        if before.get(name, now) != now:
+        keep(module, name, before.get(name, now), now)
+
+
+def check_encoder(module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    """Refuses to train on with an encoder that was built otherwise, also where the weights would fit.
+
+    Raises:
+        ValueError: If an argument differs; says which, what it was and what was given.
+    """
+    before, now = (_arguments(config) for config in (checkpoint.get("encoder_config"), module.encoder.config))
+    for name in now:
+        if name in before:  # not what a later version added
+            keep(module, f"encoder.{name}", before[name], now[name])
+
+
+def keep(module: L.LightningModule, name: str, before: Any, now: Any) -> None:
+    """Refuses to train on with another value of what a checkpoint's states stand for; to validate with it is all right.
+
+    Raises:
+        ValueError: If the two differ while a training goes on.
+    """
+    trainer = module._trainer  # the property raises where there is none, as in an export
+    if trainer is not None and trainer.state.fn == TrainerFn.FITTING and before != now:
+        raise ValueError(
+            f"a resumed run must keep its {name} {before}, got {now}; for another one, export the checkpoint and start "
+            "from it with model.init_args.init_from"
+        )
+
+
+def check_weights(module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    """Refuses the weights of another model, in one sentence; torch would list every tensor.
+
+    Raises:
+        ValueError: If a tensor is missing, of another shape, or one too many; names it.
+    """
+    before, now = map(_shapes, (checkpoint["state_dict"], module.state_dict()))
+    for name in [*now, *before]:
+        if before.get(name) != now.get(name):
+            own, given = (f"of shape {of[name]}" if name in of else "absent" for of in (now, before))
             raise ValueError(
-                f"a resumed run must keep its {name} {before[name]}, got {now}; for another one, export the checkpoint "
-                "and start from it with model.init_args.init_from"
+                f"ckpt_path must be a checkpoint of the model at hand, whose {name} is {own}, got one where it is "
+                f"{given}: set model.init_args as in the config.yaml of that training"
             )
-    # Here, for loaders draw before the training starts; one seed for each process, whose rank is added then.
-    torch.manual_seed(torch.initial_seed() + trainer.world_size * checkpoint["global_step"])
+
+
+def draw_anew(module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    """Moves the seed on by the steps that were made, or batches, crops and noise were those of the first ones again.
+
+    To be called while a checkpoint is loaded: loaders draw before the training starts.
+    """
+    trainer = module._trainer
+    if trainer is not None and trainer.state.fn == TrainerFn.FITTING:
+        # One seed for each process: its rank is added at the start.
+        torch.manual_seed(torch.initial_seed() + trainer.world_size * checkpoint["global_step"])
 
 
 def check_steps(planned: int, steps: float) -> None:
@@ -55,3 +126,14 @@ def check_steps(planned: int, steps: float) -> None:
             f"a resumed run must keep its {planned} steps (trainer.max_epochs, trainer.max_steps and the data), got "
             f"{steps:g}; to train longer, export the checkpoint and start from it with model.init_args.init_from"
         )
+
+
+def _arguments(config: dict[str, Any] | None) -> dict[str, Any]:
+    """The class, by its last name (older checkpoints name modules), and the arguments of an encoder's config."""
+    if config is None:
+        return {}
+    return {"class_path": config["class_path"].rpartition(".")[2]} | config["init_args"]
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in state.items()}

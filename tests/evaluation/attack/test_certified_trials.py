@@ -77,6 +77,8 @@ def test_rates_by_hand():
         "num_certified": 2,
         "num_turned": 0,
         "abstention_rate": 0.0,
+        "turned": [],
+        "num_tried": 0,  # what was added has no norm
     }
     cells = [cell.strip() for cell in attacked_trials_table([one]).splitlines()[-1].strip("|").split("|")]
     assert cells == ["0.1", "2", "2", "50.0", "0.0", "50.0", "50.0", "50.0", "0.0", "2", "0", "0.0"]
@@ -87,6 +89,15 @@ def test_a_broken_proof_is_counted_and_an_abstention_breaks_none():
     assert (broken["num_certified"], broken["num_turned"], broken["eer"]) == (2, 2, 1.0)
     (silent,) = attacked_trials(PROOFS, [attack("a", None, 0.2, False, abstained=True), ATTACKS[2]])
     assert (silent["num_turned"], silent["frr"], silent["abstention_rate"]) == (0, 1.0, 0.5)
+
+
+def test_broken_proofs_are_named_and_only_those_that_were_put_to_the_test_are_counted():
+    genuine, impostor = attack("a", None, 0.2, False, l2=0.05), attack("a", "b", 0.3, False, l2=0.05)
+    (one,) = attacked_trials(PROOFS, [genuine, impostor])
+    assert (one["turned"], one["num_tried"]) == (["a0 as a"], 2)
+    for untried in ({"l2": 0.0}, {"l2": 0.2}, {"abstained_before": True}):
+        (one,) = attacked_trials(PROOFS, [genuine, replace(impostor, **untried)])
+        assert (one["turned"], one["num_certified"], one["num_tried"]) == (["a0 as a"], 2, 1)
 
 
 def test_bounds_are_cosines_beside_an_attack_whatever_a_cohort_makes_of_them():

@@ -59,6 +59,18 @@ def test_one_picture_for_one_model(runs, tmp_path):
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_two_runs_of_an_attack_are_two_curves(runs, tmp_path, monkeypatch):
+    certified, attacked = runs
+    folders, drawn = [attacked("en/pgd"), attacked("de/pgd"), attacked("fgsm", attack="fgsm")], []
+    monkeypatch.setattr(
+        comparison, "robust_figure", lambda *kinds: drawn.extend([one for one, _ in own] for own in kinds)
+    )
+    monkeypatch.setattr(comparison, "save", lambda figure, path: None)
+    plot_runs(folders, [certified], tmp_path / "plot.png")
+    names = ["pgd, smoothed 0.01 (vote) (en/pgd)", "pgd, smoothed 0.01 (vote) (de/pgd)", "fgsm, smoothed 0.01 (vote)"]
+    assert drawn == [names, ["smoothed 0.01"]]
+
+
 def test_a_run_is_redrawn_alone_or_beside_others(runs):
     certified, attacked = runs
     folder = attacked()

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 import torch
@@ -43,6 +44,11 @@ def test_names_are_attacks_that_text_can_configure():
     [
         (fgsm(epsilon=0), {}, "attack.epsilon must be above 0, got 0"),
         (bim(epsilon=-0.1), {}, "attack.epsilon must be above 0, got -0.1"),
+        (fgsm(epsilon=math.inf), {}, "attack.epsilon must be finite, got inf"),
+        (pgd(epsilon=0.1, step_size=math.nan), {}, "attack.step_size must be finite, got nan"),
+        (pgd(epsilon=0.1, objective=Verification(math.nan)), {}, "attack.objective.threshold must be finite, got nan"),
+        (pgd, {}, "attack.epsilon must be given for voxcert.attacks.gradient.pgd, got no value"),
+        (universal(), {"radii": [0.1]}, "attack.perturbation must be given for .*universal, got no value"),
         (
             carlini_wagner(),
             {"radii": [0.1]},
@@ -54,6 +60,10 @@ def test_names_are_attacks_that_text_can_configure():
 def test_wrong_attacks_are_named(attack, changes, message):
     with pytest.raises(ValueError, match=message):
         check_attack(attack, AttackSettings("run", **changes))
+
+
+def test_radii_stand_in_for_epsilon():
+    check_attack(pgd, AttackSettings("run", radii=[0.1]))
 
 
 def test_an_attack_of_ones_own_needs_no_budget():

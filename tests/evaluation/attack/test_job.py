@@ -338,7 +338,7 @@ def test_a_waveform_out_of_range_is_named(toy, run):
 @attack
 def broken(recognizer, waveform, labels, *, value, objective, targeted, generator):
     """Spoils the second waveform of a batch."""
-    waveform[1] = value
+    waveform[1] = float(value)
     return waveform
 
 
@@ -347,7 +347,7 @@ def test_what_an_attack_returns_is_checked(run):
         ValueError, match=r"attack must return waveforms of shape .* in \[-1, 1\].* a peak of 2 from broken"
     ):
         run("loud", attack=broken(value=2.0))
-    rows = run("nan", attack=broken(value=float("nan")), keep="wav")
+    rows = run("nan", attack=broken(value="nan"), keep="wav")
     assert [row.failed for row in rows[:3]] == [None, "the attack's waveform is not finite", None]
     assert json.loads(rows[1].to_json())["l2"] == 0
     assert rows[0].success == rows[0].success_before

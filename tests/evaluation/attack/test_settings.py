@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from voxcert.evaluation.attack.settings import AttackSettings
@@ -27,6 +29,8 @@ from voxcert.evaluation.attack.settings import AttackSettings
         ({"radii": [0.1, 0.1]}, r"radii must differ, got \[0.1, 0.1\]"),
         ({"target": "a", "targeted": False}, "target must be null when targeted is false, got 'a'"),
         ({"threshold": 0.5}, "threshold must be null in the scenario csi, got 0.5"),
+        ({"threshold": math.nan, "scenario": "sv"}, "threshold must be finite or null, got nan"),
+        ({"threshold": -math.inf, "scenario": "osi"}, "threshold must be finite or null, got -inf"),
         ({"decision": "vote"}, "decision must be mean without a sigma or in osi, got vote with sigma None"),
         ({"decision": "vote", "sigma": 0.1, "scenario": "osi"}, "got vote with sigma 0.1 in the scenario osi"),
         ({"certified": "run", "scenario": "osi"}, "certified must be null in osi, and in csi beside enrolled"),

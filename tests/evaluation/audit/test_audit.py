@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import soundfile
 import torch
 from audited import DATA, TINY
 
@@ -169,12 +170,30 @@ def test_refuses_a_folder_of_an_audit_with_other_settings(audit, audited):
         audit(audited[0], minutes=1.0)
 
 
+def test_refuses_recordings_that_changed_since_it_began(audited, voices, checkpoint, tmp_path):
+    """Whatever is done by then: stages that are finished, and those to come, are about the same recordings."""
+    encoder, changed = load_encoder(str(checkpoint)), shutil.copytree(voices, tmp_path / "voices")
+    data = SpeakerDataModule(SpeakerFolders(str(changed)), **DATA)
+    begun = data.tested("test")[0].path
+    samples, rate = soundfile.read(begun)
+    soundfile.write(begun, samples / 2, rate)
+    for done in (len(STAGES) + 1, 3):
+        folder = copied(audited, tmp_path / f"{done} done")
+        for name in [*STAGES, "plan"][: len(STAGES) + 1 - done]:
+            (folder / FINISHED / name).unlink()
+            shutil.rmtree(folder / name, ignore_errors=True)
+        with pytest.raises(ValueError, match=f"{done} done was made with other data: 1 changed: .* other audio"):
+            audit_encoder(encoder, data, AuditSettings(str(folder), **TINY), Provenance("the tiny one"))
+
+
 def test_takes_fewer_utterances_where_time_is_short(audit, tmp_path):
-    plan = audit(tmp_path, minutes=1e-6)
+    plan = audit(tmp_path, minutes=1e-6, alpha=0.01)
     assert plan["recommended"]["num_utterances"] == 4
     rows = read_rows(tmp_path / "fgsm" / "rows.jsonl", AttackRow)
     assert len(rows) == 4
     assert len({row.speaker for row in rows}) == 3
+    smoothed = ("certify-0.001", "verify-0.001", "outside-0.001")
+    assert {read_config(tmp_path / name)["alpha"] for name in smoothed} == {0.01}, "one system, one alpha"
 
 
 def test_an_encoder_of_which_nothing_can_be_certified_is_audited_all_the_same(audit, tmp_path):
@@ -193,6 +212,7 @@ def test_bad_data_are_refused_before_anything_slow(voices, checkpoint, tmp_path)
     with pytest.raises(ValueError, match=r"(?s)without leaks.*0.wav"):
         audit_encoder(encoder, data, settings)
     assert not (tmp_path / "audit" / "plan").exists()
+    assert not (tmp_path / "audit" / "config.yaml").exists(), "or other data and settings could not begin there"
     one = SpeakerDataModule(SpeakerFolders(str(voices)), **DATA | {"num_test_speakers": 1})
     with pytest.raises(ValueError, match="2 or more tested speakers, for verification, got 1"):
         audit_encoder(encoder, one, settings)
@@ -223,8 +243,9 @@ def test_the_cost_that_is_planned_for_is_near_what_is_spent(audit, tmp_path):
 def test_certificates_cost_whole_batches():
     settings = AuditSettings("x", **TINY | {"num_select": 8})
     system = System(torch.nn.Identity(), SpeakerDataModule(SpeakerFolders("x"), **DATA), settings, Provenance("it"))
-    assert forwards(system, 2, 32, 100) - forwards(system, 2, 32, 1) == 2 * (200 - 8 - 32)
-    unnamed = replace(system, provenance=Provenance(""))  # then nothing is kept for verification
+    compared = 100 - 1  # a batch of what is kept for verification
+    assert forwards(system, 2, 32, 100) - forwards(system, 2, 32, 1) == 2 * (200 - 8 - 32 + compared)
+    unnamed = replace(system, provenance=Provenance(""))  # then nothing is kept
     assert forwards(unnamed, 2, 32, 100) - forwards(unnamed, 2, 32, 1) == 2 * 2 * (200 - 8 - 32)
 
 

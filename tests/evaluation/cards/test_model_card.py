@@ -6,7 +6,8 @@ import pytest
 import torch
 import yaml
 
-from voxcert.encoders.checkpoint import checkpoint_hash, read_card, save_checkpoint
+from voxcert.data.identity import Planned, write_plan
+from voxcert.encoders.checkpoint import checkpoint_hash, read_card, save_checkpoint, write_card
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.evaluation.cards.model_card import add_metrics, render
 from voxcert.evaluation.certification.tables import summarize
@@ -53,6 +54,20 @@ def test_a_measurement_with_the_same_settings_is_replaced(folder, summary, tmp_p
         write_summary(tmp_path / f"run{number}", changed)
     card = add_metrics(folder, [tmp_path / f"run{number}" for number in (1, 2, 3)])
     assert [entry["num_utterances"] for entry in card["metrics"]] == [2, 3]
+
+
+def test_the_same_settings_on_other_data_are_another_measurement(folder, summary, tmp_path):
+    """Two corpora in folders of one name: a card does not say where they were."""
+    for number, (place, content) in enumerate((("en", "1"), ("de", "2"), ("de", "2"))):
+        run, settings = tmp_path / f"run{number}", summary["settings"] | {"data.corpus.root": f"/data/{place}/voices"}
+        write_summary(run, summary | {"num_utterances": number, "settings": settings})
+        write_plan([Planned("test", "u0", "a", 0.0, None, "", None, content)], run / "plan.jsonl")
+    card = add_metrics(folder, [tmp_path / f"run{number}" for number in range(3)])
+    assert [entry["num_utterances"] for entry in card["metrics"]] == [0, 2]
+    assert "/data" not in str(card["metrics"])
+    del card["metrics"][0]["data"]  # as older cards were
+    write_card(folder, card)
+    assert [entry["num_utterances"] for entry in add_metrics(folder, [tmp_path / "run2"])["metrics"]] == [2]
 
 
 def test_measurements_of_other_weights_are_refused(folder, summary, tmp_path):

@@ -1,5 +1,6 @@
 import pytest
 
+from voxcert.evaluation.certification import comparison
 from voxcert.evaluation.certification.comparison import (
     COMPARISON_PLOT,
     comparison_figure,
@@ -51,6 +52,19 @@ def test_draws_from_folders(certificate, tmp_path):
             writer.write(rows(certificate, [0.1], 0.1))
     plot_comparison([tmp_path / "a", tmp_path / "b"], tmp_path / COMPARISON_PLOT)
     assert (tmp_path / COMPARISON_PLOT).read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_runs_of_a_system_at_one_sigma_are_two_curves(certificate, tmp_path, monkeypatch):
+    folders = [tmp_path / name for name in ("en/certify", "de/certify", "en/small")]
+    for folder, sigma in zip(folders, (0.1, 0.1, 0.01), strict=True):
+        write_config(folder, {"checkpoint": "a"})
+        with RowWriter(folder / ROWS) as writer:
+            writer.write(rows(certificate, [0.1], sigma))
+    drawn = []
+    monkeypatch.setattr(comparison, "comparison_figure", lambda runs: drawn.append([name for name, _ in runs]))
+    monkeypatch.setattr(comparison, "save", lambda figure, path: None)
+    plot_comparison(folders, tmp_path / COMPARISON_PLOT)
+    assert drawn == [["a (en/certify)", "a (de/certify)", "a"]]
 
 
 def test_what_has_nothing_in_common_cannot_be_compared(certificate):

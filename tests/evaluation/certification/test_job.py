@@ -22,6 +22,8 @@ from voxcert.rows import RowWriter
 from voxcert.smoothing import CertifiedScore, Certifier, kept_embeddings
 from voxcert.smoothing.kept_embeddings import KeptEmbeddings
 
+SHARDS = {"num_shards": 2, "keep_statistics": True, "batch_size": 16, "compile": False}
+
 
 @pytest.fixture
 def settings(tmp_path):
@@ -255,6 +257,9 @@ def test_one_speaker_is_not_enough(toy, settings):
     [
         ({"sigma": 0.0}, "sigma must be finite and above 0, got 0.0"),
         ({"alpha": 1.0}, r"alpha must be in \(0, 1\), got 1.0"),
+        ({"sigma": 1.6}, "sigma must be at most 1.5 for noise at the waveform, got 1.6"),
+        ({"target_radius": 0.1}, "target_radius must be null and tolerance 0.05 with one look, .*, got 0.1 and 0.05"),
+        ({"tolerance": 0.5}, "target_radius must be null and tolerance 0.05 with one look, .*, got None and 0.5"),
         ({"rules": ["voting"]}, "rules must be different names out of"),
         ({"enroll_noise": -1}, "enroll_noise must be at least 0, got -1"),
         ({"precision": "low"}, "precision must be one of 32, tf32, bf16, 16, got 'low'"),
@@ -262,7 +267,10 @@ def test_one_speaker_is_not_enough(toy, settings):
         ({"compile": "yes"}, "compile must be true, false or auto, got 'yes'"),
         ({"num_shards": 2}, "num_shards must be in .* unless statistics are kept, got 2 with num_estimate 40"),
         ({"num_shards": 41, "keep_statistics": True}, "num_shards must be in .*, got 41"),
-        ({"num_shards": 2, "shard": 3, "keep_statistics": True}, "shard must be in .*, got 3 of 2"),
+        ({**SHARDS, "shard": 3}, "shard must be in .*, got 3 of 2"),
+        ({**SHARDS, "num_looks": 2}, "num_looks must be 1, .* where num_shards is above 1, got num_looks 2,"),
+        ({**SHARDS, "batch_size": "auto"}, "batch_size and compile the same .*, got num_looks 1, batch_size auto"),
+        ({**SHARDS, "compile": "auto"}, "batch_size and compile the same .* batch_size 16 and compile auto"),
         ({"split": "bands"}, "split must be one of utterances, samples, got 'bands'"),
         ({"split": "samples"}, "num_estimate must be at least 640 for samples to be split, got 40"),
         ({"split": "samples", "num_estimate": 640, "num_looks": 2}, "split must be utterances but for"),
@@ -274,6 +282,12 @@ def test_one_speaker_is_not_enough(toy, settings):
 def test_settings_are_checked(settings, changes, message):
     with pytest.raises(ValueError, match=message):
         replace(settings, **changes)
+
+
+def test_settings_that_belong_together_are_taken(settings):
+    assert replace(settings, sigma=1.5).sigma == 1.5
+    assert replace(settings, sigma=16.0, noise_at="magnitude").sigma == 16.0
+    assert replace(settings, num_looks=2, target_radius=0.1, tolerance=0.5).target_radius == 0.1
 
 
 def test_missing_accelerator_is_told(toy, settings):

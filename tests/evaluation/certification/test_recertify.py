@@ -23,6 +23,7 @@ def settings(tmp_path):
         num_select=10,
         num_estimate=40,
         batch_size=20,
+        compile=False,
         rules=RULES,
         accelerator="cpu",
         keep_statistics=True,

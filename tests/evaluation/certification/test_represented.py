@@ -63,9 +63,9 @@ class TwoSpeakers:
         """Who the tests are about."""
         return [Utterance(one["utterance"], one["utterance"], one["speaker"]) for one in self.items(stage)]
 
-    def plan(self, stage):
+    def plan(self, stage, texts=False):
         """What the tests are about."""
-        return planned([], self.tested(stage))
+        return planned([], self.tested(stage), texts)
 
     def items(self, stage):
         """Both, and a bad file."""

@@ -45,6 +45,7 @@ def test_opens_a_class_a_file_and_nothing_else(tmp_path):
     given = GaussianFilter(2.0)
     assert open_purifier(given) is given
     assert not given.training
+    assert open_purifier(MedianFilter(7).config).kernel_size == 7
     path = tmp_path / "median.yaml"
     path.write_text(yaml.safe_dump(MedianFilter(7).config))
     found = open_purifier(path)

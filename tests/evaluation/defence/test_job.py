@@ -236,6 +236,24 @@ def test_text_is_none_the_right_or_another(tmp_path):
     assert {one["text"] for one in summary["defences"]} == {"none", "transcript", "wrong"}
 
 
+@pytest.mark.parametrize("kind", ["none", "transcript", "wrong"])
+def test_other_transcripts_are_refused_where_a_purifier_is_told_them(tmp_path, kind):
+    def compare(**changes):
+        data = Data()
+        data.tests[0] |= changes
+        settings = DefenceSettings(str(tmp_path), adaptive=False, accelerator="cpu", genuine_snr_db=None)
+        return compare_defences(
+            Projection(), data, [Defence("told", Told(), kind)], ATTACKS, settings, text_embedder=HashedText()
+        )
+
+    before = compare()
+    if kind == "none":
+        assert compare(text="other words")["defences"] == before["defences"]
+    else:
+        with pytest.raises(ValueError, match=r"made with other data: 1 changed: 'a/0' \(test\): another text"):
+            compare(text="other words")
+
+
 def test_silent_output_and_a_broken_purifier_are_rows(tmp_path):
     class Broken(Purifier):
         """Silence for one kind of trial, NaN for others."""

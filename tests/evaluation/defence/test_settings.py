@@ -24,6 +24,8 @@ ATTACKS = {"l2": pgd(epsilon=0.1)}
             lambda: check(["a"], {"genuine": pgd(epsilon=1)}),
             "attacks must be one or more with names other than genuine",
         ),
+        (lambda: check(["a"], {"l2": pgd}), "attacks.l2.epsilon must be given for .*pgd, got no value"),
+        (lambda: check(["a"], {"l2": pgd(epsilon=float("inf"))}), "attacks.l2.epsilon must be finite, got inf"),
         (lambda: check(["a"], {}), "attacks must be one or more"),
         (lambda: check(["a"], text="transcript"), "text_embedder must be given for the text of a, got null"),
         (

@@ -9,6 +9,7 @@ from voxcert.evaluation.metrics.detection import (
     crossing_error_rate,
     equal_error_rate,
     error_rate_interval,
+    error_rates,
     minimum_detection_cost,
     speaker_interval,
     speaker_interval_of_mean,
@@ -70,9 +71,22 @@ def test_scores_that_do_not_tell_are_half_wrong():
 
 
 @pytest.mark.parametrize(("genuine", "impostor", "name"), [([], [1], "genuine"), ([1], [np.nan], "impostor")])
-def test_missing_and_infinite_scores_are_named(genuine, impostor, name):
-    with pytest.raises(ValueError, match=f"{name} must be one or more finite scores"):
+def test_missing_scores_are_named(genuine, impostor, name):
+    with pytest.raises(ValueError, match=f"{name} must be one or more scores that are not NaN"):
         equal_error_rate(genuine, impostor)
+
+
+def test_no_threshold_is_right_about_scores_without_end():
+    genuine, impostor = [-np.inf, 0.6, 0.7, 0.8], [0.1, 0.2, 0.3, 0.4, np.inf]
+    thresholds, rejected, accepted = error_rates(genuine, impostor)
+    assert np.isfinite(thresholds).all()
+    assert (rejected.min(), accepted.min()) == pytest.approx((0.25, 0.2))
+    assert crossing_error_rate(genuine, impostor) == 0.25
+    rate, threshold = equal_error_rate(genuine, impostor)
+    assert (rate, threshold) == (pytest.approx(0.225), 0.5)
+    assert minimum_detection_cost(genuine, impostor) == 1.0, "accepting nobody costs less than one impostor in five"
+    assert minimum_detection_cost(genuine, impostor[:4]) == 0.25
+    assert crossing_error_rate([-np.inf], [np.inf]) == 1.0
 
 
 def test_the_interval_covers_the_true_error_rate():

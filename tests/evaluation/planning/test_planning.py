@@ -12,6 +12,7 @@ from voxcert.evaluation.planning.job import pilot_stage, planned_stage
 from voxcert.evaluation.planning.recommendation import estimates, recommend
 from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.planning.tables import plan_note, plan_statement, plan_table
+from voxcert.evaluation.run.folder import read_config
 from voxcert.rows import read_rows, replace_rows
 from voxcert.smoothing.sampler import NoisySampler
 
@@ -50,6 +51,19 @@ def test_a_killed_pilot_goes_on_and_gives_the_same_estimates(toy, tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text()) == again
     with pytest.raises(ValueError, match="other settings: num_pilot is 64 there, got 32"):
         plan_certification(encoder, data, settings(tmp_path, num_pilot=32))
+
+
+def test_a_finished_pilot_is_asked_for_other_minutes_and_budgets(toy, tmp_path):
+    encoder, data = toy
+    plan_certification(encoder, data, settings(tmp_path, minutes=1000))
+    rows = (tmp_path / "rows.jsonl").read_bytes()
+    plan = plan_certification(encoder, data, settings(tmp_path, minutes=1e-9, budgets=[0.02]))
+    assert (tmp_path / "rows.jsonl").read_bytes() == rows, "no copy was drawn for it"
+    fresh = plan_certification(encoder, data, settings(tmp_path / "new", minutes=1e-9, budgets=[0.02]))
+    for one, other in zip(plan["estimates"], fresh["estimates"], strict=True):
+        assert one | {"minutes": 0} == other | {"minutes": 0}
+    assert (plan["settings"]["minutes"], plan["settings"]["budgets"]) == (1e-9, [0.02])
+    assert read_config(tmp_path)["minutes"] == 1e-9
 
 
 @pytest.mark.parametrize("left", [0, 2, 20])
@@ -300,6 +314,7 @@ def test_data_that_nobody_can_hear_are_refused(toy, tmp_path):
     [
         ({"minutes": 0}, "minutes must be finite and above 0, got 0"),
         ({"sigmas": [0.1, 0.05]}, "sigmas must be one or more ascending finite numbers above 0"),
+        ({"sigmas": [0.1, 1.6]}, "sigmas must be at most 1.5, got .0.1, 1.6."),
         ({"samples": []}, "samples must be one or more ascending"),
         ({"num_pilot": 0}, "num_pilot must be at least 1, got 0"),
         ({"enroll_noise": -1}, "enroll_noise must be at least 0, got -1"),

@@ -14,6 +14,7 @@ import pytest
 from reported import SIGMA, Page, lines_of
 
 from voxcert.evaluation import report
+from voxcert.evaluation.certification.folder import read_prototypes, write_prototypes
 from voxcert.evaluation.report import write_report
 from voxcert.evaluation.report.budgets import PUBLISHED
 
@@ -238,6 +239,27 @@ def lines(page):
     return page.tables["budgets-0"][1:]
 
 
+def test_attacks_on_the_bare_encoder_count_on_the_same_recordings_and_names_alone(runs, tmp_path):
+    """Another crop has another norm; fewer enrolled speakers are another task; and one recording is of no run here."""
+    attacked = shutil.copytree(runs[3], tmp_path / "bare")
+    rows, (prototypes, names) = lines_of(attacked), read_prototypes(attacked)
+
+    def shown(change, enrolled=4):
+        write_prototypes(attacked, prototypes[:enrolled], names[:enrolled])
+        (attacked / "rows.jsonl").write_text("".join(json.dumps(row | change(row)) + "\n" for row in rows))
+        page = Page(write_report([runs[0], attacked], tmp_path / "report.html").read_text())
+        return [line[page.tables["budgets-0"][0].index("broken by attack (bare encoder)")] for line in lines(page)]
+
+    counts = shown(lambda row: {})
+    assert any(cell.endswith(" of 8") for cell in counts)
+    for own in (shown(lambda row: {"snr_db": row["snr_db"] + 0.1}), shown(lambda row: {}, enrolled=3)):
+        assert set(own) == {"not tried"}
+    first = rows[0]["utterance"]
+    fewer = shown(lambda row: {"utterance": "elsewhere"} if row["utterance"] == first else {})
+    assert any(cell.endswith(" of 7") for cell in fewer)
+    assert not any(cell.endswith(" of 8") for cell in fewer)
+
+
 def test_attacks_on_waveforms_say_nothing_of_certificates_elsewhere(runs, tmp_path):
     """The same encoder, speakers, sigma and rule, but noise at the features: radii are norms of something else."""
     folder, attacked = (shutil.copytree(run, tmp_path / run.name) for run in (runs[0], runs[2]))
@@ -254,6 +276,44 @@ def test_attacks_on_waveforms_say_nothing_of_certificates_elsewhere(runs, tmp_pa
     assert "ertificate was broken" not in pages["features"].text
     assert pages["features"].figures["accuracy-features"]["norm"] is None
     assert "dB below that utterance" not in pages["features"].text
+
+
+def test_attacks_on_claims_are_held_against_their_certificates(runs, tmp_path):
+    """Every trial of `vote` attacked within 0.005, at a threshold where half of the genuine ones are certified."""
+    attacked, at = shutil.copytree(runs[2], tmp_path / "claims"), 0.005
+    shutil.copy(runs[1] / "prototypes.safetensors", attacked)
+    trials = [row for row in lines_of(runs[1]) if row["verifier"] == "vote"]
+    place = trials[0]["radii"].index(at)
+    genuine = [row["lower"][place] for row in trials if row["claim"] == row["speaker"]]
+    impostor = [row["upper"][place] for row in trials if row["claim"] != row["speaker"]]
+    threshold = sorted(genuine)[len(genuine) // 2]
+    certified = sum(bound >= threshold for bound in genuine) + sum(bound < threshold for bound in impostor)
+
+    def shown(l2, turns):
+        rows = []
+        for row in trials:
+            is_own = row["claim"] == row["speaker"]
+            right, wrong = (row["claim"], None) if is_own else (None, row["claim"])
+            values = {name: row[name] for name in ("utterance", "speaker")} | {"scenario": "sv", "threshold": threshold}
+            values |= {"target": None if is_own else row["claim"], "expected": right, "clean": right, "success": False}
+            turned = is_own and row["lower"][place] == max(genuine) and turns
+            values |= {"adversarial": wrong if turned else right, "score": row["score"], "radius": at, "l2": l2}
+            rows.append(lines_of(runs[2])[0] | values | {"abstained": False, "abstained_before": False})
+        (attacked / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return Page(write_report([runs[1], attacked], tmp_path / "report.html").read_text())
+
+    page = shown(at, turns=False)
+    said = f"attacks within 0.005 on {certified} trials that are certified there turned"
+    assert "No certificate was broken." in page.text
+    assert f"{said} 0 decisions." in page.text
+    heading, line = page.tables["claims-0"]
+    assert dict(zip(heading, line, strict=True))["certified trials"] == str(certified)
+    (name,) = {row["utterance"] for row in trials if row["lower"][place] == max(genuine) and row["score"] > 0}
+    broken = shown(at, turns=True).text
+    assert "A certificate was broken" in broken
+    assert re.search(rf"{said} 1 decisions: {name} as speaker\d\.", broken)
+    assert "ertificate was broken" not in shown(0.0, turns=False).text, "an attack that changed nothing tried nothing"
+    assert "claims-0" not in Page(write_report(runs, tmp_path / "report.html").read_text()).tables
 
 
 def test_trials_of_one_kind_are_no_error_rates_yet(runs, tmp_path):
@@ -278,6 +338,14 @@ def test_an_unfinished_run_says_so_on_top(runs, tmp_path):
     assert f"{len(kept)} of {total} utterances" in text
     assert text.index('id="unfinished"') < text.index('id="proved"')
     assert f"the {len(kept)} utterances done so far" in text
+    assert "without the rows of other processes" not in text
+    (folder / "rows.rank1.jsonl").write_text("")
+    attacked = shutil.copytree(runs[2], tmp_path / "attacked")
+    (attacked / "summary.json").unlink()
+    (attacked / "rows.rank2.jsonl").write_text("")
+    text = write_report([folder, attacked], tmp_path / "report.html").read_text()
+    assert text.count(" utterances, without the rows of other processes: start the run again to merge them") == 1
+    assert text.count("8 utterances so far, without the rows of other processes") == 1
     assert 'id="unfinished"' not in write_report([runs[0]], tmp_path / "whole.html").read_text()
 
 
@@ -319,6 +387,18 @@ def test_hearing_margins_are_shown_where_there_are_some(runs, tmp_path):
     without = Page(write_report([runs[0]], tmp_path / "report.html").read_text())
     assert "hearing" not in without.tables
     assert "voxcert hearing" not in without.text
+
+
+def test_runs_whose_folders_end_alike_are_two_runs(runs, tmp_path):
+    margin = {"speaker": "a", "rule": "vote", "sigma": SIGMA, "radius": 0.01, "norm_bound": 1.0, "encoder": ""}
+    for name in ("audit-en", "audit-de"):
+        folder = shutil.copytree(runs[0], tmp_path / name / "certify")
+        (folder / "hearing.jsonl").write_text(json.dumps(margin | {"utterance": "u", "margin_db": 1.0}) + "\n")
+    folders = [tmp_path / name / "certify" for name in ("audit-en", "audit-de", "audit-en/../audit-de")]
+    page = Page(write_report(folders, tmp_path / "report.html").read_text())
+    names = [f"tiny, sigma {SIGMA:g} ({name}/certify)" for name in ("audit-en", "audit-de")]
+    assert {curve["system"] for curve in page.figures["accuracy-waveform"]["curves"]} == set(names)
+    assert [line[0] for line in page.tables["hearing"][1:]] == names
 
 
 @pytest.mark.parametrize(("folders", "message"), [([], "folders must name"), (["none"], "none must be the folder")])

@@ -37,6 +37,23 @@ def test_what_is_played_is_what_was_certified_and_what_was_attacked(runs):
             np.testing.assert_allclose(sounds["Adversarial example"][0], written)
 
 
+def test_files_that_an_attack_did_not_write_are_not_played(runs, tmp_path):
+    """Shorter ones, those of another waveform, and what is no audio any more."""
+    attacked = shutil.copytree(runs[3], tmp_path / "bare")
+    titles = [sound.title for one in examples(*open_runs([runs[0]]), open_runs([attacked])) for sound in one.sounds]
+    assert "Adversarial example" in titles, "or this test says nothing"
+    for damage in (lambda samples: samples[:-100], lambda samples: samples / 2, lambda samples: None):
+        for path in attacked.rglob("*.flac"):
+            samples, rate = soundfile.read(runs[3] / path.relative_to(attacked))
+            if (damaged := damage(samples)) is None:
+                path.write_bytes(b"")
+            else:
+                soundfile.write(path, damaged, rate)
+        shown = examples(*open_runs([runs[0]]), open_runs([attacked]))
+        assert shown
+        assert not any(sound.title == "Adversarial example" for one in shown for sound in one.sounds)
+
+
 def test_recordings_that_are_not_at_hand_or_others_are_said(runs, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(runs[0], folder)

@@ -3,7 +3,15 @@
 import pytest
 
 from voxcert.evaluation.certification.folder import read_run
-from voxcert.evaluation.run.folder import ROWS, check_settings, file_name, read_config, read_summary, write_config
+from voxcert.evaluation.run.folder import (
+    ROWS,
+    check_settings,
+    endings,
+    file_name,
+    read_config,
+    read_summary,
+    write_config,
+)
 from voxcert.rows import replace_rows
 
 
@@ -14,6 +22,21 @@ def test_other_settings_are_refused_by_name(tmp_path):
         check_settings(tmp_path, {"sigma": 0.02, "data": {"seed": 0}, "radii": [0.0, 1.0]})
     with pytest.raises(ValueError, match=r"data\.seed is 0 there, got 1; sigma is 0\.01 there, got 'nothing'"):
         check_settings(tmp_path, {"data": {"seed": 1}, "radii": [0.0, 1.0]})
+
+
+def test_a_kind_of_run_has_settings_of_its_own_that_may_differ(tmp_path):
+    write_config(tmp_path, {"sigma": 0.01, "minutes": 30})
+    check_settings(tmp_path, {"sigma": 0.01, "minutes": 60}, may_differ=("minutes", "budgets"))
+    with pytest.raises(ValueError, match="other settings: sigma is 0.01 there, got 0.02"):
+        check_settings(tmp_path, {"sigma": 0.02, "minutes": 60}, may_differ=("minutes",))
+    with pytest.raises(ValueError, match="other settings: minutes is 30 there, got 60"):
+        check_settings(tmp_path, {"sigma": 0.01, "minutes": 60})
+
+
+def test_pictures_that_would_not_be_drawn_any_more_are_refused(tmp_path):
+    write_config(tmp_path, {"sigma": 0.01, "plot": 0})
+    with pytest.raises(ValueError, match="plot is 0 there, got 3"):
+        check_settings(tmp_path, {"sigma": 0.01, "plot": 3})
 
 
 def test_a_new_folder_fits_any_settings(tmp_path):
@@ -56,6 +79,14 @@ def test_files_can_be_named_after_anything(name, tmp_path):
 
 def test_a_run_from_before_a_setting_was_there_goes_on(tmp_path):
     write_config(tmp_path, {"sigma": 0.1})
-    check_settings(tmp_path, {"sigma": 0.1, "start": "utterance", "judge": None})
+    check_settings(tmp_path, {"sigma": 0.1, "start": "utterance", "judge": None, "plot": 0})
     with pytest.raises(ValueError, match="start is 'nothing' there, got 'white'"):
         check_settings(tmp_path, {"sigma": 0.1, "start": "white", "judge": None})
+
+
+def test_runs_that_would_be_called_the_same_are_told_apart_by_the_end_of_their_folders(tmp_path):
+    folders = [tmp_path / one for one in ("a/en/certify", "b/en/certify", "de/certify", "verify")]
+    ends = [" (a/en/certify)", " (b/en/certify)", " (de/certify)", " (verify)", " (in memory)"]
+    assert endings(["name"] * 5, [*folders, None]) == ends
+    assert endings(["one", "two", "one", "three"], folders) == [" (en/certify)", "", " (de/certify)", ""]
+    assert endings(["name"] * 2, folders[:1] * 2) == [" (certify)"] * 2, "there is nothing to tell apart"

@@ -102,6 +102,23 @@ def test_who_is_not_enrolled_is_an_impostor_only(toy, settings, tmp_path):
     assert {row.claim for row in read_trials_of_run(tmp_path / "run")} == set("abc")
 
 
+@pytest.mark.parametrize(
+    ("rules", "verifiers"),
+    [
+        (["vote"], ["vote"]),
+        (["distribution"], ["embedding"]),
+        (["mean", "lipschitz"], ["embedding"]),
+        (["vote", "distribution"], ["embedding", "vote"]),
+    ],
+)
+@pytest.mark.parametrize("task", [{}, {"task": "open_set", "enrolled": ["a", "b"]}])
+def test_rules_choose_the_verifiers(toy, settings, tmp_path, rules, verifiers, task):
+    summary = verify_speakers(*toy, replace(settings, rules=rules, num_impostors=None if task else 1, **task))
+    assert list(summary["verifiers"]) == verifiers
+    rows = read_trials_of_run(tmp_path / "run")
+    assert len(rows) == 13 * (1 if task else 2) * len(verifiers), "one of them is about a file that cannot be read"
+
+
 def test_few_impostors(toy, settings, tmp_path):
     verify_speakers(*toy, replace(settings, num_impostors=1))
     rows = read_trials_of_run(tmp_path / "run")

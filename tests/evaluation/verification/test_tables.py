@@ -122,6 +122,22 @@ def test_what_failed_is_an_error_under_any_map():
     assert entry["rates"][0]["frr"] == 0.5
 
 
+@pytest.mark.parametrize("claim", ["a", "b"])
+def test_what_failed_is_proved_at_no_threshold_whatever_the_cohort(claim):
+    """Of a cosine of 1, say, normalised to 1, thresholds above would count an impostor as proved to be rejected."""
+    lost = trial("a", claim, [-1.0] * 2, [1.0] * 2, failed="unreadable", score=0.0)
+    rows = normalised([*ROWS, *[lost] * 2], {"a": (0.8, 0.2), "b": (0.5, 0.5)})
+    name = "frr" if claim == "a" else "far"
+    for threshold in (-100.0, 0.0, 1.5, 100.0):
+        for rate in summarize_trials(rows, threshold)["embedding"]["rates"]:
+            assert rate[name] >= 0.5
+    entry = summarize_trials(rows)["embedding"]
+    assert entry["smoothed_eer"] == 0.5, "at the best threshold the others are right, and these wrong all the same"
+    assert abs(entry["threshold"]) < 10
+    assert entry["rates"][0]["min_dcf"] <= 1.0
+    assert error_rate_figure(rows, summarize_trials(rows)).axes
+
+
 def test_a_claim_that_is_a_recording_is_genuine_if_the_same_voice_speaks_there():
     mine, other = trial("a", "a9", [0.7] * 2, [0.8] * 2, voice="a"), trial("a", "b9", [0.7] * 2, [0.8] * 2, voice="b")
     assert (mine.target, other.target) == (True, False)

@@ -38,8 +38,10 @@ def attacked_trials(certified: Iterable[CertifiedScore], attacked: Iterable[Atta
 
     Returns:
         For each radius of the attacks, ascending, that is certified too: `radius`, `num_genuine`, `num_impostor`,
-        `certified_eer`, `certified_frr`, `certified_far`, `eer`, `frr`, `far`, `num_certified`, `num_turned` and
-        `abstention_rate`. An error rate without trials of its kind is None.
+        `certified_eer`, `certified_frr`, `certified_far`, `eer`, `frr`, `far`, `num_certified`, `num_turned`,
+        `abstention_rate`, `turned` (the certified trials by name) and `num_tried`: certified trials that the attack
+        turned or, where the system answered before, changed within the radius. An error rate without trials of its
+        kind is None.
 
     Raises:
         ValueError: If attacks differ in their threshold.
@@ -74,6 +76,7 @@ def _harm(pair: Pair) -> tuple[bool, float]:
 def _compared(radius: float, pairs: Sequence[Pair]) -> dict[str, Any]:
     threshold, genuine = pairs[0][1].threshold, np.array([proof.target for proof, _ in pairs])
     bounds = np.array([proof.bound(proof.radii.index(radius)) for proof, _ in pairs])
+    tried = np.array([not row.abstained_before and 0 < row.l2 and breaking_norm(row) <= radius for _, row in pairs])
     scores = np.array([row.score for _, row in pairs])
     rejected = np.array([row.abstained or row.adversarial is None for _, row in pairs])
     held = np.where(genuine, bounds >= threshold, bounds < threshold)
@@ -91,6 +94,8 @@ def _compared(radius: float, pairs: Sequence[Pair]) -> dict[str, Any]:
         "num_certified": int(held.sum()),
         "num_turned": int(turned.sum()),
         "abstention_rate": _share(np.array([row.abstained for _, row in pairs])),
+        "turned": [f"{proof.utterance} as {proof.claim}" for (proof, _), one in zip(pairs, turned, strict=True) if one],
+        "num_tried": int((turned | held & tried).sum()),
     }
 
 
@@ -104,6 +109,11 @@ def _share(errors: np.ndarray) -> float | None:
 
 def attacked_trials_table(compared: Sequence[dict[str, Any]]) -> str:
     """Renders what `attacked_trials` returns as a Markdown table that also reads well in a terminal."""
+    return render_table(attacked_trials_lines(compared))
+
+
+def attacked_trials_lines(compared: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The heading and the cells of that table, a line for each radius."""
     lines = [["radius", "genuine", "impostor", "EER %: certified", "under attack", "FRR %: certified", "under attack"]]
     lines[0] += ["FAR %: certified", "under attack", "certified trials", "turned", "abstains %"]
     for one in compared:
@@ -112,4 +122,4 @@ def attacked_trials_table(compared: Sequence[dict[str, Any]]) -> str:
             [f"{one['radius']:g}", str(one["num_genuine"]), str(one["num_impostor"]), *map(percent, rates)]
             + [str(one["num_certified"]), str(one["num_turned"]), percent(one["abstention_rate"])]
         )
-    return render_table(lines)
+    return lines

@@ -16,7 +16,7 @@ from voxcert.evaluation.attack.tables import ATTACK_NOTE, attack_table, smoothin
 from voxcert.evaluation.attack.transfer import TRANSFER_NOTE, transfer_table
 from voxcert.evaluation.certification.folder import is_verification, read_prototypes, read_run, read_trials_of_run
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee
-from voxcert.evaluation.run.folder import ROWS, read_config
+from voxcert.evaluation.run.folder import ROWS, endings, read_config
 from voxcert.evaluation.show.figures import save
 from voxcert.rows import read_rows
 from voxcert.smoothing.certificate import Certificate
@@ -53,12 +53,14 @@ def plot_runs(attacks: Sequence[Folder], certified: Sequence[Folder], path: Fold
             check_certificates(folder, certificates, rows[0].encoder)
             _warn_of_differences(other, rows, folder, certificates)
     several = len({rows[0].encoder for rows in attacked}) > 1
+    names = [
+        f"{rows[0].attack}, {smoothing_name(rows[0])}" + (f", {rows[0].encoder[:8]}" if several else "")
+        for rows in attacked
+    ]
+    proofs = [f"smoothed {rows[0].sigma:g}" for rows in proved]
     figure = robust_figure(
-        [
-            (f"{rows[0].attack}, {smoothing_name(rows[0])}" + (f", {rows[0].encoder[:8]}" if several else ""), rows)
-            for rows in attacked
-        ],
-        [(f"smoothed {rows[0].sigma:g}", rows) for rows in proved],
+        [(name + end, rows) for name, end, rows in zip(names, endings(names, attacks), attacked, strict=True)],
+        [(name + end, rows) for name, end, rows in zip(proofs, endings(proofs, certified), proved, strict=True)],
     )
     save(figure, path)
 

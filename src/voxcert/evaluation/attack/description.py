@@ -47,18 +47,44 @@ def attack_settings(attack: Attack) -> dict[str, Any]:
     }
 
 
+def check_values(attack: Callable[..., Tensor], name: str, *given_by_the_run: str) -> None:
+    """Refuses settings of an attack that a run cannot begin with.
+
+    Args:
+        attack: The attack.
+        name: What errors call it.
+        given_by_the_run: Settings that it need not have, beside target, objective and generator.
+
+    Raises:
+        ValueError: If one has no value, or a number is not finite.
+    """
+    for own, one in inspect.signature(attack).parameters.items():
+        if one.kind is one.KEYWORD_ONLY and one.default is one.empty:
+            if own not in (*OF_THE_RUN, "objective", *given_by_the_run):
+                raise ValueError(f"{name}.{own} must be given for {attack_path(attack)}, got no value")
+    for own, value in attack_settings(attack).items():
+        numbers = (
+            {f"{own}.{part}": number for part, number in value.items()} if isinstance(value, dict) else {own: value}
+        )
+        for place, number in numbers.items():
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"{name}.{place} must be finite, got {number}")
+
+
 def check_attack(attack: Callable[..., Tensor], settings: AttackSettings) -> None:
     """Refuses an attack whose own settings cannot be right.
 
     Raises:
-        ValueError: If its epsilon is not positive, it cannot be given a radius though there are some, or it decides by
-            itself whether it is targeted.
+        ValueError: As `check_values`, or if its epsilon is not positive, it cannot be given a radius though there are
+            some, or it decides by itself whether it is targeted.
     """
+    by_radius = ("epsilon", "norm") if settings.radii or settings.within else ()
+    check_values(attack, "attack", *by_radius)
     own = inspect.signature(attack).parameters
     epsilon = own["epsilon"].default if "epsilon" in own else None
     if isinstance(epsilon, int | float) and not epsilon > 0:
         raise ValueError(f"attack.epsilon must be above 0, got {epsilon}")
-    if (settings.radii or settings.within) and not {"epsilon", "norm"} <= own.keys():
+    if not set(by_radius) <= own.keys():
         raise ValueError(
             f"radii and within must be null for an attack without epsilon and norm, got {settings.radii} and "
             f"{settings.within} for {attack_path(attack)} (its curve follows from the norms that it needed)"
@@ -72,6 +98,4 @@ def _plain(value: Any) -> Any:
         return {"class": type(value).__name__, **{name: _plain(item) for name, item in asdict(value).items()}}
     if isinstance(value, Tensor):
         return "sha256:" + hashlib.sha256(value.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-    if isinstance(value, float) and not math.isfinite(value):
-        return repr(value)  # JSON has no infinity
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

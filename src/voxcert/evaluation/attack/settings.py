@@ -125,6 +125,8 @@ class AttackSettings:
             raise ValueError(f"judge_hash must be null without a judge, got {self.judge_hash!r}")
         if self.threshold is not None and self.scenario == "csi":
             raise ValueError(f"threshold must be null in the scenario csi, got {self.threshold}")
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise ValueError(f"threshold must be finite or null, got {self.threshold}")
         if self.decision == "vote" and (self.sigma is None or self.scenario == "osi"):
             raise ValueError(
                 f"decision must be mean without a sigma or in osi, got vote with sigma {self.sigma} "

@@ -14,13 +14,14 @@ from tqdm import tqdm
 
 from voxcert.data.check import check_corpus, describe
 from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.data.identity import write_plan
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.audit.settings import AuditSettings
 from voxcert.evaluation.audit.stages import FIRST, IMPOSTORS, Stage, System, forwards, stages
 from voxcert.evaluation.planning import plan_certification
 from voxcert.evaluation.report import write_report
-from voxcert.evaluation.run.folder import ROWS, check_settings, read_summary, write_config
-from voxcert.evaluation.run.job import UNKNOWN, Provenance
+from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, check_settings, read_summary, write_config
+from voxcert.evaluation.run.job import UNKNOWN, Provenance, check_data
 from voxcert.evaluation.run.lock import locked
 from voxcert.evaluation.run.processes import at_hand
 from voxcert.evaluation.run.progress import listening
@@ -28,7 +29,7 @@ from voxcert.evaluation.show.tables import percent
 from voxcert.rows import read_rows, replace_file
 
 BAR = "{desc}: {percentage:3.0f}%|{bar:24}| {elapsed}, {remaining} left"
-DATA, PLAN, PAGE, FINISHED = "data.txt", "plan", "report.html", ".finished"
+DATA, PILOT, PAGE, FINISHED = "data.txt", "plan", "report.html", ".finished"
 """Of the audit's folder; the last holds a file for each stage that is done."""
 
 
@@ -38,7 +39,7 @@ def audit_encoder(
     """Audits an encoder with the speakers of `data` and writes report.html.
 
     Stages that `settings.output_dir` has already are skipped, and one that was cut short goes on, so an audit that was
-    killed is continued by the same call. The plan is made once and kept.
+    killed is continued by the same call, on the same recordings. The plan is made once and kept.
 
     Args:
         encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode.
@@ -50,8 +51,8 @@ def audit_encoder(
         The plan.
 
     Raises:
-        ValueError: If the folder holds an audit with other settings (the message names them), something is wrong with
-            the data, or a stage refuses.
+        ValueError: If the folder holds an audit with other settings or data (the message names them), something is
+            wrong with the data, or a stage refuses.
     """
     system = System(encoder, data, settings, provenance)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
@@ -60,10 +61,8 @@ def audit_encoder(
     if len(speakers) < 2:
         raise ValueError(f"data must have 2 or more tested speakers, for verification, got {len(speakers)}")
     with locked(system.folder):
-        check_settings(system.folder, config)
-        write_config(system.folder, config)
         with tqdm(bar_format="{desc} [{elapsed}]", leave=False) as bar:
-            _check_data(system, bar)
+            _begin(system, config, bar)
             plan = _plan(system, bar)
         chosen = plan["recommended"]
         system = system.about(chosen["num_utterances"])
@@ -73,24 +72,28 @@ def audit_encoder(
     return plan
 
 
-def _check_data(system: System, bar: tqdm) -> None:
-    """Reads all of the corpus once, and refuses what a run would refuse; the report stays in data.txt."""
-    path = system.folder / DATA
-    if path.is_file():
-        return
+def _begin(system: System, config: dict[str, Any], bar: tqdm) -> None:
+    """Refuses an audit of something else, and what a run would refuse of the data; the report stays in data.txt."""
+    check_settings(system.folder, config)
     bar.set_description_str("audit: reading the data")
+    planned = system.data.plan("test")
+    check_data(system.folder, planned)
+    if (system.folder / CONFIG).is_file():
+        return
     report = check_corpus(system.data.corpus, system.data.protocol.segment_seconds)
     if (report.refused or report.leaks) and not system.data.skip_bad:
         raise ValueError(
             f"data must be readable and without leaks (data.on_bad_audio skip leaves bad recordings out), got:\n"
             f"{describe(report)}"
         )
-    replace_file(path, describe(report) + "\n")
+    replace_file(system.folder / DATA, describe(report) + "\n")
+    write_plan(planned, system.folder / PLAN)
+    write_config(system.folder, config)  # last: from here on it goes on, with these settings and data
 
 
 def _plan(system: System, bar: tqdm) -> dict[str, Any]:
     """The plan that the folder has, or else one that is made now."""
-    folder, marker = system.folder / PLAN, system.folder / FINISHED / PLAN
+    folder, marker = system.folder / PILOT, system.folder / FINISHED / PILOT
     if not marker.is_file():
         bar.set_description_str("audit: planning (then it is known how long the rest takes)")
         settings = system.settings.plan(str(folder))

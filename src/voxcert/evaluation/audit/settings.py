@@ -23,7 +23,7 @@ class AuditSettings:
         num_utterances: Utterances of the plan's pilot.
         num_pilot: Samples of each of them.
         num_select: Samples that choose the speaker.
-        alpha: Error probability of one certificate.
+        alpha: Error probability of one certificate, and of one answer of the smoothed system under attack.
         enroll_noise: Noise draws at sigma for every enrolment segment; 0 enrols on clean speech.
         attack_steps: Gradient steps of the attacks on the encoder itself; 50 are those of the published ones.
         max_queries: Waveforms that the black-box attack may ask about, for each utterance.

@@ -184,6 +184,7 @@ def _smoothed(system: System, sigma: float, num_estimate: int, batch_size: int) 
         "targeted": False,
         "num_noise": own.num_noise,
         "num_eval": own.num_eval,
+        "alpha": own.alpha,
         "batch_size": batch_size,
     }
     attack = pgd(epsilon=OUTSIDE[0], norm="l2", steps=own.smoothed_steps)
@@ -199,7 +200,7 @@ def _smoothed(system: System, sigma: float, num_estimate: int, batch_size: int) 
         Stage(
             names["verify"],
             f"which error rates can no attack raise at sigma {sigma:g}?",
-            0 if sampling["embeddings"] else samples,
+            batch_size if sampling["embeddings"] else samples,  # to compare with what is kept
             partial(_verify, system, names["verify"], certified, task="verification", **sampling),
         ),
         Stage(

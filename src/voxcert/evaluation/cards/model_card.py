@@ -10,11 +10,12 @@ from typing import Any
 
 import yaml
 
+from voxcert.data.identity import plan_hash, read_plan
 from voxcert.encoders.checkpoint import checkpoint_hash, read_card, write_card
 from voxcert.encoders.privacy import without_places
 from voxcert.evaluation.certification.tables import TABLE_NOTE, markdown_table
 from voxcert.evaluation.defence.encoder import encoder_of
-from voxcert.evaluation.run.folder import read_summary
+from voxcert.evaluation.run.folder import PLAN, read_summary
 
 KNOWN_DATA = {
     "LibriSpeech": ("openslr/librispeech_asr", "LibriSpeech (Panayotov et al. 2015, OpenSLR 12), CC BY 4.0"),
@@ -34,7 +35,7 @@ def add_metrics(folder: str, runs: Iterable[str]) -> dict[str, Any]:
 
     Args:
         folder: Checkpoint folder.
-        runs: Output folders of `certify`. A run with the settings of one that the card has takes its place.
+        runs: Output folders of `certify`. A run of the settings and the data of one that the card has takes its place.
 
     Returns:
         The card.
@@ -54,11 +55,18 @@ def add_metrics(folder: str, runs: Iterable[str]) -> dict[str, Any]:
                 f"got {run} with the hash {summary['checkpoint_hash']}"
             )
         entry = without_places({key: summary[key] for key in KEPT} | {"num_made_up": summary.get("num_made_up", 0)})
-        others = [old for old in card["metrics"] if old["settings"] != entry["settings"]]
-        card["metrics"] = [*others, entry]
+        if (Path(run) / PLAN).is_file():
+            entry["data"] = plan_hash(read_plan(Path(run) / PLAN))
+        card["metrics"] = [*(old for old in card["metrics"] if not _is_same(old, entry)), entry]
     write_card(folder, card)
     write_readme(folder)
     return card
+
+
+def _is_same(old: dict[str, Any], entry: dict[str, Any]) -> bool:
+    """Whether two runs asked the same; settings without places may name two corpora alike, older entries no data."""
+    data = {one["data"] for one in (old, entry) if "data" in one}
+    return old["settings"] == entry["settings"] and len(data) < 2
 
 
 def write_readme(folder: str | Path) -> None:

@@ -14,7 +14,7 @@ from voxcert.evaluation.certification.figures import draw_certified
 from voxcert.evaluation.certification.folder import read_run
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee
 from voxcert.evaluation.metrics.detection import speaker_interval_of_mean
-from voxcert.evaluation.run.folder import read_config
+from voxcert.evaluation.run.folder import endings, read_config
 from voxcert.evaluation.show.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, canvas, save, tidy
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.curves import certified
@@ -96,11 +96,13 @@ def plot_comparison(folders: Sequence[str | Path], path: str | Path) -> None:
     """Draws the curves of certification runs into a PNG file.
 
     Args:
-        folders: Of the runs.
+        folders: Of the runs; its end is named where two are of one system at one sigma.
         path: Of the file.
     """
-    runs = [(system_name(read_config(folder) or {}), read_run(folder)) for folder in folders]
-    save(comparison_figure(runs), path)
+    rows = [read_run(folder) for folder in folders]
+    names = [system_name(read_config(folder) or {}) for folder in folders]
+    ends = endings([(name, own[0].sigma) for name, own in zip(names, rows, strict=True)], folders)
+    save(comparison_figure([(name + end, own) for name, end, own in zip(names, ends, rows, strict=True)]), path)
 
 
 def _short(value: Any) -> str | None:

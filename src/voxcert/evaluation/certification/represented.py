@@ -35,9 +35,9 @@ class RepresentedData:
         """What the items are about."""
         return self.data.tested(stage)
 
-    def plan(self, stage: str) -> Sequence[Planned]:
+    def plan(self, stage: str, texts: bool = False) -> Sequence[Planned]:
         """What enrols and what is tested."""
-        return self.data.plan(stage)
+        return self.data.plan(stage, texts)
 
     def items(self, stage: str) -> Sequence[dict[str, Any]]:
         """Test items: `waveform` is (size,); items that could not be read stay as they are."""

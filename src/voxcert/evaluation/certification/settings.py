@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from voxcert.evaluation.certification.tables import default_radii
 from voxcert.evaluation.run.progress import LogFormat
 from voxcert.evaluation.run.speed import Precision, check_precision
+from voxcert.smoothing.sampler import LARGEST_SIGMA
 from voxcert.smoothing.validation import check_settings
 
 Rule = Literal["distribution", "vote", "mean", "lipschitz", "published_mean", "published_se"]
@@ -28,7 +29,7 @@ class CertificationSettings:
         sigma: Standard deviation of the smoothing noise, in units of what it is added to (waveform amplitude).
         task: `identification` names one of the enrolled speakers, `verification` accepts or rejects a claim, `open_set`
             names an enrolled speaker or nobody. The last two report error rates that no attack can raise, for two
-            verifiers: mean score and median score of the noisy copies.
+            verifiers: mean score and median score of the noisy copies (see `rules`).
         trials: For verification: file with a list of trials, `1|0 ENROLMENT TEST` as for VoxCeleb or `ENROLMENT TEST
             target|nontarget` as in Kaldi, about the tested speakers. A recording on the enrolment side enrols alone.
             When null, each test utterance claims to be each tested speaker.
@@ -62,13 +63,16 @@ class CertificationSettings:
             encoder on the same recordings, with the same sigma and seed, then share their forward passes, whatever else
             they ask (task, rules, alpha, enrolment, fewer copies). Some 800 bytes a copy; nothing is kept when null.
         num_shards: Cut the estimation samples in so many parts, to be drawn by runs of their own, which
-            `voxcert recertify` puts together; their statistics must be kept.
+            `voxcert recertify` puts together; their statistics must be kept, `num_looks` must be 1, and neither
+            `batch_size` nor `compile` may be `auto`, which each run would settle by its own clock.
         shard: Which part this run draws, from 1 on.
         split: What processes share: `utterances`, or, for few utterances and many devices, the `samples` of each, in
             parts of at least 32 num_select. The rows are the same.
         num_thresholds: Size of the grid of the rule `distribution`.
         rules: Certification rules of identification; the first sound one is what the closing sentence is about.
-            `published_mean` and `published_se` are the formulas as printed, for comparison: not a guarantee.
+            `published_mean` and `published_se` are the formulas as printed, for comparison: not a guarantee. For
+            verification and the open set they say which verifiers there are: `vote` the median score, and any other the
+            mean score, which goes first.
         radii: Where certified accuracy or error rates are reported; l2 norm, ascending. 0, 0.5, 1, 1.5 and 2 sigma
             when null.
         enroll_noise: Noise draws at sigma for every enrolment segment, which pays at large sigma; 0 enrols on clean
@@ -147,8 +151,15 @@ class CertificationSettings:
                 "num_looks and num_shards must be 1 and keep_statistics false but for the task identification, got "
                 f"{self.num_looks}, {self.num_shards} and {self.keep_statistics} with task {self.task}"
             )
+        if self.num_looks == 1 and (self.target_radius, self.tolerance) != (None, type(self).tolerance):
+            raise ValueError(
+                f"target_radius must be null and tolerance {type(self).tolerance} with one look, which comes when all "
+                f"samples are drawn, got {self.target_radius} and {self.tolerance}"
+            )
         if self.noise_at not in get_args(NoisePoint):
             raise ValueError(f"noise_at must be one of {', '.join(get_args(NoisePoint))}, got {self.noise_at!r}")
+        if self.noise_at == "waveform" and self.sigma > LARGEST_SIGMA:
+            raise ValueError(f"sigma must be at most {LARGEST_SIGMA} for noise at the waveform, got {self.sigma}")
         check_precision(self.precision)
         if self.compile not in (True, False, "auto"):
             raise ValueError(f"compile must be true, false or auto, got {self.compile!r}")
@@ -162,6 +173,11 @@ class CertificationSettings:
             raise ValueError(
                 "num_shards must be in [1, num_estimate], and 1 unless statistics are kept, got "
                 f"{self.num_shards} with num_estimate {self.num_estimate} and keep_statistics {self.keep_statistics}"
+            )
+        if self.num_shards > 1 and (self.num_looks > 1 or "auto" in (self.batch_size, self.compile)):
+            raise ValueError(
+                "num_looks must be 1, and batch_size and compile the same for all shards, not auto, where num_shards "
+                f"is above 1, got num_looks {self.num_looks}, batch_size {self.batch_size} and compile {self.compile}"
             )
         if not 1 <= self.shard <= self.num_shards:
             raise ValueError(f"shard must be in [1, num_shards], got {self.shard} of {self.num_shards}")

@@ -6,6 +6,7 @@ noisy waveform, so every rule that certifies an encoder certifies both together.
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 from torch import Tensor, nn
@@ -48,17 +49,19 @@ class DefendedEncoder(nn.Module):
         return self.encoder((step if self.purifier.differentiable else StraightThrough(step))(waveform))
 
 
-def open_purifier(source: str | Path | Purifier) -> Purifier:
+def open_purifier(source: str | Path | dict[str, Any] | Purifier) -> Purifier:
     """The purifier that a user names, in eval mode.
 
     Args:
-        source: A checkpoint folder, a YAML file with class_path and init_args, or a purifier.
+        source: A checkpoint folder, a YAML file with class_path and init_args, these two, or a purifier.
 
     Raises:
         ValueError: If the folder or the file does not hold a purifier.
     """
     if isinstance(source, Purifier):
         return source.eval()
+    if isinstance(source, dict):
+        return build_purifier(source).eval()
     path = Path(source)
     if path.suffix not in (".yaml", ".yml"):
         return load_purifier(path).eval()

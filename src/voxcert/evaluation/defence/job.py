@@ -60,13 +60,14 @@ def compare_defences(
         The summary that is in summary.json too.
 
     Raises:
-        ValueError: If the folder holds a run with other settings or weights (the message names them), or the comparison
-            cannot be made.
+        ValueError: If the folder holds a run with other settings, data or weights (the message names them), or the
+            comparison cannot be made.
     """
     check_comparison(defences, attacks, text_embedder is not None, listener is not None)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
-    with started(settings.output_dir, config, data.plan("test"), settings.accelerator) as fabric:
+    plan = data.plan("test", texts=any(one.text in ("transcript", "wrong") for one in defences))
+    with started(settings.output_dir, config, plan, settings.accelerator) as fabric:
         device = fabric.device
         encoder, items = encoder.to(device).eval(), data.items("test")
         listener = None if listener is None else listener.to(device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from voxcert.attacks import Attack
-from voxcert.evaluation.attack.description import attack_path
+from voxcert.evaluation.attack.description import attack_path, check_values
 from voxcert.purifiers.base import Purifier
 
 GENUINE = "genuine"
@@ -93,13 +93,16 @@ def check_comparison(defences: Sequence[Defence], attacks: dict[str, Attack], ca
 
     Raises:
         ValueError: If names repeat or are those of conditions, a defence is told text that nothing embeds or hears, or
-            an attack asks for utterances in an order of its own, to which text cannot be matched.
+            an attack asks for utterances in an order of its own, to which text cannot be matched, lacks a setting, or
+            has one that is not finite.
     """
     names = [defence.name for defence in defences]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"defences must be one or more with names of their own, got {names}")
     if not attacks or GENUINE in attacks or any("/" in name or not name for name in attacks):
         raise ValueError(f"attacks must be one or more with names other than {GENUINE}, got {list(attacks)}")
+    for name, attack in attacks.items():
+        check_values(attack, f"attacks.{name}")
     for defence in defences:
         if defence.text != "none" and not can_read:
             raise ValueError(f"text_embedder must be given for the text of {defence.name}, got null")

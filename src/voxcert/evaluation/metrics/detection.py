@@ -16,7 +16,7 @@ def error_rates(genuine: ArrayLike, impostor: ArrayLike) -> tuple[np.ndarray, np
     """The two error rates at every threshold that can be told apart.
 
     Rates change at scores only, so thresholds half way between neighbouring scores are all there are, with one below
-    all scores and one above.
+    all scores and one above. They are numbers: a genuine score of -inf, or an impostor's of inf, is an error at each.
 
     Args:
         genuine: Scores that should be accepted, shape (n,).
@@ -26,10 +26,11 @@ def error_rates(genuine: ArrayLike, impostor: ArrayLike) -> tuple[np.ndarray, np
         Thresholds, ascending; shares of genuine trials that are rejected; shares of impostor trials that are accepted.
 
     Raises:
-        ValueError: If there are no scores of a kind, or some are not finite.
+        ValueError: If there are no scores of a kind, or some are NaN.
     """
     genuine, impostor = _sorted("genuine", genuine), _sorted("impostor", impostor)
     scores = np.unique(np.concatenate([genuine, impostor]))
+    scores = scores[np.isfinite(scores)] if np.isfinite(scores).any() else np.zeros(1)
     middle = (scores[:-1] + scores[1:]) / 2
     middle = np.where(middle > scores[:-1], middle, scores[1:])  # no number lies between the nearest two
     thresholds = np.concatenate([scores[:1], middle, np.nextafter(scores[-1:], np.inf)])
@@ -78,6 +79,8 @@ def crossing_error_rate(genuine: ArrayLike, impostor: ArrayLike) -> float:
 def minimum_detection_cost(genuine: ArrayLike, impostor: ArrayLike, prior: float = 0.01) -> float:
     """The smallest ``prior * P(rejected) + (1 - prior) * P(accepted)``, over that of the better constant answer.
 
+    A constant answer can always be given, so it is at most 1.
+
     Args:
         genuine: As for `error_rates`.
         impostor: As for `error_rates`.
@@ -89,7 +92,7 @@ def minimum_detection_cost(genuine: ArrayLike, impostor: ArrayLike, prior: float
     if not 0 < prior < 1:
         raise ValueError(f"prior must be in (0, 1), got {prior}")
     _, rejected, accepted = error_rates(genuine, impostor)
-    return float((prior * rejected + (1 - prior) * accepted).min()) / min(prior, 1 - prior)
+    return min(float((prior * rejected + (1 - prior) * accepted).min()) / min(prior, 1 - prior), 1.0)
 
 
 def error_rate_interval(error_rate: float, num_genuine: int, num_impostor: int) -> tuple[float, float]:
@@ -186,6 +189,6 @@ def _numbered(speakers: Sequence[str]) -> tuple[list[str], np.ndarray]:
 
 def _sorted(name: str, scores: ArrayLike) -> np.ndarray:
     scores = np.sort(np.asarray(scores, dtype=np.float64).ravel())
-    if not len(scores) or not np.isfinite(scores).all():
-        raise ValueError(f"{name} must be one or more finite scores, got {scores}")
+    if not len(scores) or np.isnan(scores).any():
+        raise ValueError(f"{name} must be one or more scores that are not NaN, got {scores}")
     return scores

@@ -35,6 +35,8 @@ RULES = ("vote", "distribution")
 """One for each smoothed classifier: the stronger one where there are several."""
 TIMED = 3
 """Passes that tell how fast a forward is here and now, at least."""
+ASKED = ("minutes", "budgets")
+"""Settings that are questions to a pilot, and change no row of it."""
 
 
 def plan_certification(
@@ -48,7 +50,7 @@ def plan_certification(
     """Runs a pilot on validation utterances, where the data have any, or else on some of the test utterances.
 
     Utterances that `settings.output_dir` has already are skipped, so a pilot that was killed is continued by the same
-    call.
+    call. `minutes` and `budgets` may be others then: the same pilot answers.
 
     Args:
         encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode.
@@ -69,8 +71,8 @@ def plan_certification(
     stage, goal = pilot_stage(data), planned_stage(data)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
-    precision = {"precision": settings.precision}
-    with started(settings.output_dir, config, data.plan(stage), settings.accelerator, **precision) as fabric:
+    options = {"precision": settings.precision, "may_differ": ASKED}
+    with started(settings.output_dir, config, data.plan(stage), settings.accelerator, **options) as fabric:
 
         def system(sigma: float) -> nn.Module:
             whole = encoder if before is None else nn.Sequential(before(sigma), encoder)

@@ -6,9 +6,10 @@ from itertools import pairwise
 from typing import Literal
 
 from voxcert.evaluation.run.speed import Precision, check_precision
+from voxcert.smoothing.sampler import LARGEST_SIGMA
 
 SIGMAS = (0.01, 0.03, 0.1, 0.25)
-BUDGETS = (0.01, 0.03, 0.1, 0.195, 0.5)
+BUDGETS = (0.01, 0.03, 0.1, 0.1953125, 0.5)
 SAMPLES = (64, 128, 256, 512, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
 
 
@@ -21,8 +22,8 @@ class PlanSettings:
             here when it is started again.
         minutes: How long the certification may take on this device.
         sigmas: Standard deviations of the smoothing noise to try, waveform amplitude, ascending.
-        budgets: l2 norms at which certified accuracy is foretold, ascending. 0.195 is that of a published attack (6400
-            in units of 16-bit audio).
+        budgets: l2 norms at which certified accuracy is foretold, ascending. 0.1953125 is that of a published attack
+            (6400 in units of 16-bit audio).
         samples: Numbers of samples (num_estimate) to choose from, ascending.
         num_utterances: Utterances of the pilot, spread over the speakers.
         num_pilot: Samples of each of them that the estimates follow from.
@@ -61,6 +62,8 @@ class PlanSettings:
             rising = all(first < second for first, second in pairwise(values))
             if not (values and 0 < values[0] and values[-1] < math.inf and rising):
                 raise ValueError(f"{name} must be one or more ascending finite numbers above 0, got {values}")
+        if self.sigmas[-1] > LARGEST_SIGMA:
+            raise ValueError(f"sigmas must be at most {LARGEST_SIGMA}, got {self.sigmas}")
         for name in ("num_utterances", "num_pilot", "num_select"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -14,7 +14,7 @@ def plan_table(plan: dict[str, Any]) -> str:
     n = plan["recommended"]["num_estimate"]
     budgets = [point["radius"] for point in plan["estimates"][0]["certified_accuracy"]]
     lines = [
-        ["sigma", "rule", "named rightly", "mean radius", *(f"CA at {budget:g}" for budget in budgets)]
+        ["sigma", "rule", "named rightly", "mean radius", *(f"CA at {budget:.3g}" for budget in budgets)]
         + ["samples needed", "minutes", "minutes if so many"]
     ]
     for entry in plan["estimates"]:

@@ -5,7 +5,7 @@ an l-infinity budget if its radius exceeds that.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ from voxcert.attacks.budgets import Norm, from_int16
 from voxcert.evaluation.attack.comparison import is_about
 from voxcert.evaluation.attack.robust_accuracy import ROUNDING
 from voxcert.evaluation.attack.row import AttackRow
+from voxcert.evaluation.certification.heard import ROUNDING as SAME_NORM
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee
-from voxcert.evaluation.report.runs import Run, same_speakers
+from voxcert.evaluation.report.runs import Run, same_names, same_speakers
 from voxcert.evaluation.report.tables import Table, first_sound
 from voxcert.evaluation.show.tables import percent_with_interval
 from voxcert.smoothing.certificate import Certificate
@@ -113,8 +114,10 @@ def on_classifier(run: Run, rule: str, attacks: Iterable[Run]) -> list[AttackRow
 
 
 def on_bare_encoder(run: Run, attacks: Iterable[Run]) -> list[AttackRow]:
-    """Attacked utterances of the encoder that a run smoothed, not smoothed, naming speakers."""
-    return [row for one in attacks if one.sigma is None and _is_system(run, one) for row in one.rows]
+    """Attacked recordings of a run, on the encoder that it smoothed, not smoothed, naming one of the same speakers."""
+    heard = {row.utterance: row.waveform_norm for row in run.rows}
+    fitting = (one for one in attacks if one.sigma is None and _is_system(run, one) and same_names(run, one))
+    return [row for one in fitting for row in one.rows if _is_recording(row, heard)]
 
 
 def verdicts(run: Run, attacks: Sequence[Run]) -> list[Verdict]:
@@ -184,6 +187,13 @@ def rates_table(run: Run, verifiers: dict[str, Any], index: int) -> Table:
 
 def _is_system(run: Run, attack: Run) -> bool:
     return attack.encoder == run.encoder and attack.rows[0].scenario == "csi"
+
+
+def _is_recording(row: AttackRow, heard: Mapping[str, float]) -> bool:
+    """Whether an attack was on a recording as it was certified: its id, and its norm where anything was added."""
+    if row.snr_db is None or row.utterance not in heard:
+        return row.utterance in heard
+    return math.isclose(row.l2 * 10 ** (row.snr_db / 20), heard[row.utterance], rel_tol=SAME_NORM)
 
 
 def _broken(rows: Sequence[AttackRow], attacks: Sequence[Run]) -> list[str]:

@@ -13,6 +13,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from voxcert.data.audio import AudioError
+from voxcert.evaluation.attack.certified_trials import attacked_trials
+from voxcert.evaluation.attack.comparison import attacked_claims
 from voxcert.evaluation.attack.robust_accuracy import attacked_certificates, broken_certificates
 from voxcert.evaluation.certification.comparison import system_name
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee, statement
@@ -63,7 +65,8 @@ def write_report(folders: Sequence[Folder], output: Folder, *, title: str | None
         The file.
 
     Raises:
-        ValueError: If there is no run, or a folder holds no rows of such a run.
+        ValueError: If there is no run, a folder holds no rows of such a run, or attacks on claims that one of them
+            certified differ in their threshold.
     """
     runs, output = open_runs(folders), Path(output)
     replace_file(output, render_report(runs, title=title, sounds=sounds))
@@ -83,6 +86,7 @@ def render_report(runs: Sequence[Run], *, title: str | None = None, sounds: bool
     attacks = [run for run in runs if run.task == "attack"]
     summaries = [summarize_trials(run.rows, run.config.get("threshold")) for run in trials]
     heard, unheard = _examples(certified, attacks) if sounds else ([], [])
+    claims = [(run, own) for run in runs if (own := _attacked(run, attacks))]
     margins, places = measured_margins(runs), [run.place for run in runs]
     return TEMPLATES.get_template("page.html").render(
         title=title or ", ".join(dict.fromkeys(system_name(run.config) for run in runs)),
@@ -91,7 +95,7 @@ def render_report(runs: Sequence[Run], *, title: str | None = None, sounds: bool
         version=version("voxcert"),
         unfinished=[run for run in runs if run.done is not None],
         findings=[*map(_proved, certified), *map(_bounded, trials, summaries), *_too_few(runs, trials)],
-        broken=_broken(certified, attacks),
+        broken=[*_broken(certified, attacks), *(one for run, own in claims for one in _turned(run, own))],
         alphas=sorted({row.alpha for run in certified + trials for row in run.rows}),
         verdicts=[(run, tables.first_sound(run)[0], budgets.verdicts(run, attacks)) for run in certified],
         budgets=[
@@ -107,6 +111,7 @@ def render_report(runs: Sequence[Run], *, title: str | None = None, sounds: bool
         certified=[tables.certified_table(run, n) for n, run in enumerate(certified)],
         trials=[tables.trials_table(run, own, n) for n, (run, own) in enumerate(zip(trials, summaries, strict=True))],
         attacks=tables.attacks_table(attacks) if attacks else None,
+        claims=[tables.claims_table(run, own, n) for n, (run, own) in enumerate(claims)],
         speakers=[tables.speakers_table(run, n) for n, run in enumerate(certified)],
         abstentions=[tables.abstentions_table(run, n) for n, run in enumerate(certified)],
         settings=[tables.settings_table(run, n) for n, run in enumerate(runs)],
@@ -173,6 +178,25 @@ def _broken(certified: Sequence[Run], attacks: Sequence[Run]) -> list[Finding]:
                 names = f": {', '.join(one.utterance for one in broken)}" if broken else ""
                 text = f"attacks inside the certified radius of {len(tried)} utterances turned {len(broken)} answers"
                 found.append(Finding(run.name, f"{text} (rule {rule}){names}.", not broken))
+    return found
+
+
+def _attacked(run: Run, attacks: Sequence[Run]) -> list[dict[str, Any]]:
+    """The trials of a verification run beside attacks on the very same claims; none where nobody attacked them."""
+    if run.task != "verification" or run.folder is None:
+        return []
+    folders = [one.folder for one in attacks if one.folder is not None]
+    return attacked_trials(run.rows, attacked_claims(folders, run.folder, run.rows[0])[0])
+
+
+def _turned(run: Run, compared: Sequence[dict[str, Any]]) -> list[Finding]:
+    """What attacks on claims mean for the bounds of their trials."""
+    found = []
+    for one in compared:
+        if one["num_tried"]:
+            names = f": {', '.join(one['turned'])}" if one["turned"] else ""
+            text = f"attacks within {one['radius']:g} on {one['num_tried']} trials that are certified there turned"
+            found.append(Finding(run.name, f"{text} {one['num_turned']} decisions{names}.", not one["turned"]))
     return found
 
 

@@ -1,7 +1,6 @@
 """The runs that a page is about: certifications of any task, and attacks, finished or not."""
 
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +12,10 @@ from voxcert.evaluation.attack.comparison import is_attack_run, read_attacks
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import smoothing_name
 from voxcert.evaluation.certification.comparison import system_name
-from voxcert.evaluation.certification.folder import planned_utterances, read_certified
+from voxcert.evaluation.certification.folder import planned_utterances, read_certified, read_prototypes
 from voxcert.evaluation.certification.tables import unfinished
-from voxcert.evaluation.run.folder import SUMMARY, comparable, read_config, read_summary
+from voxcert.evaluation.run.folder import SUMMARY, comparable, endings, read_config, read_summary
+from voxcert.evaluation.run.tasks import unmerged
 from voxcert.rows import Row
 
 Folder = str | Path
@@ -86,13 +86,13 @@ def open_runs(folders: Sequence[Folder]) -> list[Run]:
     """
     if not folders:
         raise ValueError("folders must name at least one run, got none")
-    return named([_open(Path(folder)) for folder in dict.fromkeys(map(Path, folders))])
+    return named([_open(folder) for folder in {Path(one).resolve(): Path(one) for one in folders}.values()])
 
 
 def named(runs: Sequence[Run]) -> list[Run]:
-    """The runs with the last part of their folder in the name where two would have the same."""
-    count = Counter(run.name for run in runs)
-    return [run if count[run.name] == 1 else replace(run, name=f"{run.name} ({_label(run)})") for run in runs]
+    """The runs with the end of their folder in the name where two would have the same."""
+    ends = endings([run.name for run in runs], [run.folder for run in runs])
+    return [replace(run, name=run.name + end) for run, end in zip(runs, ends, strict=True)]
 
 
 def same_speakers(one: Run, other: Run) -> bool:
@@ -100,24 +100,31 @@ def same_speakers(one: Run, other: Run) -> bool:
     return one.folder is not None and other.folder is not None and comparison.same_speakers(one.folder, other.folder)
 
 
+def same_names(one: Run, other: Run) -> bool:
+    """Whether two runs enrolled speakers of the same names, from whatever recordings and noise."""
+    names = [None if run.folder is None else read_prototypes(run.folder) for run in (one, other)]
+    return None not in names and names[0][1] == names[1][1]
+
+
 def _open(folder: Path) -> Run:
     config = read_config(folder) or {}
     summary = read_summary(folder) if (folder / SUMMARY).is_file() else {}
     if is_attack_run(folder):
         rows: Sequence[Row] = read_attacks(folder)
-        done = None if summary else f"{len({row.utterance for row in rows})} utterances so far"
+        done = None if summary else _so_far(folder, f"{len({row.utterance for row in rows})} utterances so far")
         return Run(folder, "attack", rows, config, summary, done, _attack_name(config, rows[0]))
     rows = read_certified(folder)
     task = config.get("task", "identification")
     done = unfinished(rows, planned_utterances(folder))
+    done = done and _so_far(folder, done)
     about = "" if task == "identification" else f", {task.replace('_', ' ')}"
     return Run(folder, task, rows, config, summary, done, f"{system_name(config)}, sigma {rows[0].sigma:g}{about}")
+
+
+def _so_far(folder: Path, done: str) -> str:
+    return ", ".join(filter(None, (done, unmerged(folder))))
 
 
 def _attack_name(config: dict[str, Any], row: AttackRow) -> str:
     within = "" if row.within is None else ", inside its certificates"
     return f"{row.attack} on {system_name(config)}, {smoothing_name(row)}{within}"
-
-
-def _label(run: Run) -> str:
-    return "in memory" if run.folder is None else run.folder.resolve().name

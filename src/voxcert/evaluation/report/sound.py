@@ -5,9 +5,10 @@ Sounds and spectrograms are data URIs, so that a page needs no other file: FLAC 
 
 import base64
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import soundfile
 import torch
@@ -20,7 +21,8 @@ from voxcert.attacks.budgets import norms
 from voxcert.data.audio import SAMPLE_RATE
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.attack.pictures import RANGE_DB, decibels
-from voxcert.evaluation.certification.heard import check_heard
+from voxcert.evaluation.attack.row import AttackRow
+from voxcert.evaluation.certification.heard import ROUNDING, check_heard
 from voxcert.evaluation.certification.tables import is_guarantee
 from voxcert.evaluation.report.budgets import on_bare_encoder
 from voxcert.evaluation.report.runs import Run
@@ -91,20 +93,39 @@ def examples(run: Run, attacks: Sequence[Run], count: int = NUM_EXAMPLES) -> lis
     waveforms = dict(_heard(run, [row.utterance for row in chosen]))
     for row in chosen:
         check_heard(row, waveforms[row.utterance])
-    return [_example(row, rule, waveforms[row.utterance], attacks_on(run, attacks, row.utterance)) for row in chosen]
+    made = [(row, waveforms[row.utterance]) for row in chosen]
+    return [_example(row, rule, waveform, attacks_on(run, attacks, row.utterance, waveform)) for row, waveform in made]
 
 
-def attacks_on(run: Run, attacks: Sequence[Run], utterance: str) -> list[tuple[Run, Any]]:
-    """Successes on the bare encoder whose adversarial waveforms are at hand, the quietest first."""
+def attacks_on(run: Run, attacks: Sequence[Run], utterance: str, waveform: Tensor) -> list[tuple[AttackRow, Tensor]]:
+    """Successes on the bare encoder with what they made of a waveform, where that is at hand, the quietest first."""
     found = []
     for one in attacks:
         for row in on_bare_encoder(run, [one]):
-            if row.utterance == utterance and row.success and row.file and (one.folder / row.file).is_file():
-                found.append((one, row))
-    return sorted(found, key=lambda pair: pair[1].l2)
+            if row.utterance == utterance and row.success and row.l2 > 0 and row.file:
+                adversarial = _kept(one.folder / row.file)
+                if adversarial is not None and _is_made_of(row, adversarial, waveform):
+                    found.append((row, adversarial))
+    return sorted(found, key=lambda pair: pair[0].l2)
 
 
-def _example(row: Certificate, rule: str, waveform: Tensor, attacks: list[tuple[Run, Any]]) -> Example:
+def _kept(path: Path) -> Tensor | None:
+    """What an attack wrote; None where it cannot be read any more."""
+    try:
+        return torch.from_numpy(soundfile.read(path, dtype="float32")[0])
+    except soundfile.SoundFileError:
+        return None
+
+
+def _is_made_of(row: AttackRow, adversarial: Tensor, waveform: Tensor) -> bool:
+    """Whether the difference of two waveforms is what an attack added."""
+    if adversarial.shape != waveform.shape:
+        return False
+    added = norms((adversarial.double() - waveform.double())[None], "l2").item()
+    return math.isclose(added, row.l2, rel_tol=ROUNDING)
+
+
+def _example(row: Certificate, rule: str, waveform: Tensor, attacks: list[tuple[AttackRow, Tensor]]) -> Example:
     generator = torch.Generator().manual_seed(seed_of("report", row.seed, row.utterance))
     noisy = waveform + row.sigma * torch.randn(waveform.shape, generator=generator)
     made = [
@@ -117,8 +138,7 @@ def _example(row: Certificate, rule: str, waveform: Tensor, attacks: list[tuple[
     ]
     direction, whose, found = torch.randn(waveform.shape, generator=generator), "White noise, scaled", []
     if attacks:
-        run, attacked = attacks[0]
-        adversarial = torch.from_numpy(soundfile.read(run.folder / attacked.file, dtype="float32")[0])
+        attacked, adversarial = attacks[0]
         direction, whose = adversarial - waveform, f"That of the attack {attacked.attack}, scaled"
         answer = "nobody" if attacked.adversarial is None else attacked.adversarial
         about = f"{attacked.attack} succeeded on the bare encoder, which then answers {answer} (empirical)."

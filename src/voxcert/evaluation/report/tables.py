@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from voxcert.evaluation.attack.certified_trials import ATTACKED_TRIALS_NOTE, attacked_trials_lines
 from voxcert.evaluation.attack.tables import ATTACK_NOTE, attack_lines
 from voxcert.evaluation.certification.tables import (
     TABLE_NOTE,
@@ -54,6 +55,12 @@ def attacks_table(runs: Sequence[Run]) -> Table:
     """What attacks reached, a line for each run and budget."""
     lines = attack_lines(run.rows for run in runs)
     return Table("attacks", "Attacks: what they reached (empirical, not a proof)", lines, ATTACK_NOTE)
+
+
+def claims_table(run: Run, compared: Sequence[dict[str, Any]], index: int) -> Table:
+    """The trials of a verification run that were attacked, beside what is certified of them, a line for each radius."""
+    caption = f"Attacks on claims beside their certificates: {run.name}"
+    return Table(f"claims-{index}", caption, attacked_trials_lines(compared), ATTACKED_TRIALS_NOTE)
 
 
 def speakers_table(run: Run, index: int) -> Table:

@@ -7,6 +7,8 @@ from typing import Any
 
 import wandb
 
+from voxcert.evaluation.run.folder import endings
+
 ARTIFACT = "report"
 
 
@@ -34,4 +36,7 @@ def track_report(project: str, page: str | Path, pictures: Sequence[str | Path] 
     """
     folder, mode = Path(page).resolve().parent, os.environ.get("WANDB_MODE")
     with wandb.init(project=project, job_type=ARTIFACT, dir=folder, mode=mode) as run:
-        log_report(run, page, {f"{Path(path).resolve().parent.name}/{Path(path).stem}": path for path in pictures})
+        folders = [Path(path).resolve().parent for path in pictures]
+        names = [f"{place.name}/{Path(path).stem}" for place, path in zip(folders, pictures, strict=True)]
+        ends = endings(names, folders)
+        log_report(run, page, {name + end: path for name, end, path in zip(names, ends, pictures, strict=True)})

@@ -5,6 +5,7 @@ Rows go to one append-only file per process; whole files are only ever replaced,
 
 import hashlib
 import json
+from collections.abc import Collection, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,11 +29,10 @@ MAY_DIFFER = {
     "log_format",
     "num_nodes",
     "output_dir",
-    "plot",
     "trials",  # compared by its hash
 }
 
-BEFORE = {"start": "utterance"}
+BEFORE = {"plot": 0, "start": "utterance"}
 """What settings were before they were there, of those that were not null."""
 
 
@@ -53,12 +53,13 @@ def read_config(folder: str | Path) -> dict[str, Any] | None:
         raise ValueError(f"{path} is not the config of a run: {error}") from error
 
 
-def check_settings(folder: str | Path, config: dict[str, Any]) -> None:
+def check_settings(folder: str | Path, config: dict[str, Any], may_differ: Collection[str] = ()) -> None:
     """Refuses to continue a run with other settings.
 
     Args:
         folder: Output folder; a new one fits any settings.
         config: The settings now, nested as in YAML. Those in `MAY_DIFFER` change no row.
+        may_differ: Others that change no row of this kind of run.
 
     Raises:
         ValueError: If a setting differs; names all of them with what the folder has and what was given.
@@ -70,7 +71,7 @@ def check_settings(folder: str | Path, config: dict[str, Any]) -> None:
     missing = "nothing"
     differences = [
         f"{name} is {old.get(name, missing)!r} there, got {new.get(name, missing)!r}"
-        for name in sorted(old.keys() | new.keys())
+        for name in sorted((old.keys() | new.keys()) - set(may_differ))
         if old.get(name, BEFORE.get(name)) != new.get(name)  # most are null in runs from before they were there
     ]
     if differences:
@@ -124,6 +125,26 @@ def file_name(name: str) -> str:
         return quoted
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{quoted[: LONGEST_NAME - 17]}-{digest}"
+
+
+def endings(keys: Sequence[Hashable], folders: Sequence[str | Path | None]) -> list[str]:
+    """What tells runs apart that would be called the same: the end of their folders' paths, as long as it takes.
+
+    Args:
+        keys: Of each run, what it is called.
+        folders: Of each run; None of one that was never in a folder.
+
+    Returns:
+        For each run the end of its path, such as " (audit-en/certify-0.1)", or "" where no other run has its key.
+    """
+    paths = [("in memory",) if folder is None else Path(folder).resolve().parts for folder in folders]
+    found = []
+    for key, own in zip(keys, paths, strict=True):
+        same = [path for other, path in zip(keys, paths, strict=True) if other == key]
+        lengths = range(1, len(own) + 1)
+        end = next(own[-n:] for n in lengths if all(path[-n:] != own[-n:] for path in same if path != own))
+        found.append(f" ({'/'.join(end)})" if len(same) > 1 else "")
+    return found
 
 
 def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

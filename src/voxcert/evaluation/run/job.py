@@ -7,7 +7,7 @@ finished is what has all its rows, and seeds depend on what they are for.
 import hashlib
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,8 +38,8 @@ class SpeakerData(Protocol):
     def tested(self, stage: str) -> Sequence[Utterance]:
         """What the items are about, in their order, without reading any audio."""
 
-    def plan(self, stage: str) -> Sequence[Planned]:
-        """What enrols and what is tested: the identity of the data."""
+    def plan(self, stage: str, texts: bool = False) -> Sequence[Planned]:
+        """What enrols and what is tested: the identity of the data, with `texts` for a job that reads what is said."""
 
     def items(self, stage: str) -> Sequence[dict[str, Any]]:
         """Items {"utterance", "speaker", "waveform": (time,)}, or "error" instead of the waveform."""
@@ -76,6 +76,7 @@ def started(
     devices: int | str = 1,
     num_nodes: int = 1,
     precision: Precision = 32,
+    may_differ: Collection[str] = (),
 ) -> Iterator[Fabric]:
     """Starts a job: its folder is this job's alone and has no other settings or data, and its processes run.
 
@@ -87,15 +88,16 @@ def started(
         devices: See `launch`.
         num_nodes: See `launch`.
         precision: See `float32_products`.
+        may_differ: See `check_settings`.
 
     Raises:
         ValueError: If another job works there, the folder holds a run with other settings or data (the message names
             them), or the accelerator is not there.
     """
     with locked(folder):
-        check_settings(folder, config)  # before other processes are started
+        check_settings(folder, config, may_differ)  # before other processes are started
         if plan is not None:
-            _check_data(Path(folder), plan)
+            check_data(Path(folder), plan)
         fabric = launch(accelerator, devices, num_nodes)
         if plan is not None and fabric.is_global_zero:
             write_plan(plan, Path(folder) / PLAN)
@@ -175,8 +177,8 @@ def do_tasks(
     return rows
 
 
-def _check_data(folder: Path, plan: Sequence[Planned]) -> None:
-    """Refuses data other than those that the folder's run is about."""
+def check_data(folder: Path, plan: Sequence[Planned]) -> None:
+    """Refuses data other than those that the folder's run is about; ValueError names what differs."""
     if not (folder / CONFIG).is_file():
         return  # nothing was made there yet
     if not (folder / PLAN).is_file():

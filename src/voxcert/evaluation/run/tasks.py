@@ -19,6 +19,7 @@ from voxcert.rows import Row, iterate_lines, replace_lines
 
 About = TypeVar("About")
 Kind = TypeVar("Kind", bound=Row)
+UNMERGED = "without the rows of other processes: start the run again to merge them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ def rows_path(folder: str | Path, rank: int) -> Path:
 def row_files(folder: str | Path) -> list[Path]:
     """The row files of all processes that are there."""
     return sorted(Path(folder).glob("rows*.jsonl"))
+
+
+def unmerged(folder: str | Path) -> str:
+    """What is to be said of a run of which rows.jsonl is but a part; "" of any other."""
+    return UNMERGED if len(row_files(folder)) > 1 else ""
 
 
 def merge_rows(

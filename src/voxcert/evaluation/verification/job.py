@@ -29,7 +29,7 @@ from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.tables import summarize_trials
 from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.smoothing.normalization import Cohort
-from voxcert.smoothing.score_certifier import VERIFIERS, ScoreCertifier
+from voxcert.smoothing.score_certifier import ScoreCertifier
 
 PLOT = "certified_error_rates.png"
 
@@ -83,8 +83,9 @@ def verify_speakers(
             write_cohort(settings.output_dir, cohort)
         about = {name: _about_claim(name, recognizer, voices, cohort) for name in claimed}
         claims = _claims(trials, tested)
-        plan = [Task((i, own), _keys(one, own)) for i, (one, own) in enumerate(zip(tested, claims, strict=True))]
         certifier = build_certifier(recognizer, settings, provenance.encoder_id, ScoreCertifier)
+        own_claims = enumerate(zip(tested, claims, strict=True))
+        plan = [Task((i, own), _keys(one, own, certifier.verifiers)) for i, (one, own) in own_claims]
         rows = do_tasks(
             plan,
             lambda task: [
@@ -167,8 +168,8 @@ def _about_claim(name: str, recognizer: Recognizer, voices: dict[str, str], coho
     return about | {"norm_mean": fixed.mean, "norm_deviation": fixed.deviation}
 
 
-def _keys(utterance: Utterance, claims: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
-    return tuple((utterance.id, claim, verifier) for verifier in VERIFIERS for claim in claims or ("",))
+def _keys(utterance: Utterance, claims: Sequence[str], verifiers: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((utterance.id, claim, verifier) for verifier in verifiers for claim in claims or ("",))
 
 
 def _check_both_kinds(names: Sequence[str], speakers: Sequence[str], settings: CertificationSettings) -> None:
