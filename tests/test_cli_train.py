@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -13,7 +14,10 @@ from voxcert.cli.train import train
 from voxcert.data import write_manifest
 from voxcert.encoders.checkpoint import read_card, save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
+from voxcert.training.callbacks import CertificationCallback
 from voxcert.training.export import export
+
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 @pytest.fixture
@@ -89,6 +93,47 @@ def test_a_resumed_run_goes_on_and_flags_win_over_the_checkpoint(config, tmp_pat
         train(["fit", "--config", str(config), *every_epoch, "--trainer.max_epochs=3", "--ckpt_path", str(checkpoint)])
     assert error.value.code == 2
     assert re.search(r"must keep its \d+ steps .* with model.init_args.init_from", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("recipe", ["trainer/default.yaml", "train/campplus_robust.yaml"])
+def test_what_is_exported_as_last_is_the_end_though_its_certificates_are_worse(recipe, config, tmp_path, monkeypatch):
+    def fall(self, trainer, pl_module):
+        pl_module.log("certified/acr", 1 / trainer.global_step)
+
+    monkeypatch.setattr(CertificationCallback, "on_validation_epoch_end", fall)
+    given = yaml.safe_load((CONFIGS / recipe).read_text())
+    given = given.get("trainer", given)
+    when = {"check_val_every_n_epoch": 2} if "val_check_interval" not in given else {"val_check_interval": 3}
+    settings = yaml.safe_load(config.read_text())
+    settings["trainer"] = given | settings["trainer"] | {"max_epochs": -1, "max_steps": 9} | when
+    config.write_text(yaml.safe_dump(settings))
+    assert train(["fit", "--config", str(config)]).trainer.global_step == 9
+    folder = tmp_path / "runs" / "version_0" / "checkpoints"
+    assert {path.name for path in folder.iterdir()} == {"best.ckpt", "last.ckpt"}
+    steps = [
+        read_card(export(folder / f"{name}.ckpt", tmp_path / name))["training"]["steps"] for name in ("best", "last")
+    ]
+    assert 0 < steps[0] < steps[1] == 9
+
+
+def test_without_a_logger_no_file_of_the_user_is_touched(config, tmp_path, monkeypatch):
+    """What was trained, and with which flags, is in the checkpoint; no other config is taken for it."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    settings = yaml.safe_load(config.read_text())
+    settings["trainer"] |= {"default_root_dir": None, "callbacks": [{"class_path": "ModelCheckpoint"}]}
+    text = "# my notes\n" + yaml.safe_dump(settings)
+    (folder / "config.yaml").write_text(text)
+    for flag in ("--trainer.fast_dev_run=true", "--trainer.logger=false"):
+        assert list(folder.iterdir()) == [folder / "config.yaml"]
+        train(["fit", "--config", "config.yaml", flag, "--model.init_args.margin", "0.1"])
+        assert (folder / "config.yaml").read_text() == text
+    (checkpoint,) = (path for path in folder.rglob("*") if path.is_file() and path.name != "config.yaml")
+    card = read_card(export(checkpoint, tmp_path / "exported"))
+    assert card["training"]["model"]["margin"] == 0.1
+    named = read_card(export(checkpoint, tmp_path / "named", config="config.yaml"))
+    assert "margin" not in named["training"]["model"]
 
 
 def test_a_misspelt_key_is_named(config, capsys):

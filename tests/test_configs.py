@@ -3,12 +3,15 @@
 from dataclasses import fields, replace
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
 import soundfile
 import torch
 import yaml
 from jsonargparse import ArgumentParser
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
 
 from voxcert.attacks import save_universal
 from voxcert.cli.attack import attack_parser
@@ -234,3 +237,41 @@ def test_trainers_and_loggers(path, noise_corpus, tmp_path, monkeypatch):
     option = "--trainer" if path.parent.name == "trainer" else "--trainer.logger"
     experiment = ["--config", str(CONFIGS / "train" / "noise_augmented.yaml"), "--data.corpus.root", str(noise_corpus)]
     assert train([*experiment, option, str(path), "--trainer.accelerator", "cpu"], run=False).trainer.loggers
+
+
+@pytest.mark.parametrize("when", [{"check_val_every_n_epoch": n} for n in (1, 2)] + [{"val_check_interval": 7}])
+@files("trainer", "train")
+def test_last_ckpt_is_the_end_of_a_training_whose_monitored_value_fell(path, when, tmp_path):
+    class Falling(L.LightningModule):
+        def training_step(self, batch, batch_idx):
+            return self.weight * batch.sum()
+
+        def validation_step(self, batch, batch_idx):
+            self.log("certified/acr", 1 / self.global_step)
+
+        def configure_optimizers(self):
+            self.weight = torch.nn.Parameter(torch.ones(()))
+            return torch.optim.SGD([self.weight], 1e-3)
+
+    settings = yaml.safe_load(path.read_text())
+    trainer = settings.get("trainer", settings)
+    if trainer == "../trainer/default.yaml":
+        return  # is among these files itself
+    kinds = [one["init_args"] for one in trainer["callbacks"] if one["class_path"].endswith(".ModelCheckpoint")]
+    assert len({kind.get("dirpath") for kind in kinds}) == 1, "last.ckpt lies beside best.ckpt"
+    fitted = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        max_epochs=-1,
+        max_steps=45,
+        callbacks=[ModelCheckpoint(**kind | {"dirpath": tmp_path}) for kind in kinds],
+        **({"check_val_every_n_epoch": None} if "val_check_interval" in when else {}) | when,
+    )
+    fitted.fit(Falling(), DataLoader(torch.ones(10)), DataLoader(torch.ones(1)))
+    steps = {kept.name: torch.load(kept, weights_only=True)["global_step"] for kept in tmp_path.glob("*.ckpt")}
+    assert steps.pop("last.ckpt") == 45
+    best = 7 if "val_check_interval" in when else 10 * when["check_val_every_n_epoch"]
+    assert steps == ({"best.ckpt": best} if len(kinds) == 2 else {})

@@ -1,3 +1,4 @@
+import copy
 import csv
 import json
 import re
@@ -21,6 +22,7 @@ from voxcert.rows import read_rows
 from voxcert.smoothing import Certificate, CertifiedScore, ScoreCertifier
 from voxcert.smoothing.certifier import Certifier
 from voxcert.training.callbacks import CertificationCallback
+from voxcert.training.encoder_module import EncoderModule
 
 TIMES = {"seconds"}
 
@@ -162,6 +164,43 @@ def test_every_nth_validation_and_a_checkpoint_that_monitors_it(module, data, tr
     epochs = [path.name.partition("-")[0] for path in (tmp_path / "run" / "certification").glob("*.jsonl")]
     assert sorted(epochs) == ["epoch=0", "epoch=2"]
     assert len(list((tmp_path / "checkpoints").glob("*.ckpt"))) == 4
+
+
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # Lightning's own, which it begins anew
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+def test_a_training_begun_anew_in_a_folder_leaves_no_curve_of_the_one_before(
+    encoder, data, trainer, tmp_path, monkeypatch
+):
+    """One that goes on keeps what was measured up to its step."""
+    monkeypatch.setattr("voxcert.training.callbacks.plot_certified_accuracy", lambda rows, path: path.touch())
+    folder = tmp_path / "run" / "certification"
+
+    def steps(batch_size, begun=None):
+        data.batch_size = batch_size
+        saver = ModelCheckpoint(tmp_path / "kept", "{epoch}", save_top_k=-1, enable_version_counter=False)
+        logger = CSVLogger(tmp_path, name="", version="run")
+        certify = callback(num_utterances=1, num_estimate=8, rules=["vote"])
+        fitted = trainer(max_epochs=2, logger=logger, callbacks=[certify, saver], enable_checkpointing=True)
+        module = EncoderModule(copy.deepcopy(encoder), num_classes=4)
+        fitted.fit(module, datamodule=data, ckpt_path=begun, weights_only=True)
+        with (folder / "certified_accuracy.csv").open() as file:
+            found = {(int(row["epoch"]), int(row["step"])) for row in csv.DictReader(file)}
+        files = {path.stem for path in folder.glob("epoch=*.*")}
+        assert files == {f"epoch={epoch}-step={step}" for epoch, step in found}
+        return sorted(step for _, step in found)
+
+    first, begun = steps(4), steps(8)
+    assert first == [2 * step for step in begun]
+    assert steps(8, tmp_path / "kept" / "epoch=0.ckpt") == begun
+
+
+def test_without_a_logger_nothing_is_written(module, data, trainer, tmp_path, monkeypatch):
+    """Such a run has no folder of its own: its files would lie in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    fitted = trainer(callbacks=[callback(num_utterances=1, eer_radii=[0.0])], default_root_dir=None)
+    fitted.fit(module, datamodule=data)
+    assert fitted.callback_metrics["certified/acr"] >= 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_validation_alone_certifies_whoever_s_turn_it_is(module, data, trainer, tmp_path):
@@ -330,15 +369,15 @@ def test_one_process_and_two_give_the_same_rows(espeak, tmp_path):
         ({"eer_radii": [0.0]}, r"must keep eer_radii of CertificationCallback, None, got \[0.0\]"),
     ],
 )
-def test_what_chose_the_best_checkpoint_is_kept(other, message):
+def test_what_chose_the_best_checkpoint_is_kept(trainer, other, message):
     about = {"sigma": 0.01, "num_utterances": 4, "batch_size": 8}
     begun = CertificationCallback(**about).state_dict()
     older = {name: value for name, value in begun.items() if name != "settings"}
     for settings, state in (({"batch_size": 16}, begun), (other, older)):
         resumed = CertificationCallback(**about | settings)
         resumed.load_state_dict(state)
-        resumed.on_train_start(None, None)
+        resumed.on_train_start(trainer(), None)
     changed = CertificationCallback(**about | other)
     changed.load_state_dict(begun)  # who validates may ask otherwise
     with pytest.raises(ValueError, match=message):
-        changed.on_train_start(None, None)
+        changed.on_train_start(trainer(), None)

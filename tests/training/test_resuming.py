@@ -2,10 +2,12 @@ import copy
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from voxcert.encoders.checkpoint import CheckpointError, save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.training.encoder_module import EncoderModule
+from voxcert.training.noise import Fixed
 from voxcert.training.resuming import check_ckpt_path, check_kept, check_steps, check_weights
 
 
@@ -94,6 +96,33 @@ def test_a_path_to_go_on_from_is_a_checkpoint_of_a_training(begun, tmp_path):
             check_ckpt_path(str(tmp_path / name))
     with pytest.raises(CheckpointError, match="checkpoint .*missing.ckpt does not exist"):
         check_ckpt_path(str(tmp_path / "missing.ckpt"))
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # the resumed run keeps the folder
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_resumed_run_does_not_hear_its_first_epoch_again(encoder, data, trainer, tmp_path, num_workers):
+    """Neither the same crops in the same order nor the same noise, though the seed is that of the beginning."""
+    data.num_workers = num_workers
+    checkpoint = ModelCheckpoint(tmp_path / "kept", "{epoch}", save_top_k=-1)
+    clean, noise = [], []
+
+    class Heard(EncoderModule):
+        def _views(self, waveform):
+            views = super()._views(waveform)
+            clean.append(waveform)
+            noise.append((views - waveform)[0])
+            return views
+
+    for begun in (None, tmp_path / "kept" / "epoch=0.ckpt"):
+        torch.manual_seed(0)
+        fitted = trainer(max_epochs=2, callbacks=[checkpoint], enable_checkpointing=True)
+        module = Heard(copy.deepcopy(encoder), 4, noise=Fixed(0.01))
+        fitted.fit(module, datamodule=data, ckpt_path=begun, weights_only=True)
+    steps = len(clean) // 3
+    assert steps > 1
+    for drawn in (clean, noise):
+        first, _, resumed = drawn[:steps], drawn[steps : 2 * steps], drawn[2 * steps :]
+        assert not any(torch.equal(one, again) for one, again in zip(first, resumed, strict=True))
 
 
 def test_a_schedule_ends_where_it_was_planned_to():

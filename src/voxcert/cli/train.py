@@ -14,20 +14,27 @@ from voxcert.cli.parser import Renamed
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.run.processes import keep_freed_memory
 from voxcert.training.distributed import run_folder
+from voxcert.training.export import RUN_CONFIG
 from voxcert.training.resuming import check_ckpt_path
 
 
 class LoggedConfig(SaveConfigCallback):
-    """Saves the whole config in the run's folder and sends it to the logger, so that a run can be read and repeated."""
+    """Saves the whole config with the logs and in every checkpoint, so that a run can be read and repeated."""
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Writes config.yaml, also over that of a run which is resumed in its folder; rank 0 only."""
+        """Writes config.yaml where logs go, also over that of a run which is resumed in its folder; rank 0 only."""
         folder = run_folder(trainer)
-        folder.mkdir(parents=True, exist_ok=True)
-        text = self.parser.dump(self.config, skip_unset=False)
-        (folder / "config.yaml").write_text(text)
-        if trainer.logger is not None:
-            trainer.logger.log_hyperparams({"config": text})
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.yaml").write_text(self._text())
+            trainer.logger.log_hyperparams({"config": self._text()})
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keeps the config, for `voxcert export`: a checkpoint may lie anywhere, also beside another run's config."""
+        checkpoint[RUN_CONFIG] = self._text()
+
+    def _text(self) -> str:
+        return self.parser.dump(self.config, skip_unset=False)
 
 
 class TrainParser(Renamed, LightningArgumentParser):

@@ -41,7 +41,7 @@ from voxcert.smoothing.curves import (
 from voxcert.smoothing.score_certifier import ScoreCertifier, check_radii
 from voxcert.training.distributed import gather_dict, run_folder
 from voxcert.training.error_rates import certified_eers, log_eers, validation_claims, write_eers
-from voxcert.training.progress_table import add_lines
+from voxcert.training.progress_table import add_lines, forget_later
 
 
 class CertificationCallback(L.Callback):
@@ -49,10 +49,10 @@ class CertificationCallback(L.Callback):
 
     Logs `certified/acr`, `certified/abstention`, `certified/accuracy`, `certified/ca@RADIUS` of the first sound rule,
     so that `ModelCheckpoint(monitor="certified/acr")` works, the same under `certified/RULE/...` for every rule, and
-    `certified/forwards_per_second`. Writes the rows, a CSV of the curves and a PNG to the run's folder `certification`;
-    with Weights & Biases the curves, the rows and a page about them (also as an artifact) go there too. Utterances are
-    split over all processes without repeats. With `eer_radii` it also logs `certified/eer@RADIUS`, writes the trials
-    and `certified_error_rates.csv`, and the page has the certified DET curves.
+    `certified/forwards_per_second`. Writes the rows, a CSV of the curves and a PNG to the run's folder `certification`,
+    none without a logger; with Weights & Biases the curves, the rows and a page about them (also as an artifact) go
+    there too. Utterances are split over all processes without repeats. With `eer_radii` it also logs
+    `certified/eer@RADIUS` and writes the trials and `certified_error_rates.csv`; the page has the certified DET curves.
 
     Args:
         sigma: Standard deviation of the smoothing noise, in units of what it is added to (waveform amplitude).
@@ -133,6 +133,8 @@ class CertificationCallback(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuses to train on with other settings; to validate a checkpoint with others is nobody's harm.
 
+        What another training has measured in the run's folder is deleted, but for the steps that this one goes on from.
+
         Raises:
             ValueError: If certificates are made otherwise now: the best checkpoint so far was chosen by others.
         """
@@ -143,6 +145,8 @@ class CertificationCallback(L.Callback):
                     f"a resumed run must keep {name} of CertificationCallback, {before}, got {now[name]}: the best "
                     "checkpoint so far was chosen by it"
                 )
+        if trainer.is_global_zero and (folder := run_folder(trainer)):
+            forget_later(folder / "certification", trainer.global_step)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Certifies, logs and writes: in a training when this epoch's turn has come, in a validation alone always."""
@@ -152,8 +156,8 @@ class CertificationCallback(L.Callback):
         if not fitting or self._num_validations % self.every_n_epochs == 0:
             rows, trials = self._certify(trainer, pl_module)
             values = self._summary(rows) | self._error_rates(trials)
-            if trainer.is_global_zero:
-                self._write(rows, trials, trainer, run_folder(trainer) / "certification")
+            if trainer.is_global_zero and (folder := run_folder(trainer)):
+                self._write(rows, trials, trainer, folder / "certification")
         if fitting:
             self._num_validations, self._values = self._num_validations + 1, values
         pl_module.log_dict(values, sync_dist=True)  # the same in all processes, and Lightning likes to hear it

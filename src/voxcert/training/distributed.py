@@ -18,15 +18,17 @@ def gather_dict(values: dict[str, T]) -> dict[str, T]:
     return {key: value for part in parts for key, value in part.items()}
 
 
-def run_folder(trainer: L.Trainer) -> Path:
-    """The folder of this run alone, for files of the first process.
+def run_folder(trainer: L.Trainer) -> Path | None:
+    """The folder of this run alone, for files of the first process; None where nothing is logged.
+
+    Without a logger a run has no folder of its own, and its files might replace a user's.
 
     `trainer.log_dir` is a collective, and for Weights & Biases it is the folder that all runs share; checkpoints go to
     `save_dir/name/version` there, and so does what belongs to them.
     """
     logger = trainer.logger
-    if logger is None:
-        return Path(trainer.default_root_dir)
+    if logger is None or trainer.fast_dev_run:
+        return None
     if logger.log_dir is not None:
         return Path(logger.log_dir)
     return Path(logger.save_dir or trainer.default_root_dir) / str(logger.name) / str(logger.version)

@@ -21,7 +21,7 @@ from voxcert.training.distributed import gather_dict
 from voxcert.training.finite import check_at_least_0, check_positive
 from voxcert.training.losses import AngularMarginSoftmax, Regularizer
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import check_encoder, check_kept, check_steps, check_weights, keep
+from voxcert.training.resuming import check_encoder, check_kept, check_steps, check_weights, draw_anew, keep
 
 
 class EncoderModule(L.LightningModule):
@@ -203,6 +203,7 @@ class EncoderModule(L.LightningModule):
         keep(self, "teacher", checkpoint.get("teacher", self._teacher_hash), self._teacher_hash)
         check_encoder(self, checkpoint)
         check_weights(self, checkpoint)
+        draw_anew(self, checkpoint)
 
     def configure_optimizers(self) -> dict:
         """AdamW with a one-cycle schedule over all steps; one parameter group for each learning rate."""

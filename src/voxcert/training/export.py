@@ -30,6 +30,9 @@ from voxcert.purifiers.checkpoint import build_purifier
 BUILDERS = {"encoder": build_encoder, "generator": build_generator, "purifier": build_purifier}
 """What a run can train, by the name that the LightningModule has for it; its checkpoints hold `NAME_config`."""
 
+RUN_CONFIG = "run_config"
+"""Where a checkpoint holds the config of its training run, as text; older ones have none."""
+
 
 def export(
     source: str,
@@ -55,7 +58,8 @@ def export(
         half: Whether a checkpoint stores its weights in float16: half the size, and loaded as float32. Certify what is
             written: its weights are rounded.
         seconds: Length of the recordings that an ONNX file hears.
-        config: The config.yaml of the training run; looked for beside the checkpoint and one folder up when null.
+        config: The config.yaml of the training run; when null, what the checkpoint holds, or for an older one the file
+            beside it or one folder up.
         command: The command that trained it, for the card.
         license: Licence of the weights, as the hub spells it.
         attribution: Credit that the training data asks for; known for LibriSpeech and VoxCeleb.
@@ -83,8 +87,8 @@ def export(
         kind, network = "encoder", load_encoder(source)
         training = {"source": f"published weights ({Path(source).name})"}
     else:
-        kind, network, training = _read_lightning(Path(source))
-        training |= _read_run(Path(source), config, kind)
+        kind, network, training, run = _read_lightning(Path(source))
+        training |= _read_run(Path(source), config, run, kind)
     training |= ({"stored": "float16"} if half else {}) | ({"command": command} if command else {})
     card = {
         "license": license,
@@ -103,7 +107,7 @@ def _export_onnx(source: Path, target: Path, seconds: float, overwrite: bool) ->
     if target.exists() and not overwrite:
         raise ValueError(f"target must not be there (or set overwrite), got {target}")
     if source.suffix == ".ckpt" and is_checkpoint(source):
-        kind, encoder, _ = _read_lightning(source)
+        kind, encoder, *_ = _read_lightning(source)
         if kind != "encoder":
             raise ValueError(f"source must be an encoder to be written as ONNX, got a {kind}: {source}")
     else:
@@ -111,8 +115,8 @@ def _export_onnx(source: Path, target: Path, seconds: float, overwrite: bool) ->
     return export_onnx(encoder, target, seconds)
 
 
-def _read_lightning(path: Path) -> tuple[str, nn.Module, dict[str, Any]]:
-    """What was trained in a Lightning checkpoint: its kind, itself, and what the checkpoint knows of its training.
+def _read_lightning(path: Path) -> tuple[str, nn.Module, dict[str, Any], str | None]:
+    """What was trained in a Lightning checkpoint: its kind, itself, how far, and the config of the run if it has it.
 
     Lightning's WeightAveraging stores the averaged weights as `state_dict` (and those that were being trained as
     `current_model_state`), so the averages need no case of their own.
@@ -139,7 +143,7 @@ def _read_lightning(path: Path) -> tuple[str, nn.Module, dict[str, Any]]:
         "steps": checkpoint.get("global_step", 0),
         "averaged": "averaging_state" in checkpoint,
     }
-    return kind, network.eval(), facts
+    return kind, network.eval(), facts, checkpoint.get(RUN_CONFIG)
 
 
 def _whole_epochs(checkpoint: dict[str, Any]) -> int:
@@ -158,14 +162,14 @@ def _whole_epochs(checkpoint: dict[str, Any]) -> int:
     return started if whole else started - 1
 
 
-def _read_run(checkpoint: Path, config: str | None, kind: str) -> dict[str, Any]:
+def _read_run(checkpoint: Path, config: str | None, kept: str | None, kind: str) -> dict[str, Any]:
     """Data, noise and hyper-parameters from the config that was saved with the run."""
     nearby = [folder / "config.yaml" for folder in checkpoint.resolve().parents[:2]]
-    path = Path(config) if config else next((path for path in nearby if path.is_file()), None)
+    path = Path(config) if config else checkpoint if kept else next((path for path in nearby if path.is_file()), None)
     if path is None:
         return {}
     try:
-        run = yaml.safe_load(path.read_text())
+        run = yaml.safe_load(path.read_text() if path != checkpoint else kept)
         model = run["model"]
         model = dict(model.get("init_args", model))
         data = run["data"]

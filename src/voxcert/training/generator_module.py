@@ -21,7 +21,7 @@ from voxcert.encoders.loading import load_encoder
 from voxcert.training.distributed import gather_dict
 from voxcert.training.finite import check_at_least_0, check_positive
 from voxcert.training.generator_losses import NormLoss, angular_loss, norm_loss, saliency_loss
-from voxcert.training.resuming import check_kept, check_steps, check_weights
+from voxcert.training.resuming import check_kept, check_steps, check_weights, draw_anew
 
 ANY, RANDOM = "any", "random"
 
@@ -170,6 +170,7 @@ class GeneratorModule(L.LightningModule):
         """Refuses to go on with another learning rate or another network; whom it forges is known once it starts."""
         check_kept(self, checkpoint, ("lr",))
         check_weights(self, checkpoint)
+        draw_anew(self, checkpoint)
         self._forged = checkpoint["generator_config"]["init_args"]["target"]
 
     def configure_optimizers(self) -> dict:

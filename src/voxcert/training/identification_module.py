@@ -18,7 +18,7 @@ from voxcert.training.attacked import check_training_attack
 from voxcert.training.classes import check_classes, keep_classes
 from voxcert.training.finite import check_positive
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import check_encoder, check_kept, check_steps, check_weights
+from voxcert.training.resuming import check_encoder, check_kept, check_steps, check_weights, draw_anew
 
 
 class IdentificationModule(L.LightningModule):
@@ -116,6 +116,7 @@ class IdentificationModule(L.LightningModule):
         check_kept(self, checkpoint, ("lr", "final_lr", "freeze"))
         check_encoder(self, checkpoint)
         check_weights(self, checkpoint)
+        draw_anew(self, checkpoint)
 
     def configure_optimizers(self) -> dict:
         """RMSprop with the published constants, and half a cosine from `lr` to `final_lr`."""

@@ -1,9 +1,26 @@
 """A CSV file to which every validation of a training adds its lines."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from voxcert.rows import replace_file
+
+
+def forget_later(folder: Path, step: int) -> None:
+    """Deletes what a training measured after a step, for one that begins anew in its folder, or goes on from there.
+
+    Args:
+        folder: Holds tables of `add_lines`, and files with `step=STEP.` in their names. It may be missing.
+        step: The last one whose lines and files stay; 0 leaves none.
+    """
+    for table in folder.glob("*.csv"):
+        header, *lines = table.read_text().splitlines()
+        kept = [line for line in lines if 0 < int(line.split(",")[1]) <= step]
+        replace_file(table, "\n".join([header, *kept, ""]))
+    for path in folder.glob("*step=*.*"):
+        if not 0 < int(re.search(r"step=(\d+)\.", path.name)[1]) <= step:
+            path.unlink()
 
 
 def add_lines(table: Path, header: str, epoch: int, step: int, lines: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ from voxcert.purifiers.text import TextEmbedder
 from voxcert.training.distributed import gather_dict
 from voxcert.training.finite import check_positive
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import check_kept, check_steps, check_weights
+from voxcert.training.resuming import check_kept, check_steps, check_weights, draw_anew
 
 
 class PurifierModule(L.LightningModule):
@@ -153,6 +153,7 @@ class PurifierModule(L.LightningModule):
         """Refuses to go on with another learning rate or another network."""
         check_kept(self, checkpoint, ("lr", "one_cycle"))
         check_weights(self, checkpoint)
+        draw_anew(self, checkpoint)
 
     def configure_optimizers(self) -> torch.optim.Optimizer | dict:
         """Adam, with a constant learning rate as in the paper or with one cycle."""

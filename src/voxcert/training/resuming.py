@@ -1,7 +1,7 @@
 """What a training that goes on must keep: its checkpoint restores weights, optimizer and schedule with their numbers.
 
 A flag that says otherwise would be written into the config and the card, and would do nothing; or torch would say that
-sizes differ.
+sizes differ. Random numbers are not restored: Lightning seeds them as it first did, so they are drawn anew.
 """
 
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -97,6 +98,17 @@ def check_weights(module: L.LightningModule, checkpoint: dict[str, Any]) -> None
                 f"ckpt_path must be a checkpoint of the model at hand, whose {name} is {own}, got one where it is "
                 f"{given}: set model.init_args as in the config.yaml of that training"
             )
+
+
+def draw_anew(module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    """Moves the seed on by the steps that were made, or batches, crops and noise were those of the first ones again.
+
+    To be called while a checkpoint is loaded: loaders draw before the training starts.
+    """
+    trainer = module._trainer
+    if trainer is not None and trainer.state.fn == TrainerFn.FITTING:
+        # One seed for each process: its rank is added at the start.
+        torch.manual_seed(torch.initial_seed() + trainer.world_size * checkpoint["global_step"])
 
 
 def check_steps(planned: int, steps: float) -> None:
