@@ -260,14 +260,15 @@ def test_text_is_none_the_right_or_another(tmp_path):
         assert not torch.equal(row, own)
         assert any(torch.equal(row, one) for one in everything)
     defences = [Defence(kind, Told(), text=kind) for kind in ("transcript", "wrong")] + [Defence("null", Told())]
-    settings = DefenceSettings(str(tmp_path), adaptive=False, accelerator="cpu", genuine_snr_db=None)
+    settings = DefenceSettings(str(tmp_path / "told"), adaptive=False, accelerator="cpu", genuine_snr_db=None)
     summary = compare_defences(Projection(), Data(), defences, ATTACKS, settings, text_embedder=HashedText())
     silent = Data()
     silent.tests[0]["text"] = ""
+    elsewhere = replace(settings, output_dir=str(tmp_path / "silent"))
     with pytest.raises(
         ValueError, match="text of transcript must be none or heard .* transcripts of 5 of 6 utterances"
     ):
-        compare_defences(Projection(), silent, defences, ATTACKS, settings, text_embedder=HashedText())
+        compare_defences(Projection(), silent, defences, ATTACKS, elsewhere, text_embedder=HashedText())
     found = entries(summary)
     assert found["null", "genuine", False]["unmeasured"]["snr_db"] == {"nothing was changed": 12}
     assert found["transcript", "genuine", False]["snr_db"] > 0
