@@ -2,6 +2,7 @@ import os
 
 import numpy as np
 import pytest
+import torchaudio.datasets
 
 from voxcert.data import TIMIT, LibriSpeech, SpeakerFolders, VoxCeleb
 
@@ -68,6 +69,20 @@ def test_librispeech_downloads_only_what_is_absent(write_audio, tmp_path, fetche
     assert (tmp_path / home / "test-clean").is_dir()
     assert not list(tmp_path.rglob("*.tar.gz"))
     assert len(LibriSpeech(str(tmp_path)).utterances()) == 2
+
+
+def test_librispeech_unpacks_an_archive_that_is_there_and_leaves_it(tmp_path, fetched, monkeypatch):
+    (tmp_path / "test-clean.tar.gz").write_bytes(b"mine")
+    download = torchaudio.datasets.LIBRISPEECH
+
+    def unpack(root, url, **settings):
+        assert (root / f"{url}.tar.gz").read_bytes() == b"mine", "torchaudio fetches no archive that is there"
+        (root / f"{url}.tar.gz").unlink()
+        download(root, url, **settings)
+
+    monkeypatch.setattr("torchaudio.datasets.LIBRISPEECH", unpack)
+    assert len(LibriSpeech(str(tmp_path), ["test-clean"], download=True).utterances()) == 1
+    assert (tmp_path / "test-clean.tar.gz").read_bytes() == b"mine"
 
 
 def test_librispeech_takes_no_part_that_was_half_unpacked(tmp_path, fetched):

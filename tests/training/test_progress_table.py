@@ -16,10 +16,12 @@ def test_a_training_that_begins_or_goes_on_forgets_what_came_later(tmp_path):
         add_lines(table, "value", epoch, step, ["0.5"])
         for name in ("", "trials-"):
             (tmp_path / f"{name}epoch={epoch}-step={step}.jsonl").touch()
-    (tmp_path / "report.html").touch()
+    others = {"report.html": "", "empty.csv": "", "mine.csv": "name,value\nx,y\n", "epoch=1-step=90-notes.txt": "mine"}
+    for name, text in others.items():
+        (tmp_path / name).write_text(text)
     for step, kept in [(10, ["0,9", "1,10"]), (0, [])]:
         forget_later(tmp_path, step)
         assert table.read_text().splitlines() == ["epoch,step,value", *(f"{one},0.5" for one in kept)]
         files = {f"{name}epoch={one}.jsonl".replace(",", "-step=") for one in kept for name in ("", "trials-")}
         assert {path.name for path in tmp_path.glob("*.jsonl")} == files
-    assert (tmp_path / "report.html").exists()
+    assert {name: (tmp_path / name).read_text() for name in others} == others

@@ -78,6 +78,7 @@ def test_weights_of_another_model_are_named(begun, encoder, data, trainer):
     module = EncoderModule(encoder, 4)
     state = module.state_dict()
     check_weights(module, {"state_dict": state})
+    check_weights(module, {"global_step": 3})  # of FSDP, which has loaded the weights
     with pytest.raises(ValueError, match="whose extra is absent, got one where it is of shape"):
         check_weights(module, {"state_dict": state | {"extra": torch.zeros(3)}})
     del state["criterion.weight"]

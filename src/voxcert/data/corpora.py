@@ -47,7 +47,7 @@ class LibriSpeech(Corpus):
         if not is_folder(root) and (not self.download or any(is_folder(Path(self.root, part)) for part in self.parts)):
             root = Path(self.root)
         if self.download and not all(is_folder(root / part) for part in self.parts):
-            _download_librispeech(root, self.parts)
+            _download_librispeech(root, self.parts, Path(self.root))
         root = existing_folder(root)
         present = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and folder.name[0] != ".")
         for part in present if self.parts is None else self.parts:
@@ -187,8 +187,8 @@ def _librispeech_texts(folder: Path) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in lines if " " in line)
 
 
-def _download_librispeech(root: Path, parts: list[str]) -> None:
-    """Fetch the parts that are absent; killed at any moment, it leaves a part as a whole or not at all."""
+def _download_librispeech(root: Path, parts: list[str], archives: Path) -> None:
+    """Unpack absent parts, and fetch absent archives; killed at any moment, it leaves a part whole or not at all."""
     from torchaudio.datasets import LIBRISPEECH  # imported here: it is only needed where something is fetched
 
     draft = root / ".download"  # hidden, so no part
@@ -197,6 +197,9 @@ def _download_librispeech(root: Path, parts: list[str]) -> None:
         for part in parts:
             if not is_folder(root / part):
                 shutil.rmtree(draft / "LibriSpeech", ignore_errors=True)  # what was unpacked when one was killed
+                if (archives / f"{part}.tar.gz").is_file():
+                    (draft / f"{part}.tar.gz").unlink(missing_ok=True)
+                    (draft / f"{part}.tar.gz").symlink_to((archives / f"{part}.tar.gz").absolute())
                 LIBRISPEECH(draft, url=part, download=True)
                 (draft / "LibriSpeech" / part).rename(root / part)
                 (draft / f"{part}.tar.gz").unlink(missing_ok=True)

@@ -6,20 +6,23 @@ from pathlib import Path
 
 from voxcert.rows import replace_file
 
+OF_A_STEP = re.compile(r"(?:trials-)?epoch=\d+-step=(\d+)\.[a-z]+")
+
 
 def forget_later(folder: Path, step: int) -> None:
     """Deletes what a training measured after a step, for one that begins anew in its folder, or goes on from there.
 
     Args:
-        folder: Holds tables of `add_lines`, and files with `step=STEP.` in their names. It may be missing.
+        folder: Holds tables of `add_lines`, and files such as `epoch=1-step=20.jsonl`; others stay. It may be missing.
         step: The last one whose lines and files stay; 0 leaves none.
     """
     for table in folder.glob("*.csv"):
-        header, *lines = table.read_text().splitlines()
-        kept = [line for line in lines if 0 < int(line.split(",")[1]) <= step]
-        replace_file(table, "\n".join([header, *kept, ""]))
-    for path in folder.glob("*step=*.*"):
-        if not 0 < int(re.search(r"step=(\d+)\.", path.name)[1]) <= step:
+        if (text := table.read_text()).startswith("epoch,step,"):
+            header, *lines = text.splitlines()
+            kept = [line for line in lines if 0 < int(line.split(",")[1]) <= step]
+            replace_file(table, "\n".join([header, *kept, ""]))
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if (own := OF_A_STEP.fullmatch(path.name)) and not 0 < int(own[1]) <= step:
             path.unlink()
 
 

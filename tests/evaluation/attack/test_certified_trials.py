@@ -95,10 +95,13 @@ def test_a_broken_proof_is_counted_and_an_abstention_breaks_none():
 
 
 def test_broken_proofs_are_named_and_only_those_that_were_put_to_the_test_are_counted():
-    genuine, impostor = attack("a", None, 0.2, False, l2=0.05), attack("a", "b", 0.3, False, l2=0.05)
+    genuine, impostor = (
+        attack("a", target, score, False, l2=0.05, linf=1e-3) for target, score in ((None, 0.2), ("b", 0.3))
+    )
     (one,) = attacked_trials(PROOFS, [genuine, impostor])
     assert (one["turned"], one["num_tried"]) == (["a0 as a"], 2)
-    for untried in ({"l2": 0.0}, {"l2": 0.2}, {"abstained_before": True}):
+    rounded = {"linf": 2.0**-17, "file": "a0.flac"}  # by the file alone
+    for untried in ({"linf": 0.0}, rounded, {"l2": 0.2}, {"abstained_before": True}):
         (one,) = attacked_trials(PROOFS, [genuine, replace(impostor, **untried)])
         assert (one["turned"], one["num_certified"], one["num_tried"]) == (["a0 as a"], 2, 1)
 

@@ -131,6 +131,14 @@ def test_other_settings_are_refused(toy, settings, name, value):
         certify_speakers(*toy, replace(settings, **{name: value}))
 
 
+def test_a_finished_run_answers_at_other_radii(toy, settings, tmp_path):
+    certify_speakers(*toy, settings)
+    rows = (tmp_path / "run" / "rows.jsonl").read_bytes()
+    summary = certify_speakers(*toy, replace(settings, radii=[0.01]))
+    assert [point["radius"] for point in summary["rules"]["vote"]["certified_accuracy"]] == [0.01]
+    assert (tmp_path / "run" / "rows.jsonl").read_bytes() == rows
+
+
 def test_a_run_is_not_continued_on_another_kind_of_device(toy, settings, tmp_path):
     """`auto` is kept as what it stood for, and compared as what it stands for."""
     here = "cuda" if torch.cuda.is_available() else "cpu"

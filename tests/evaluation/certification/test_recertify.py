@@ -144,6 +144,8 @@ def test_shards_must_be_all_of_one_run(run, tmp_path, capsys):
     assert f"got {half} with another num_shards" in message(capsys, one, half, *there)
     other = run("other", num_shards=3, shard=2, seed=1, sigma=0.06)
     assert f"got {other} with another seed, sigma" in message(capsys, one, other, three, *there)
+    batches = run("batches", num_shards=3, shard=2, batch_size=32)
+    assert f"got {batches} with another batch_size" in message(capsys, one, batches, three, *there)
 
 
 def test_shards_of_other_prototypes_are_refused(run, tmp_path, capsys):

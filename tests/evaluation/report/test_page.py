@@ -254,16 +254,22 @@ def test_attacks_on_the_bare_encoder_count_on_the_same_recordings_and_names_alon
     attacked = shutil.copytree(runs[3], tmp_path / "bare")
     rows, (prototypes, names) = lines_of(attacked), read_prototypes(attacked)
 
-    def shown(change, enrolled=4):
+    def shown(change, enrolled=4, run=runs[0]):
         write_prototypes(attacked, prototypes[:enrolled], names[:enrolled])
         (attacked / "rows.jsonl").write_text("".join(json.dumps(row | change(row)) + "\n" for row in rows))
-        page = Page(write_report([runs[0], attacked], tmp_path / "report.html").read_text())
+        page = Page(write_report([run, attacked], tmp_path / "report.html").read_text())
         return [line[page.tables["budgets-0"][0].index("broken by attack (bare encoder)")] for line in lines(page)]
 
     counts = shown(lambda row: {})
     assert any(cell.endswith(" of 8") for cell in counts)
     for own in (shown(lambda row: {"snr_db": row["snr_db"] + 0.1}), shown(lambda row: {}, enrolled=3)):
         assert set(own) == {"not tried"}
+    older, run = (
+        [line | {"waveform_norm": 0.0} for line in lines_of(runs[0])],
+        shutil.copytree(runs[0], tmp_path / "older"),
+    )
+    (run / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in older))
+    assert any(cell.endswith(" of 8") for cell in shown(lambda row: {}, run=run))
     first = rows[0]["utterance"]
     fewer = shown(lambda row: {"utterance": "elsewhere"} if row["utterance"] == first else {})
     assert any(cell.endswith(" of 7") for cell in fewer)
@@ -307,7 +313,13 @@ def test_attacks_on_claims_are_held_against_their_certificates(runs, tmp_path):
             values = {name: row[name] for name in ("utterance", "speaker")} | {"scenario": "sv", "threshold": threshold}
             values |= {"target": None if is_own else row["claim"], "expected": right, "clean": right, "success": False}
             turned = is_own and row["lower"][place] == max(genuine) and turns
-            values |= {"adversarial": wrong if turned else right, "score": row["score"], "radius": at, "l2": l2}
+            values |= {
+                "adversarial": wrong if turned else right,
+                "score": row["score"],
+                "radius": at,
+                "l2": l2,
+                "linf": l2,
+            }
             rows.append(lines_of(runs[2])[0] | values | {"abstained": False, "abstained_before": False})
         (attacked / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         return Page(write_report([runs[1], attacked], tmp_path / "report.html").read_text())

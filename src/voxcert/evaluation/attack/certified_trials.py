@@ -80,7 +80,7 @@ def _turned_within(row: AttackRow) -> bool:
 def _compared(radius: float, pairs: Sequence[Pair]) -> dict[str, Any]:
     threshold, genuine = pairs[0][1].threshold, np.array([proof.target for proof, _ in pairs])
     bounds = np.array([proof.bound(proof.radii.index(radius)) for proof, _ in pairs])
-    tried = np.array([not row.abstained_before and 0 < row.l2 and breaking_norm(row) <= radius for _, row in pairs])
+    tried = np.array([not row.abstained_before and row.changed and breaking_norm(row) <= radius for _, row in pairs])
     scores = np.array([row.score for _, row in pairs])
     rejected = np.array([row.abstained or row.adversarial is None for _, row in pairs])
     held = np.where(genuine, bounds >= threshold, bounds < threshold)

@@ -115,7 +115,9 @@ def _check_same(runs: Sequence[str]) -> dict[str, Any]:
 
 
 def _shared(config: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in comparable(config).items() if name != "shard"}
+    """What shards have in common: what runs compare but for radii, which are asked for afterwards, and batches."""
+    own = {name: value for name, value in comparable(config).items() if name not in ("shard", "radii")}
+    return own | ({"batch_size": config["batch_size"]} if config["num_shards"] > 1 else {})
 
 
 def _counted(rows: Iterable[Certificate]) -> set[str]:

@@ -90,7 +90,8 @@ def enrolled(
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
     processes = settings.accelerator, settings.devices, settings.num_nodes, settings.precision
-    with started(settings.output_dir, config, data.plan("test"), *processes) as fabric:
+    may_differ = ("radii",) if settings.task == "identification" else ()  # of which rows of verification are about
+    with started(settings.output_dir, config, data.plan("test"), *processes, may_differ=may_differ) as fabric:
         encoder, data = at_representation(encoder.to(fabric.device).eval(), data, settings.noise_at, fabric.device)
         in_full, items = encoder, data.items("test")
         encoder = FilledBatches(at_precision(encoder, settings.precision)).eval()

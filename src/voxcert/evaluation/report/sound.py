@@ -102,7 +102,7 @@ def attacks_on(run: Run, attacks: Sequence[Run], utterance: str, waveform: Tenso
     found = []
     for one in attacks:
         for row in on_bare_encoder(run, [one]):
-            if row.utterance == utterance and row.success and row.l2 > 0 and row.file:
+            if row.utterance == utterance and row.success and row.changed and row.file:
                 adversarial = _kept(one.folder / row.file)
                 if adversarial is not None and _is_made_of(row, adversarial, waveform):
                     found.append((row, adversarial))
