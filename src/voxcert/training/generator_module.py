@@ -96,7 +96,7 @@ class GeneratorModule(L.LightningModule):
             raise ValueError(f"norm must be one of {', '.join(get_args(NormLoss))}, got {norm!r}")
         check_at_least_0("norm_threshold", norm_threshold)
         check_positive("lr", lr)
-        self.generator, self.objective = generator, objective
+        self.generator, self.objective = generator.train(), objective  # a loaded one comes in eval mode
         if init_from is not None:
             _start_from(generator, init_from)
         # In a list: as a submodule the victim would be trained, set to train mode and added to every checkpoint.
@@ -130,7 +130,6 @@ class GeneratorModule(L.LightningModule):
 
         Every process draws targets of its own.
         """
-        self.train()
         draw_apart(self.trainer)
         with torch.enable_grad():
             ramp = torch.linspace(-0.1, 0.1, SAMPLE_RATE, device=self.device)[None].requires_grad_()

@@ -79,7 +79,7 @@ class IdentificationModule(L.LightningModule):
         if not 0 <= final_lr <= lr:
             raise ValueError(f"final_lr must be between 0 and lr {lr:g}, got {final_lr:g}")
         check_training_attack(attack)
-        self.encoder, self.noise, self.attack = encoder, noise, attack
+        self.encoder, self.noise, self.attack = encoder.train(), noise, attack  # a loaded one comes in eval mode
         if init_from is not None:
             load_weights(encoder, init_from)
         self.frozen = frozen_modules(self, freeze)

@@ -75,7 +75,7 @@ class PurifierModule(L.LightningModule):
         self.save_hyperparameters(ignore=["purifier", "noise", "attack", "text"])
         if init_from is not None:
             load_matching(purifier, init_from)
-        self.purifier, self.noise, self.attack = purifier, noise, attack
+        self.purifier, self.noise, self.attack = purifier.train(), noise, attack  # a loaded one comes in eval mode
         if not purifier.scheduler.conditional:
             self._denoisers()  # refuses a sigma that the process does not know
         # In lists: as submodules they would be trained, set to train mode and added to every checkpoint.
@@ -94,7 +94,6 @@ class PurifierModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Refuses to resume past the end of the cycle, and gives every process noise of its own."""
-        self.train()
         draw_apart(self.trainer)
         if self.hparams.one_cycle:
             check_steps(self.lr_schedulers().total_steps, self.trainer.estimated_stepping_batches)
