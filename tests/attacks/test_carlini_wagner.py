@@ -94,6 +94,12 @@ def test_giving_up_early_saves_passes():
     assert counts[1] < 200
 
 
+@pytest.mark.parametrize("kappa", [-0.1, float("nan")])
+def test_a_negative_margin_is_named(kappa):
+    with pytest.raises(ValueError, match=f"kappa must be at least 0, got {kappa}"):
+        carlini_wagner(Linear(2, 8), torch.zeros(1, 8), torch.tensor([0]), kappa=kappa)
+
+
 @pytest.mark.parametrize("name", ["steps", "search_steps", "initial_const", "lr"])
 def test_settings_out_of_range_are_named(name):
     with pytest.raises(ValueError, match=f"{name} must be .*got 0"):

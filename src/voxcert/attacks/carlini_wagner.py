@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from voxcert.attacks.call_shape import attack, gradient_through
-from voxcert.attacks.objectives import Objective
+from voxcert.attacks.objectives import Objective, check_kappa
 
 SHRINK = 1 - 1e-6
 """Factor of the waveform before atanh, which is infinite at full scale."""
@@ -69,6 +69,7 @@ def carlini_wagner(
     for name, value in {"initial_const": initial_const, "lr": lr}.items():
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")
+    check_kappa(kappa)
 
     def hinge(candidate: Tensor) -> tuple[Tensor, Tensor]:
         """Margin above -kappa, and whether the example succeeds by kappa."""
