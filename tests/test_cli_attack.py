@@ -261,6 +261,14 @@ def test_an_open_set(config, tmp_path, capsys):
             "radii and within must be null for an attack without",
         ),
         (["--attack.epsilonn", 1], "epsilonn"),
+        (
+            ["--attack.targeted", "false"],
+            "error: attack.targeted must be left to the option targeted, got false there and true here",
+        ),
+        (
+            ["--attack.init_args.targeted=true", "--targeted", "false"],
+            "error: attack.targeted must be left to the option targeted, got true there and false here",
+        ),
         (["--attack", "voxcert.attacks.none"], "voxcert.attacks.none"),
         (["--certified", "none"], "error: none must be the folder of a certification run"),
         (["--scenario", "sv", "--judge", "none"], "error: checkpoint none does not exist"),

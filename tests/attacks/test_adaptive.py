@@ -90,6 +90,7 @@ def random_defence(waveform):
     [
         lambda **settings: ExpectationOverNoise(Quadratic(3, 12), 0.3, 10, **settings),
         lambda **settings: ExpectationOverTransformation(random_defence, 10, **settings),
+        lambda **settings: ExpectationOverTransformation(random_defence, 10, per_row=True, **settings),
     ],
 )
 def test_chunks_computed_again_give_the_gradient_of_the_scores_returned(waveform, make, scale):
@@ -119,6 +120,22 @@ def test_rows_in_the_recognizer_stay_within_the_batch_size(waveform):
     gradient_of(ExpectationOverNoise(recognizer, 0.3, 10, batch_size=6), waveform, torch.ones(3))
     assert max(rows) == 6
     assert sum(rows) == 2 * 20  # every draw once forward, once more for its gradient
+
+
+@pytest.mark.parametrize(("per_row", "calls"), [(False, 5), (True, 2)])
+def test_a_defence_may_draw_once_for_a_whole_batch(waveform, per_row, calls):
+    """One number for all rows: copies that go through together share it."""
+    drawn = []
+
+    def one_number(waveform):
+        drawn.append(torch.rand(()).item())
+        return drawn[-1] + Quadratic(3, 12)(waveform)
+
+    scores = ExpectationOverTransformation(one_number, 5, per_row=per_row, batch_size=6)(waveform)
+    assert len(set(drawn)) == calls
+    weights = torch.tensor([3, 2] if per_row else [1] * 5) / 5
+    mean = (weights * torch.tensor(drawn)).sum()
+    torch.testing.assert_close(scores, mean + Quadratic(3, 12)(waveform))
 
 
 @pytest.mark.parametrize("fresh", [True, False])

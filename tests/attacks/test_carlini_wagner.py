@@ -75,6 +75,18 @@ def test_without_success_the_waveform_comes_back():
     assert torch.equal(carlini_wagner(deaf, waveform, labels, steps=5, search_steps=2), waveform)
 
 
+@pytest.mark.parametrize("peak", [0.5, 3.0])
+def test_a_waveform_that_succeeds_already_comes_back(peak):
+    """Exactly: a perturbation of the size of rounding would count as one of 120 dB."""
+    recognizer, waveform, labels = problem(4, 300, 5, targeted=False, peak=peak)
+    margin = Margin().margin(recognizer(waveform), labels, targeted=True).detach()
+    kappa = float(-margin.sort().values[1:3].mean())
+    adversarial = carlini_wagner(recognizer, waveform, labels, targeted=True, kappa=kappa, **QUICK)
+    unchanged = (adversarial == waveform).all(dim=1)
+    assert torch.equal(unchanged, margin <= -kappa)
+    assert unchanged.sum() == 2
+
+
 def test_giving_up_early_saves_passes():
     counts = []
     for abort_early in (False, True):
@@ -92,6 +104,12 @@ def test_giving_up_early_saves_passes():
         counts.append(len(passes))
     assert counts[0] == 2 * 151
     assert counts[1] < 200
+
+
+@pytest.mark.parametrize("kappa", [-0.1, float("nan")])
+def test_a_negative_margin_is_named(kappa):
+    with pytest.raises(ValueError, match=f"kappa must be at least 0, got {kappa}"):
+        carlini_wagner(Linear(2, 8), torch.zeros(1, 8), torch.tensor([0]), kappa=kappa)
 
 
 @pytest.mark.parametrize("name", ["steps", "search_steps", "initial_const", "lr"])

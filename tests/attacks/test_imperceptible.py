@@ -97,6 +97,7 @@ def test_a_row_of_a_batch_equals_the_single_attack(problem):
     [
         ({"hiding_steps": -1}, "hiding_steps must be at least 0, got -1"),
         ({"lr": 0.0}, "lr and alpha must be positive, got lr=0.0"),
+        ({"kappa": -0.1}, "kappa must be at least 0, got -0.1"),
         ({"alpha": -1.0}, "lr and alpha must be positive, .*alpha=-1.0"),
     ],
 )

@@ -86,6 +86,11 @@ def test_loudness_by_hand():
     assert thresholded_loudness(perturbation, 1.0).item() == pytest.approx(0.01 * perturbation.square().mean().item())
 
 
+def test_a_negative_margin_is_named():
+    with pytest.raises(ValueError, match=r"kappa must be at least 0, got -0\.1"):
+        fit_generator(PerturbationGenerator(**SMALL), Periodic(), batches([0]), kappa=-0.1)
+
+
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_recognizer_without_gradients_is_named(frozen):
     network, recognizer = PerturbationGenerator(**SMALL), Periodic().requires_grad_(not frozen)

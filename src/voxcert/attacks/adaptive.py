@@ -124,24 +124,39 @@ class ExpectationOverNoise(Expectation):
 class ExpectationOverTransformation(Expectation):
     """A recognizer with any random defence inside, averaged over its randomness.
 
-    The defence must draw from torch's global generators, for this device: they are seeded for every chunk, so that a
-    chunk can be computed again for its gradient, and restored afterwards.
+    The defence must draw from torch's global generators, for this device: they are seeded for every call of the
+    recognizer, so that a chunk can be computed again for its gradient, and restored afterwards.
 
     Args:
         recognizer: As in `Expectation`, random; such as a `Recognizer` of `nn.Sequential(purifier, encoder)`.
         num_samples: Draws per waveform.
+        per_row: Whether the defence draws for every row of a batch by itself, as every `Purifier` does. The copies of a
+            chunk then go through the recognizer together, which is faster. Otherwise the recognizer is called once for
+            each draw, for a defence that draws once for a whole batch would give all copies the same draw.
         **settings: `scale`, `batch_size`, `seed` and `fresh` of `Expectation`.
     """
 
+    def __init__(
+        self, recognizer: Callable[[Tensor], Tensor], num_samples: int, *, per_row: bool = False, **settings: Any
+    ):
+        super().__init__(recognizer, num_samples, **settings)
+        self.per_row = per_row
+
     def scores(self, waveform: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Scores of copies, under global generators seeded with the chunk's first seed."""
+        """Scores of copies, together under the chunk's first seed or each under its own."""
+        if self.per_row:
+            return self._seeded(waveform.repeat(len(seeds), 1), seeds[0])
+        return torch.cat([self._seeded(waveform, seed) for seed in seeds])
+
+    def _seeded(self, waveform: Tensor, seed: int) -> Tensor:
+        """Scores of one call, under global generators of this seed."""
         on_cuda = waveform.is_cuda
         with torch.random.fork_rng(devices=[waveform.device] if on_cuda else []):
-            torch.default_generator.manual_seed(seeds[0])
+            torch.default_generator.manual_seed(seed)
             if on_cuda:
                 with torch.cuda.device(waveform.device):
-                    torch.cuda.manual_seed(seeds[0])
-            return self.recognizer(waveform.repeat(len(seeds), 1))
+                    torch.cuda.manual_seed(seed)
+            return self.recognizer(waveform)
 
 
 class StraightThrough(nn.Module):

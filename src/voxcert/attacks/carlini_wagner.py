@@ -1,7 +1,8 @@
 """The attack of Carlini and Wagner for the smallest l2 perturbation, on waveforms.
 
 Carlini and Wagner 2017 (section V, eq. (6)): x' = tanh(w) stays in [-1, 1] by itself, and Adam minimises
-||x' - x||^2 + c max(margin + kappa, 0), with c found by bisection for each example.
+||x' - x||^2 + c max(margin + kappa, 0), with c found by bisection for each example. Here tanh(w) is corrected by what
+shrinking and rounding take off, so that the search begins exactly at x.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from voxcert.attacks.call_shape import attack, gradient_through
-from voxcert.attacks.objectives import Objective
+from voxcert.attacks.objectives import Objective, check_kappa
 
 SHRINK = 1 - 1e-6
 """Factor of the waveform before atanh, which is infinite at full scale."""
@@ -56,8 +57,8 @@ def carlini_wagner(
         generator: Not used; the attack is deterministic.
 
     Returns:
-        Shape (batch, time), in [-1, 1]: the successful example nearest to each waveform, or the waveform itself where
-        none was found.
+        Shape (batch, time), in [-1, 1]: the successful example nearest to each waveform, which is the waveform itself
+        where that succeeds by `kappa`; the waveform itself, too, where none was found.
 
     Raises:
         NoGradientError: If the scores do not depend differentiably on the waveform.
@@ -69,6 +70,7 @@ def carlini_wagner(
     for name, value in {"initial_const": initial_const, "lr": lr}.items():
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")
+    check_kappa(kappa)
 
     def hinge(candidate: Tensor) -> tuple[Tensor, Tensor]:
         """Margin above -kappa, and whether the example succeeds by kappa."""
@@ -101,10 +103,11 @@ def _minimise(
     best, best_size = waveform, torch.full_like(const, torch.inf)
     active, previous = torch.ones_like(const, dtype=torch.bool), torch.full_like(const, torch.inf)
     center = torch.atanh(SHRINK * waveform)
+    shrunk = waveform - torch.tanh(center)
     change = torch.zeros_like(waveform, requires_grad=True)
     adam = torch.optim.Adam([change], lr=lr)
     for step in range(steps + 1):  # the last pass only judges
-        candidate = torch.tanh(center + change)
+        candidate = (torch.tanh(center + change) + shrunk).clamp(-1, 1)
         moved = candidate.detach() - waveform
         size = moved.square().sum(dim=1)
         short, success = hinge(candidate)

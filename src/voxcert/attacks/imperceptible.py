@@ -12,7 +12,7 @@ from torch import Tensor
 from voxcert.attacks.audibility import Audibility
 from voxcert.attacks.call_shape import attack
 from voxcert.attacks.gradient import pgd
-from voxcert.attacks.objectives import Objective
+from voxcert.attacks.objectives import Objective, check_kappa
 
 RISE, FALL = 1.05, 0.95
 """Factors of an example's weight after a step at which it succeeds, and at which it does not."""
@@ -65,6 +65,7 @@ def imperceptible(
         raise ValueError(f"hiding_steps must be at least 0, got {hiding_steps}")
     if not (lr > 0 and alpha > 0):
         raise ValueError(f"lr and alpha must be positive, got lr={lr}, alpha={alpha}")
+    check_kappa(kappa)
     start = pgd(
         recognizer,
         waveform,

@@ -130,6 +130,12 @@ class Verification(Objective):
         return scores.gather(1, labels[:, None]).squeeze(1)
 
 
+def check_kappa(kappa: float) -> None:
+    """Raises ValueError if a margin of success is negative: attacks would end before they succeed."""
+    if not kappa >= 0:
+        raise ValueError(f"kappa must be at least 0, got {kappa}")
+
+
 def check_labels(labels: Tensor, num_candidates: int) -> None:
     """Raises ValueError unless all labels index one of `num_candidates` columns."""
     if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < num_candidates:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from voxcert.attacks.call_shape import Attack, attack, check_batch, gradient_through
-from voxcert.attacks.objectives import Margin, Objective
+from voxcert.attacks.objectives import Margin, Objective, check_kappa
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Waveforms (batch, time) and labels (batch,), to be gone through once per epoch."""
@@ -91,10 +91,13 @@ def fit_universal(
 
     Raises:
         NoGradientError: If the scores do not depend differentiably on the waveform.
-        ValueError: If there are no batches, or none left in a later epoch.
+        ValueError: If a setting is out of range, or if there are no batches, or none left in a later epoch.
     """
     if not epsilon > 0 or num_samples < 1:
         raise ValueError(f"epsilon and num_samples must be positive, got {epsilon} and {num_samples}")
+    if step_size is not None and not step_size > 0:
+        raise ValueError(f"step_size must be positive or None, got {step_size}")
+    check_kappa(kappa)
     step_size, objective = epsilon / 10 if step_size is None else step_size, objective or Margin()
     perturbation = torch.zeros(num_samples)
     for waveform, labels in repeated(batches, epochs):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from voxcert.attacks.call_shape import check_batch, gradient_through
-from voxcert.attacks.objectives import Margin, Objective
+from voxcert.attacks.objectives import Margin, Objective, check_kappa
 from voxcert.attacks.universal import Batches, repeated, shift
 
 BASE_SAMPLES = 25
@@ -106,8 +106,9 @@ def fit_generator(
 
     Raises:
         NoGradientError: If the scores do not depend differentiably on the waveform.
-        ValueError: If there are no batches, or none left in a later epoch.
+        ValueError: If kappa is negative, or if there are no batches, or none left in a later epoch.
     """
+    check_kappa(kappa)
     objective, parameters = objective or Margin(), list(network.parameters())
     adam = torch.optim.Adam(parameters, lr=lr)
     generator = torch.Generator(network.output.weight.device).manual_seed(seed)

@@ -1,10 +1,11 @@
 """`voxcert attack`."""
 
 import argparse
+import re
 import shlex
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from voxcert.attacks import Attack
 from voxcert.cli.errors import messages_for_errors
@@ -32,6 +33,7 @@ def attack(args: list[str], program: str = "voxcert attack") -> None:
     parser = attack_parser(program)
     config, plain = parse(parser, args)
     with messages_for_errors():
+        _check_targeted(args, config)
         parts = instantiate(parser, config)
         purifier = named_purifier(config, parts)
         encoder, encoder_id = named_encoder(config, parts.encoder, purifier)
@@ -48,6 +50,14 @@ def attack(args: list[str], program: str = "voxcert attack") -> None:
         )
         certified = [config.certified] if config.certified else []
         print(f"\n{describe_attacks([config.output_dir], certified)}\n\n{Path(config.output_dir) / ROBUST_PLOT}")
+
+
+def _check_targeted(args: list[str], config: Namespace) -> None:
+    """Refuses a flag of the attack that contradicts `--targeted`; a config may hold the default of every setting."""
+    flagged = any(re.match(r"--attack\.(init_args\.)?targeted\b", arg) for arg in args)
+    if flagged and (own := config.attack.init_args.targeted) != config.targeted:
+        got = f"{own} there and {config.targeted} here".lower()
+        raise ValueError(f"attack.targeted must be left to the option targeted, got {got}")
 
 
 def attack_parser(program: str) -> ArgumentParser:

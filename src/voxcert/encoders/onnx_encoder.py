@@ -13,6 +13,8 @@ from voxcert.encoders.base import Encoder
 from voxcert.encoders.frontends import KaldiFbank
 
 MODEL = "model"
+AMPLITUDES = {"waveform": 1.0, "int16": 32768.0}
+"""What a network without a front-end hears -> factor of the waveform in [-1, 1]."""
 
 
 class OnnxEncoder(Encoder):
@@ -23,8 +25,9 @@ class OnnxEncoder(Encoder):
 
     Args:
         dim: Size of the embedding.
-        hears: What the network gets: `features`, Kaldi's filterbank (batch, frames, num_mels), or `waveform`,
-            (batch, time). The arguments behind `output` are for `features`.
+        hears: What the network gets: `features`, Kaldi's filterbank (batch, frames, num_mels); `waveform`,
+            (batch, time) in [-1, 1]; or `int16`, the same times 32768. The arguments behind `output` are for
+            `features`.
         output: Which of the network's outputs is the embedding (batch, dim).
         num_mels: Mel bands.
         window: Window function.
@@ -41,7 +44,7 @@ class OnnxEncoder(Encoder):
     def __init__(
         self,
         dim: int,
-        hears: Literal["features", "waveform"],
+        hears: Literal["features", "waveform", "int16"],
         output: str,
         num_mels: int = 80,
         window: Literal["hamming", "povey"] = "hamming",
@@ -49,9 +52,9 @@ class OnnxEncoder(Encoder):
         mean_norm: bool = True,
     ):
         super().__init__()
-        if hears not in ("features", "waveform"):
-            raise ValueError(f"hears must be 'features' or 'waveform', got {hears!r}")
-        self.dim, self.output = dim, output
+        if hears not in ("features", *AMPLITUDES):
+            raise ValueError(f"hears must be 'features', 'waveform' or 'int16', got {hears!r}")
+        self.dim, self.output, self.hears = dim, output, hears
         self.frontend = KaldiFbank(num_mels, window, scale, mean_norm=mean_norm) if hears == "features" else None
         self.register_buffer(MODEL, torch.empty(0, dtype=torch.uint8))
         self._session: Any = None
@@ -65,7 +68,8 @@ class OnnxEncoder(Encoder):
                 "an OnnxEncoder has no gradients: attack it with what needs none (nes, hop_skip_jump), or load the "
                 "weights that it was exported from"
             )
-        heard = (waveform if self.frontend is None else self.frontend(waveform)).detach().float().cpu().numpy()
+        heard = AMPLITUDES[self.hears] * waveform if self.frontend is None else self.frontend(waveform)
+        heard = heard.detach().float().cpu().numpy()
         return torch.from_numpy(np.concatenate([self._run(rows) for rows in self._batches(heard)])).to(waveform.device)
 
     def session(self) -> Any:

@@ -135,6 +135,52 @@ def test_a_network_that_hears_the_waveform(tmp_path, waveform):
     assert_same(encoder, expected, waveform)
 
 
+class Loud(nn.Module):
+    """A network whose embedding depends on the amplitude of what it hears."""
+
+    def forward(self, waveform):  # noqa: D102
+        energy = waveform.square().mean(dim=1, keepdim=True)
+        return torch.cat([energy, torch.ones_like(energy)], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "beside", "hears"),
+    [
+        ({}, None, "waveform"),
+        ({"normalize_samples": 1}, None, "waveform"),
+        ({"normalize_samples": 0}, None, "int16"),
+        ({}, "scale: 32768.0", "int16"),
+        ({"normalize_samples": 1}, "scale: 32768", "int16"),
+        ({"normalize_samples": 0}, "scale: 1", "waveform"),
+    ],
+)
+def test_a_network_may_hear_waveforms_in_int16_amplitudes(metadata, beside, hears, tmp_path, waveform):
+    path = described(export(Loud(), tmp_path / "a.onnx", 0.1 * torch.randn(2, 16_000)), tmp_path / "a.onnx", metadata)
+    if beside is not None:
+        (tmp_path / "a.yaml").write_text(beside)
+    encoder = load_encoder(path)
+    assert encoder.config["init_args"]["hears"] == hears
+    heard = waveform * {"waveform": 1, "int16": 32768}[hears]
+    torch.testing.assert_close(encoder(waveform), nn.functional.normalize(Loud()(heard)))
+    save_checkpoint(encoder, tmp_path / "folder", {})
+    torch.testing.assert_close(load_checkpoint(tmp_path / "folder")(waveform), encoder(waveform))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"window": "povey"}, "hears waveforms: window must be left out"),
+        ({"window": "povey", "mean_norm": True}, "hears waveforms: window and mean_norm must be left out"),
+        ({"scale": 2.0}, r"hears waveforms: scale must be 1 or 32768 \(int16 amplitudes\), got 2.0"),
+        ({"scale": [1]}, r"scale must be 1 or 32768 \(int16 amplitudes\), got \[1\]"),
+    ],
+)
+def test_settings_of_features_mean_nothing_to_a_network_that_hears_waveforms(settings, message, tmp_path):
+    path = export(Loud(), tmp_path / "a.onnx", 0.1 * torch.randn(2, 16_000))
+    with pytest.raises(CheckpointError, match=message):
+        load_onnx(path, **settings)
+
+
 def test_a_network_exported_for_one_row_is_run_row_by_row(tmp_path, waveform):
     path = export(campplus().network, tmp_path / "a.onnx", torch.randn(1, 200, 16), fixed=(0,))
     assert_same(load_onnx(path, **HAMMING), campplus(), waveform)
@@ -268,7 +314,7 @@ def test_without_onnxruntime_the_extra_is_named(wespeaker, monkeypatch):
 
 
 def test_a_wrong_kind_of_input_is_named():
-    with pytest.raises(ValueError, match="hears must be 'features' or 'waveform', got 'mel'"):
+    with pytest.raises(ValueError, match="hears must be 'features', 'waveform' or 'int16', got 'mel'"):
         OnnxEncoder(12, "mel", "embs")
 
 

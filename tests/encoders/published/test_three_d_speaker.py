@@ -187,6 +187,28 @@ def test_eres2net_is_known_by_its_entries(sizes, name, tmp_path, waveform):
     assert_loads(tmp_path / name, encoder, waveform)
 
 
+@pytest.mark.parametrize("ending", ["pt", "bin", "safetensors"])
+def test_eres2net_under_wespeakers_entries_is_asked_about(ending, tmp_path, waveform):
+    """Those of wespeaker train this network too, to hear something else."""
+    torch.manual_seed(0)
+    encoder = ERes2Net(dim=12, channels=8, window="povey", scale=1.0).eval()
+    save = save_file if ending == "safetensors" else torch.save
+    save(encoder.network.state_dict(), tmp_path / f"speakers.{ending}")
+    with pytest.raises(CheckpointError, match="holds an ERes2Net, but nothing says whether it hears as 3D-Speaker's"):
+        load_encoder(tmp_path / f"speakers.{ending}")
+    configuration = {"model": {"pretrained_model": f"speakers.{ending}"}}
+    (tmp_path / "configuration.json").write_text(json.dumps(configuration))
+    assert_loads(tmp_path / f"speakers.{ending}", encoder, waveform)
+
+
+@pytest.mark.parametrize("name", ["pretrained_eres2net_aug.ckpt", "eres2net_base_model.ckpt"])
+def test_eres2net_under_a_released_name_needs_nothing_beside_it(name, tmp_path, waveform):
+    torch.manual_seed(0)
+    encoder = ERes2Net(dim=12, channels=8, window="povey", scale=1.0).eval()
+    torch.save(encoder.network.state_dict(), tmp_path / name)
+    assert_loads(tmp_path / name, encoder, waveform)
+
+
 def test_eres2netv2_is_refused_by_name(tmp_path):
     torch.save({"fuse34.local_att.0.weight": torch.zeros(1)}, tmp_path / "pretrained_eres2netv2.ckpt")
     with pytest.raises(CheckpointError, match="holds an ERes2NetV2, which is not among the encoders here"):

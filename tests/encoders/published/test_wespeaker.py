@@ -1,6 +1,7 @@
 """Folders as wespeaker publishes them, with small networks of random weights in them."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -81,6 +82,41 @@ def test_the_mandarin_model_hears_povey_windows_and_waveforms_below_one(tmp_path
     assert_hears(load_checkpoint(tmp_path / "exported"), waveform, "povey", 1.0)
 
 
+OF_WESPEAKER, OF_3D_SPEAKER = {"window": "hamming", "scale": 32768.0}, {"window": "povey", "scale": 1.0}
+
+
+@pytest.mark.parametrize("model", ["CAMPPlus", "ERes2Net34_aug"])
+def test_whether_ones_own_training_hears_as_3d_speakers_is_asked(model, tmp_path):
+    """Such a network may be 3D-Speaker's, or trained with wespeaker, which writes down its data."""
+    config = recipe(model, {"embed_dim": 192}) | {"train_data": "data/train/shard.list"}
+    with pytest.raises(CheckpointError, match="nothing says which of the two it hears as; write into it window_type"):
+        read_model(write_config(tmp_path, config))
+    with pytest.raises(CheckpointError, match="nothing says which of the two it hears as"):
+        read_model(write_config(tmp_path, config | {"window_type": "povey"}))
+    for said, hears in (
+        ({"window_type": "hamming", "wavform_norm": False}, OF_WESPEAKER),
+        ({"window_type": "povey", "wavform_norm": True}, OF_3D_SPEAKER),
+    ):
+        assert read_model(write_config(tmp_path, config | said))[1].items() >= hears.items()
+
+
+@pytest.mark.parametrize("name", ["campplus_cn_common_200k", "eres2net_cn_common_200k", "eres2net_cn_commom_200k"])
+def test_folders_of_what_was_taken_over_are_known_by_their_names(name, tmp_path, monkeypatch):
+    (tmp_path / name).mkdir()
+    config = recipe("CAMPPlus", {"embed_dim": 192}) | {"train_data": "data/train/shard.list"}
+    path = write_config(tmp_path / name, config)
+    assert read_model(path)[1].items() >= OF_3D_SPEAKER.items()
+    monkeypatch.chdir(tmp_path / name)
+    assert read_model(Path(path.name))[1].items() >= OF_3D_SPEAKER.items()
+
+
+def test_what_a_config_says_is_read_of_any_network(tmp_path):
+    config = recipe("ResNet34") | {"train_data": "data/train/shard.list"}
+    assert not read_model(write_config(tmp_path, config))[1].keys() & OF_WESPEAKER.keys()
+    found = read_model(write_config(tmp_path, config | {"window_type": "povey", "wavform_norm": True}))[1]
+    assert found.items() >= OF_3D_SPEAKER.items()
+
+
 @pytest.mark.parametrize(
     ("model", "dim", "arguments", "window"),
     [
@@ -135,6 +171,8 @@ def test_weights_of_one_recipe_load_by_name(tmp_path, waveform):
         (recipe(cmvn_args={"norm_mean": True, "norm_var": True}), "cmvn_args.norm_var must be False, got True"),
         (recipe() | {"model_args": "small"}, "model_args must be a mapping, got 'small'"),
         (recipe(model_args={"feat_dim": 84}, fbank_args=None), "model_args do not fit: num_mels must be a positive"),
+        (recipe() | {"window_type": "hann"}, "window_type must be hamming or povey, got 'hann'"),
+        (recipe() | {"wavform_norm": [1]}, r"wavform_norm must be false or true, got \[1\]"),
         (["CAMPPlus"], "must hold a mapping with model and model_args"),
     ],
 )

@@ -4,7 +4,20 @@ import math
 import pytest
 import torch
 
-from voxcert.attacks import SaliencyGenerator, Verification, attack, bim, carlini_wagner, fgsm, pgd, ssed, universal
+from voxcert.attacks import (
+    CrossEntropy,
+    Margin,
+    SaliencyGenerator,
+    Verification,
+    attack,
+    bim,
+    carlini_wagner,
+    fgsm,
+    nes,
+    pgd,
+    ssed,
+    universal,
+)
 from voxcert.encoders.checkpoint import save_checkpoint
 from voxcert.evaluation.attack.description import (
     attack_hash,
@@ -88,11 +101,44 @@ def test_names_are_attacks_that_text_can_configure():
             r"radii and within must be null for an attack without epsilon .* for .*carlini_wagner ",
         ),
         (pgd(epsilon=1, targeted=True), {"targeted": False}, "attack.targeted must be left to the option targeted"),
+        (
+            pgd(step_size=0.001),
+            {"radii": [0.5, 0.03]},
+            r"attack.steps \* attack.step_size must be at .* 0.5, got 40 \* 0",
+        ),
+        (pgd(epsilon=0.1, steps=9, step_size=0.01), {}, r"must be at least .* 0.1, got 9 \* 0.01 = 0.09 "),
+        (
+            bim(epsilon=1, objective=Margin(0.7)),
+            {},
+            "attack.objective.threshold must be left to the option threshold, got 0.7 there and None here",
+        ),
+        (
+            bim(epsilon=1, objective=Verification(0.3)),
+            {"scenario": "sv"},
+            "attack.objective.threshold must be left to the option threshold, got 0.3 there and None here",
+        ),
+        (
+            bim(epsilon=1, objective=CrossEntropy(0.3)),
+            {"scenario": "osi", "threshold": 0.4},
+            "attack.objective.threshold must be left to the option threshold, got 0.3 there and 0.4 here",
+        ),
     ],
 )
 def test_wrong_attacks_are_named(attack, changes, message):
     with pytest.raises(ValueError, match=message):
         check_attack(attack, AttackSettings("run", **changes))
+
+
+def test_what_an_objective_repeats_of_the_run_is_no_contradiction():
+    check_attack(bim(epsilon=1, objective=Verification(0.3)), AttackSettings("run", scenario="sv", threshold=0.3))
+    check_attack(bim(epsilon=1, objective=CrossEntropy()), AttackSettings("run", scenario="osi", threshold=0.3))
+
+
+def test_steps_that_lead_to_the_budget_pass():
+    check_attack(pgd(step_size=0.29, steps=100), AttackSettings("run", radii=[29.0]))  # 28.999999999999996
+    check_attack(pgd(epsilon=torch.ones(2), step_size=0.001), AttackSettings("run"))
+    check_attack(pgd(step_size=0.001), AttackSettings("run", radii=[0.04]))
+    check_attack(nes(step_size=0.001), AttackSettings("run", radii=[0.5]))
 
 
 def test_radii_stand_in_for_epsilon():

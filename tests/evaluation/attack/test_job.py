@@ -292,6 +292,15 @@ def test_attacks_within_certified_radii_have_these_as_budgets(toy, run, tmp_path
     assert (entry["within"], entry["num_utterances"]) == (0.9, len(certified))
 
 
+def test_steps_that_do_not_lead_to_certified_radii_are_refused(toy, run, tmp_path):
+    encoder, data = toy
+    folder = str(tmp_path / "certified")
+    certify_speakers(encoder, data, CertificationSettings(folder, 0.05, accelerator="cpu"), Provenance("toy"))
+    largest = max(row.radius for row in read_run(folder) if row.rule == "distribution")
+    with pytest.raises(ValueError, match=rf"steps \* attack.step_size must be at least .*, {0.9 * largest:g}, got 40"):
+        run(attack=pgd(step_size=1e-4), certified=folder, within=0.9, sigma=0.05, targeted=False)
+
+
 def test_radii_at_another_sigma_or_of_other_crops_are_refused(toy, run, tmp_path):
     encoder, data = toy
     folder = str(tmp_path / "certified")

@@ -38,7 +38,8 @@ def test_every_utterance_meets_its_own_text():
     assert defended(waveform)[:, 0].tolist() == [2, 3]
     assert defended(waveform.repeat(3, 1))[:, 0].tolist() == [2, 3] * 3  # as an expectation repeats a batch
     recognizer = Recognizer(defended, torch.eye(5), list("abcde"))
-    assert ExpectationOverTransformation(recognizer, 4)(waveform)[:, 0].tolist() == [2, 3]
+    for per_row in (True, False):
+        assert ExpectationOverTransformation(recognizer, 4, per_row=per_row)(waveform)[:, 0].tolist() == [2, 3]
 
 
 def test_opens_a_class_a_file_and_nothing_else(tmp_path):

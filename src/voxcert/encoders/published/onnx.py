@@ -13,7 +13,7 @@ from torch import Tensor
 
 from voxcert.encoders.checkpoint import CheckpointError
 from voxcert.encoders.frontends import SAMPLE_RATE
-from voxcert.encoders.onnx_encoder import MODEL, OnnxEncoder, open_session
+from voxcert.encoders.onnx_encoder import AMPLITUDES, MODEL, OnnxEncoder, open_session
 
 FRONTENDS = {
     "wespeaker": {"window": "hamming", "scale": 32768.0},
@@ -34,7 +34,8 @@ def load_onnx(path: str | Path, **settings: Any) -> OnnxEncoder:
 
     Args:
         path: The file.
-        settings: Arguments of `OnnxEncoder`: `hears`, `output`, `window`, `scale`, `mean_norm`.
+        settings: Arguments of `OnnxEncoder`: `hears`, `output`, `window`, `scale`, `mean_norm`. Of a network that hears
+            waveforms, `scale` says in what amplitudes: 1 or 32768.
 
     Raises:
         CheckpointError: If onnxruntime is not installed, if the file is missing or no such network, if something is not
@@ -55,8 +56,8 @@ def load_onnx(path: str | Path, **settings: Any) -> OnnxEncoder:
     metadata = dict(session.get_modelmeta().custom_metadata_map)
     if (rate := metadata.get("sample_rate", str(SAMPLE_RATE))) != str(SAMPLE_RATE):
         raise CheckpointError(f"{path}: sample_rate must be {SAMPLE_RATE}, got {rate}")
-    if arguments["hears"] == "features":
-        arguments |= _frontend(path, metadata, settings)
+    own = _frontend if arguments["hears"] == "features" else _amplitudes
+    arguments |= own(path, metadata, settings)
     state = {MODEL: torch.frombuffer(bytearray(content), dtype=torch.uint8)}
     return _checked(path, arguments, state, metadata)
 
@@ -103,10 +104,7 @@ def _frontend(path: Path, metadata: dict[str, str], settings: dict[str, Any]) ->
     if framework is not None and framework not in FRONTENDS and not {"window", "scale"} <= set(settings):
         allowed = f"one of {', '.join(FRONTENDS)}, whose filterbanks are known"
         raise CheckpointError(f"{path}: framework must be {allowed}, got {framework!r}{_where(path)}")
-    known = dict(FRONTENDS.get(framework, {}))
-    if (normalized := metadata.get("normalize_samples")) is not None:
-        known["scale"] = 1.0 if normalized == "1" else 32768.0
-    known["mean_norm"] = True
+    known = FRONTENDS.get(framework, {}) | _scale(metadata) | {"mean_norm": True}
     if (kind := metadata.get("feature_normalize_type", "global-mean")) != "global-mean" and "mean_norm" not in settings:
         raise CheckpointError(f"{path}: feature_normalize_type must be global-mean, got {kind!r}{_where(path)}")
     known |= {name: settings[name] for name in ("window", "scale", "mean_norm") if name in settings}
@@ -114,6 +112,23 @@ def _frontend(path: Path, metadata: dict[str, str], settings: dict[str, Any]) ->
         ways = "wespeaker's networks hear hamming windows at 32768, 3D-Speaker's povey windows at 1"
         raise CheckpointError(f"{path} does not say the {' and '.join(missing)} that it hears ({ways}){_where(path)}")
     return known
+
+
+def _amplitudes(path: Path, metadata: dict[str, str], settings: dict[str, Any]) -> dict[str, Any]:
+    """In what amplitudes a network hears waveforms, from settings before metadata; no settings of features."""
+    if given := [name for name in ("window", "mean_norm") if name in settings]:
+        raise CheckpointError(f"{path} hears waveforms: {' and '.join(given)} must be left out, which are of features")
+    scale = (_scale(metadata) | settings).get("scale", 1.0)
+    hears = [name for name, amplitude in AMPLITUDES.items() if amplitude == scale]
+    if not hears:
+        raise CheckpointError(f"{path} hears waveforms: scale must be 1 or 32768 (int16 amplitudes), got {scale!r}")
+    return {"hears": hears[0]}
+
+
+def _scale(metadata: dict[str, str]) -> dict[str, float]:
+    """The factor of the waveform, where metadata say it."""
+    normalized = metadata.get("normalize_samples")
+    return {} if normalized is None else {"scale": 1.0 if normalized == "1" else 32768.0}
 
 
 def _where(path: Path) -> str:

@@ -21,9 +21,14 @@ from voxcert.encoders.networks.residual import DOWNSAMPLING
 
 HEARS = {"window": "povey", "scale": 1.0}
 CONFIGURATION = "configuration.json"
-RELEASED = re.compile(r"campplus_(cn_common|cn_en_common|voxceleb|cnceleb|3dspeaker)\.(bin|pt|safetensors)")
-"""How 3D-Speaker names its CAM++: wespeaker's has the same entries in its state dict, and hears something else."""
-ENTRY, FUSED_ENTRY, V2_ENTRY = "xvector.tdnn.linear.weight", "fuse_mode1234.local_att.0.weight", "fuse34."
+RELEASED = re.compile(
+    r"campplus_(cn_common|cn_en_common|voxceleb|cnceleb|3dspeaker)\.(bin|pt|safetensors)"
+    r"|(pretrained_eres2net.*|eres2net_.*_model)\.(ckpt|safetensors)"
+)
+"""How 3D-Speaker names its files: wespeaker's may have the same entries in a state dict, and hears something else."""
+ENTRY, V2_ENTRY = "xvector.tdnn.linear.weight", "fuse34."
+WESPEAKERS_ENTRY = ".conv2_1.weight"
+"""End of the name of an entry that an ERes2Net has with wespeaker, and never with 3D-Speaker."""
 
 
 def load_modelscope(folder: Path) -> FeatureEncoder:
@@ -44,7 +49,8 @@ def load_modelscope(folder: Path) -> FeatureEncoder:
         raise CheckpointError(f"{path} must hold model.pretrained_model and model.model_config, got model {model!r}")
     weights = folder / Path(name).name
     converted = weights.with_suffix(".safetensors")
-    encoder = _build(converted if converted.is_file() and not weights.is_file() else weights)
+    weights = converted if converted.is_file() and not weights.is_file() else weights
+    encoder = _build(weights, read_state(weights))
     arguments = encoder.config["init_args"]
     wanted = {"sample_rate": SAMPLE_RATE, "fbank_dim": arguments["num_mels"], "emb_size": arguments["dim"]}
     for setting, value in wanted.items():
@@ -56,7 +62,8 @@ def load_modelscope(folder: Path) -> FeatureEncoder:
 def load_released(path: Path) -> FeatureEncoder:
     """Loads a weight file of 3D-Speaker, in eval mode, on the CPU.
 
-    The weights of a CAM++ do not say whether 3D-Speaker or wespeaker trained it, so something else has to: the name
+    The weights of a CAM++ do not say whether 3D-Speaker or wespeaker trained it, and those of an ERes2Net do not where
+    their entries have wespeaker's names, as in what it took over from 3D-Speaker. So something else has to: the name
     under which 3D-Speaker released the file, or the `configuration.json` that it came with.
 
     Args:
@@ -64,21 +71,23 @@ def load_released(path: Path) -> FeatureEncoder:
 
     Raises:
         CheckpointError: If the file is missing or not plain data, if its weights are not those of a CAM++ or ERes2Net,
-            or if nothing says what a CAM++ was trained to hear; the message says which.
+            or if nothing says what they were trained to hear; the message says which.
     """
-    encoder = _build(path)
-    if isinstance(encoder, CAMPPlus) and not RELEASED.fullmatch(path.name) and not _is_named(path):
+    state = read_state(path)
+    encoder = _build(path, state)
+    may_be_wespeakers = ENTRY in state or any(name.endswith(WESPEAKERS_ENTRY) for name in state)
+    if may_be_wespeakers and not RELEASED.fullmatch(path.name) and not _is_named(path):
+        kind = "a CAM++" if ENTRY in state else "an ERes2Net"
         raise CheckpointError(
-            f"{path} holds a CAM++, but nothing says whether it hears as 3D-Speaker's or as wespeaker's, which have "
+            f"{path} holds {kind}, but nothing says whether it hears as 3D-Speaker's or as wespeaker's, which have "
             f"equal networks: keep the name under which 3D-Speaker released it (such as campplus_cn_common.bin) or "
             f"put its {CONFIGURATION} beside it; one of wespeaker's is a folder with avg_model.pt and config.yaml"
         )
     return encoder
 
 
-def _build(path: Path) -> FeatureEncoder:
+def _build(path: Path, state: dict[str, Tensor]) -> FeatureEncoder:
     """The encoder whose weights a file holds; its sizes follow from them."""
-    state = read_state(path)
     if any(name.startswith(V2_ENTRY) for name in state):
         raise CheckpointError(f"{path} holds an ERes2NetV2, which is not among the encoders here")
     try:

@@ -42,7 +42,17 @@ ARGUMENTS = {
 FIXED = {"pooling_func": "TSTP", "two_emb_layer": False, "emb_bn": False, "config_str": "batchnorm-relu"}
 """Arguments of models that our networks have in one form only."""
 
+HEARS = {
+    "window_type": ("window", {"hamming": "hamming", "povey": "povey"}),
+    "wavform_norm": ("scale", {False: 32768.0, True: 1.0}),
+}
+"""What a user may write into a config, as wespeaker's own inference calls it -> our argument and its values."""
+
 THREE_D_SPEAKER = {"window": "povey", "scale": 1.0}
+TAKEN_OVER = ("campplus_cn_common_200k", "eres2net_cn_common_200k", "eres2net_cn_commom_200k")
+"""Folders of the models that wespeaker took over from 3D-Speaker; the last is how its hub spells the one before."""
+TRAINED = "train_data"
+"""In every config that wespeaker's training writes."""
 
 
 def load_wespeaker(folder: Path) -> FeatureEncoder:
@@ -52,14 +62,17 @@ def load_wespeaker(folder: Path) -> FeatureEncoder:
     amplitudes. The two Mandarin models that it took over from 3D-Speaker, campplus_cn_common_200k and
     eres2net_cn_common_200k, take povey windows and waveforms in [-1, 1], which wespeaker's users have to say by hand
     (`set_window_type("povey")`, `set_wavform_norm(True)`). They are told by what is theirs alone among the published
-    models: CAMPPlus with 192 dimensions (wespeaker's own has 512), and any ERes2Net34_aug.
+    models: CAMPPlus with 192 dimensions (wespeaker's own has 512), and any ERes2Net34_aug. But anyone can train such a
+    network with wespeaker. So where its config names training data, and the folder is not called as those two are, the
+    config must say what it hears: `window_type: povey` or `hamming`, and `wavform_norm: true` for waveforms in [-1, 1]
+    or `false` for int16 amplitudes. These two are read from any config that has them.
 
     Args:
         folder: Folder with `avg_model.pt` and `config.yaml`.
 
     Raises:
         CheckpointError: If a file is missing or not plain data, if the config describes a model or a front-end that is
-            not here, or if the weights do not fit it; the message says which.
+            not here, if nothing says what the network hears, or if the weights do not fit; the message says which.
     """
     encoder_class, arguments = read_model(folder / "config.yaml")
     try:
@@ -82,7 +95,8 @@ def read_model(path: Path) -> tuple[type[FeatureEncoder], dict[str, Any]]:
     """Reads which encoder a wespeaker `config.yaml` describes, front-end included: its class and its arguments.
 
     Raises:
-        CheckpointError: If the file is missing or not YAML, or describes a model or a front-end that is not here.
+        CheckpointError: If the file is missing or not YAML, describes a model or a front-end that is not here, or does
+            not say what cannot be known.
     """
     config = _read_yaml(path)
     model, given = config.get("model"), _section(path, config, "model_args")
@@ -95,9 +109,30 @@ def read_model(path: Path) -> tuple[type[FeatureEncoder], dict[str, Any]]:
         raise CheckpointError(f"{path}: model_args must be some of {', '.join(ARGUMENTS)}, got {', '.join(unknown)}")
     arguments = arguments | {ARGUMENTS[name]: value for name, value in given.items() if name in ARGUMENTS}
     _require_frontend(path, _section(path, config, "dataset_args"), given.get("feat_dim", 80))
+    said = _said(path, config)
     if model == AUG or (model == "CAMPPlus" and arguments.get("dim") == 192):
-        arguments |= THREE_D_SPEAKER
-    return encoder_class, arguments
+        if TRAINED not in config or path.absolute().parent.name in TAKEN_OVER:
+            said = THREE_D_SPEAKER | said
+        elif len(said) < len(HEARS):
+            raise CheckpointError(
+                f"{path} describes a network that wespeaker took over from 3D-Speaker, but names {TRAINED}: nothing "
+                f"says which of the two it hears as; write into it window_type: hamming and wavform_norm: false if "
+                f"wespeaker trained it, or window_type: povey and wavform_norm: true if 3D-Speaker did"
+            )
+    return encoder_class, arguments | said
+
+
+def _said(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Window and scale, as far as a config says them."""
+    said = {}
+    for name, (argument, values) in HEARS.items():
+        if name not in config:
+            continue
+        if config[name] not in list(values):
+            allowed = " or ".join(str(value).lower() for value in values)
+            raise CheckpointError(f"{path}: {name} must be {allowed}, got {config[name]!r}")
+        said[argument] = values[config[name]]
+    return said
 
 
 def _require_frontend(path: Path, dataset: dict[str, Any], feat_dim: int) -> None:

@@ -91,8 +91,9 @@ def check_attack(attack: Callable[..., Tensor], settings: AttackSettings) -> Non
     """Refuses an attack whose own settings cannot be right.
 
     Raises:
-        ValueError: As `check_values`, or if its epsilon is not positive, it cannot be given a radius though there are
-            some, or it decides by itself whether it is targeted.
+        ValueError: As `check_values`, or if its epsilon is not positive or its steps do not lead so far, it cannot be
+            given a radius though there are some, or it decides by itself what the run decides: whether it is targeted,
+            or the threshold.
     """
     by_radius = ("epsilon", "norm") if settings.radii or settings.within else ()
     check_values(attack, "attack", *by_radius)
@@ -105,8 +106,36 @@ def check_attack(attack: Callable[..., Tensor], settings: AttackSettings) -> Non
             f"radii and within must be null for an attack without epsilon and norm, got {settings.radii} and "
             f"{settings.within} for {attack_path(attack)} (its curve follows from the norms that it needed)"
         )
+    check_reach(attack, max(settings.radii) if settings.radii else epsilon)
     if "targeted" in own and own["targeted"].default is True and not settings.targeted:
         raise ValueError("attack.targeted must be left to the option targeted, got true there and false here")
+    threshold = getattr(own["objective"].default, "threshold", None) if "objective" in own else None
+    if threshold is not None and threshold != settings.threshold:
+        raise ValueError(
+            f"attack.objective.threshold must be left to the option threshold, got {threshold} there and "
+            f"{settings.threshold} here (null is none in csi, and else where the equal error rate is)"
+        )
+
+
+def check_reach(attack: Callable[..., Tensor], budget: Any) -> None:
+    """Refuses a fixed step size with which all steps together do not lead to a budget: the attack would look weak.
+
+    Args:
+        attack: The attack; one without steps or a step size passes, and so does a step size that follows the budget.
+        budget: The largest one; what is no number passes.
+
+    Raises:
+        ValueError: If steps * step_size is less than the budget.
+    """
+    own = inspect.signature(attack).parameters
+    steps, step_size = (own[name].default if name in own else None for name in ("steps", "step_size"))
+    if not all(isinstance(value, int | float) for value in (steps, step_size, budget)):
+        return
+    if steps * step_size < budget and not math.isclose(steps * step_size, budget):
+        raise ValueError(
+            f"attack.steps * attack.step_size must be at least the largest budget (radii, within or attack.epsilon), "
+            f"{budget:g}, got {steps} * {step_size:g} = {steps * step_size:g} (a step_size of null follows the budget)"
+        )
 
 
 def _bound(attack: Attack) -> dict[str, Any]:

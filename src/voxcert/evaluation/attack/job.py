@@ -22,7 +22,7 @@ from voxcert.encoders.loading import load_encoder, source_hash
 from voxcert.evaluation.attack.attacker import Attacker
 from voxcert.evaluation.attack.certified import certified_radii, certified_speakers
 from voxcert.evaluation.attack.comparison import redraw
-from voxcert.evaluation.attack.description import check_attack, check_hash, describe_attack
+from voxcert.evaluation.attack.description import check_attack, check_hash, check_reach, describe_attack
 from voxcert.evaluation.attack.judge import Judge, appoint_judge
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.settings import AttackSettings
@@ -94,6 +94,8 @@ def attack_speakers(
             readings = _readings(items, "setting the threshold of the judge")
             judge = appoint_judge(other, data, readings, recognizer.speakers, settings, fabric.device)
         batches = _batches(trials, settings)
+        if settings.within is not None:
+            check_reach(attack, max(radius for radius, _ in batches))
         planned = dict.fromkeys(trial.utterance for _, batch in batches for trial in batch)
         drawn = list(planned)[: settings.plot]  # the same ones, wherever a run goes on
         attacker = Attacker(attack, victim, fabric.device, provenance.encoder_id, judge, drawn)

@@ -169,7 +169,7 @@ class DefendedSystem:
         recognizer = Recognizer(defended, self.prototypes, self.speakers)
         if self.purifier.seed is not None:
             return recognizer
-        return ExpectationOverTransformation(recognizer, self.settings.num_draws, seed=seed)
+        return ExpectationOverTransformation(recognizer, self.settings.num_draws, per_row=True, seed=seed)
 
     @contextmanager
     def _seeded(self, seed: int) -> Iterator[None]:
