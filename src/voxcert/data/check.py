@@ -18,7 +18,7 @@ from voxcert.data.audio import SAMPLE_RATE, AudioError, check_audible, crop
 from voxcert.data.corpora import TIMIT, LibriSpeech, SpeakerFolders, VoxCeleb
 from voxcert.data.corpus import Corpus, shared_audio, without_one_of_each
 from voxcert.data.datasets import crop_name
-from voxcert.data.enrollment import by_speaker
+from voxcert.data.enrollment import by_speaker, cut
 from voxcert.data.files import recordings
 from voxcert.data.kaldi import Kaldi
 from voxcert.data.lhotse import Lhotse
@@ -91,7 +91,7 @@ def check_corpus(corpus: Corpus, crop_seconds: float = 3.0, num_workers: int = 1
 
     Args:
         corpus: Any.
-        crop_seconds: Length of the central crops that would be tested.
+        crop_seconds: Length of the central crops that would be tested, and of the pieces that would enrol.
         num_workers: Threads that read audio.
 
     Raises:
@@ -103,7 +103,7 @@ def check_corpus(corpus: Corpus, crop_seconds: float = 3.0, num_workers: int = 1
         )
     survey = corpus.survey()
     with ThreadPoolExecutor(max_workers=num_workers) as pool:
-        reading = pool.map(lambda one: _hear(one, round(crop_seconds * SAMPLE_RATE)), survey.utterances)
+        reading = pool.map(lambda one: _hear(one, crop_seconds), survey.utterances)
         progress = tqdm(reading, "reading", total=len(survey.utterances), unit="utterance", leave=False)
         heard = dict(zip(map(id, survey.utterances), progress, strict=True))
     good = [one for one in survey.utterances if heard[id(one)].error is None]
@@ -163,10 +163,15 @@ def _kind_of(path: str) -> type[Corpus]:
     return next((kind for layout, kind in _LAYOUTS.items() if layout.search(place)), SpeakerFolders)
 
 
-def _hear(utterance: Utterance, num_samples: int) -> _Heard:
+def _hear(utterance: Utterance, crop_seconds: float) -> _Heard:
+    """Reads an utterance whole, as training does, its central crop, as tests do, and its pieces, as enrolment does."""
+    num_samples = round(crop_seconds * SAMPLE_RATE)
     try:
         waveform = utterance.load()
         check_audible(crop(waveform, num_samples), crop_name(utterance, len(waveform), num_samples))
+        for piece in cut(utterance, crop_seconds):
+            if piece is not utterance:
+                piece.load()
         seconds = len(waveform) / SAMPLE_RATE
         return _Heard(seconds, _format(utterance.path), _digest(waveform), None)
     except AudioError as error:
