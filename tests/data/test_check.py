@@ -1,8 +1,20 @@
+import inspect
+
 import numpy as np
 import pytest
 import soundfile
 
-from voxcert.data import TIMIT, AudioError, Kaldi, Lhotse, LibriSpeech, Manifest, SpeakerDataModule, SpeakerFolders, VoxCeleb
+from voxcert.data import (
+    TIMIT,
+    AudioError,
+    Kaldi,
+    Lhotse,
+    LibriSpeech,
+    Manifest,
+    SpeakerDataModule,
+    SpeakerFolders,
+    VoxCeleb,
+)
 from voxcert.data.check import check_corpus, corpus_at, describe
 
 
@@ -41,7 +53,16 @@ def test_what_would_not_be_tested_is_counted(write_audio, tmp_path):
     corpus = Manifest(str(tmp_path / "list.csv"))
     note = SpeakerDataModule(corpus, num_val_speakers="auto", num_test_speakers="auto", num_enroll=3).split.note
     assert "; 3 utterances lie in files that enrol and are not tested, such as " in note
-    assert f"held out   by auto, {note}\n" in describe(check_corpus(corpus))
+    text = describe(check_corpus(corpus, num_enroll=3))
+    assert f"held out   by auto, {note}\n" in text
+    assert "enrolment  3 recordings of a speaker at most, or segments of 3 s of a single one\n" in text
+    assert "; 3 utterances" not in describe(check_corpus(corpus))
+
+
+def test_speakers_are_enrolled_as_a_run_enrols_them():
+    settings = [inspect.signature(asked).parameters for asked in (check_corpus, SpeakerDataModule)]
+    for name in ("num_enroll", "crop_seconds"):
+        assert settings[0][name].default == settings[1][name].default
 
 
 def test_every_fault_is_named(write_audio, tmp_path):
