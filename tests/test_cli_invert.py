@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from voxcert.cli import main
-from voxcert.encoders.checkpoint import save_checkpoint
+from voxcert.data.identity import labels_hash
+from voxcert.encoders.checkpoint import save_checkpoint, write_card
 from voxcert.encoders.sincnet import SincNet
 from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.rows import read_rows
@@ -207,6 +209,15 @@ def test_what_a_later_experiment_lacks_is_told_before_the_first(config, tmp_path
     assert expected in message(capsys, "invert", "--config", config, *args)
     assert not (tmp_path / "run" / "rows.jsonl").exists()
     assert not (tmp_path / "run" / "parts").exists()
+
+
+def test_other_speakers_than_those_that_the_network_names_are_refused(config, victim, tmp_path, capsys):
+    named = tmp_path / "named"
+    shutil.copytree(victim, named)
+    classes = {name: number for number, name in enumerate(SPEAKERS)}
+    for names, expected in ((classes, "num_speakers must be at most 4"), ({**classes, "eve": 3}, "got 4 others")):
+        write_card(named, {"training": {"classes": labels_hash(names)}})
+        assert expected in message(capsys, "invert", "--config", config, "--checkpoint", named, "--num_speakers", 5)
 
 
 def test_an_encoder_without_posteriors(config, checkpoint, capsys):
