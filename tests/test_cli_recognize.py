@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -71,6 +72,18 @@ def test_a_name_that_is_no_utf_8_is_a_line_that_says_so(run, capsys, monkeypatch
     assert first == second == {"recording": shown, "error": f"{shown}: a name must be UTF-8 text; rename the file"}
     assert third["recording"] == good
     assert "error" not in third
+
+
+def test_the_channel_is_chosen(run, tmp_path, capsys):
+    sound, rate = soundfile.read(run / "voices/speaker1/2.wav")
+    soundfile.write(tmp_path / "call.wav", np.stack([0 * sound, sound], axis=1), rate)
+    capsys.readouterr()
+    for channel in ("1", "0"):
+        main(["identify", str(tmp_path / "call.wav"), "--run", str(run / "run"), "--channel", channel, "--seed", "0"])
+    right, left = lines(capsys)
+    assert right["prediction"] in ("speaker1", None)
+    assert right["score"] > 0.5
+    assert "digitally silent" in left["error"]
 
 
 def test_verify_accepts_and_rejects(run, capsys):

@@ -74,12 +74,20 @@ def test_who_is_enrolled_is_named(page, file):
     assert page.identify(file("dora"), 0.5)[0].startswith("This is **dora**.")
 
 
+def test_nobody_takes_the_name_of_another(page, file):
+    """Who was certified stays who they are."""
+    before = page.recognizer._certifier.prototypes.clone()
+    text = page.enroll(file("dora"), " ann ")[0]
+    assert text == "Somebody called ann is enrolled already: choose another name."
+    assert torch.equal(page.recognizer._certifier.prototypes, before)
+
+
 def test_mistakes_are_sentences(page, file, tmp_path):
     (tmp_path / "empty.wav").write_bytes(b"")
     assert page.identify(None, 0.5)[0] == "Record or choose a recording first."
     assert page.certify(str(tmp_path / "empty.wav"))[0] == "the recording: empty: the file has 0 bytes"
     assert "too short" in page.identify(file("ann", seconds=0.2), 0.5)[0]
-    assert page.enroll(file("ann"), "  ")[0] == "Name the speaker to enrol."
+    assert page.enroll(file("eve"), "  ")[0] == "Name the speaker to enrol."
 
 
 def test_a_port_that_is_taken_is_named(new_recognizer):

@@ -1,12 +1,14 @@
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 import yaml
 
-from voxcert.data import Utterance
-from voxcert.data.identity import planned
+from voxcert.data import AudioError, SpeakerDataModule, SpeakerFolders, Utterance
+from voxcert.data.identity import planned, read_plan, write_plan
 from voxcert.deployment import SmoothedRecognizer
 from voxcert.encoders.base import prototypes_of
 from voxcert.encoders.checkpoint import checkpoint_hash
@@ -58,6 +60,37 @@ def test_names_and_verifies_who_speaks(recognizer):
 def test_longer_recordings_are_cut_and_shorter_ones_repeated(recognizer):
     for seconds in (0.2, 1.3):
         assert recognizer.identify(tone(90, 3, seconds)).prediction == "ann"
+
+
+def muted(pitch):
+    """A recording whose middle is digitally silent; there is something to hear at its ends."""
+    return torch.cat([tone(pitch, 1), torch.zeros(3 * 6400), tone(pitch, 2)])
+
+
+def test_silence_in_the_middle_is_nobody(recognizer):
+    """Or whoever is nearest to noise alone would be named."""
+    for ask in (recognizer.identify, recognizer.certify, lambda sound: recognizer.verify(sound, "ann", 0.5)):
+        with pytest.raises(AudioError, match="what is heard of waveform: digitally silent"):
+            ask(muted(90))
+    with pytest.raises(AudioError, match=r"waveform \(0.4 s to 0.8 s\): digitally silent"):
+        recognizer.enroll("dora", [muted(90)])
+    assert "dora" not in recognizer.speakers
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop_seconds": "3"}, "crop_seconds must be None or a positive number, got '3'"),
+        ({"crop_seconds": 0.0}, "crop_seconds must be None or a positive number, got 0.0"),
+        ({"enroll_noise": -1}, "enroll_noise must be a whole number of at least 0, got -1"),
+        ({"enroll_noise": 1.5}, "enroll_noise must be a whole number of at least 0, got 1.5"),
+        ({"channel": -1}, "channel must be None or a whole number of at least 0, got -1"),
+    ],
+)
+def test_settings_without_a_meaning_are_named(settings, message):
+    encoder, prototypes = load_encoder(BUNDLED), torch.eye(192)[:2]
+    with pytest.raises(ValueError, match=message):
+        SmoothedRecognizer(encoder, prototypes, ["ann", "bob"], sigma=SIGMA, **settings)
 
 
 def test_noise_is_fresh_unless_a_seed_is_given(checkpoint):
@@ -236,6 +269,66 @@ def test_speakers_join_a_run_as_it_enrolled_its_own(run):
         torch.testing.assert_close(recognizer._certifier.prototypes[-1:], expected.double())
 
 
+def test_who_joins_is_heard_in_pieces_as_a_run_hears_what_enrols(checkpoint, tmp_path):
+    """The data module cuts an enrolling recording into all its pieces; a shorter rest is left out."""
+    for name, pitch in PITCHES.items():
+        (tmp_path / name).mkdir()
+        for take in range(2):
+            soundfile.write(tmp_path / name / f"{take}.wav", tone(pitch, take, 1.5).numpy(), 16000)
+    corpus = SpeakerFolders(str(tmp_path))
+    data = SpeakerDataModule(corpus, num_test_speakers=3, num_enroll=1, crop_seconds=SECONDS, enroll_unit="utterance")
+    encoder = FilledBatches(load_encoder(checkpoint)).eval()
+    expected, speakers = prototypes_of(encoder, data.enrollment_dataloader("test"))
+    recordings = {one.speaker: [one.load()] for one in data.split.test.enroll}
+    assert {len(sounds[0]) for sounds in recordings.values()} == {24000}, "three pieces and a rest"
+    recognizer = SmoothedRecognizer.from_checkpoint(checkpoint, ENROLLMENT, **SETTINGS, enroll_noise=0)
+    for name, prototype in zip(speakers, expected, strict=True):
+        torch.testing.assert_close(recognizer.prototype(recordings[name]), prototype, atol=1e-5, rtol=0)
+
+
+def test_a_recording_is_read_on_the_channel_of_the_run(run, tmp_path):
+    """One side of a call was certified: the average of both sides is two speakers."""
+    both = torch.stack([tone(90, 1), tone(240, 2)], dim=1)
+    soundfile.write(tmp_path / "call.wav", both.numpy(), 16000)
+    soundfile.write(tmp_path / "mono.wav", both[:, 1].numpy(), 16000)
+    plan = read_plan(run / "plan.jsonl")
+
+    def recognizer(channels, **options):
+        write_plan(
+            [replace(one, channel=channel) for one, channel in zip(plan, channels, strict=True)], run / "plan.jsonl"
+        )
+        return SmoothedRecognizer.from_run(run, **options)
+
+    average = recognizer([None] * len(plan)).read(tmp_path / "call.wav")
+    torch.testing.assert_close(average, both.mean(dim=1), atol=1e-4, rtol=0)
+    second = recognizer([1] * len(plan))
+    for name in ("call.wav", "mono.wav"):
+        torch.testing.assert_close(second.read(tmp_path / name), both[:, 1], atol=1e-4, rtol=0)
+    mixed = [0, 1] + [0] * (len(plan) - 2)
+    with pytest.raises(ValueError, match=r"channel must be given: the run in .* read \[0, 1\] of its recordings"):
+        recognizer(mixed)
+    first = recognizer(mixed, channel=0)
+    torch.testing.assert_close(first.read(tmp_path / "call.wav"), both[:, 0], atol=1e-4, rtol=0)
+    with pytest.raises(AudioError, match="channel must be in .0, 1., got 2"):
+        recognizer(mixed, channel=2).read(tmp_path / "call.wav")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"data": ["x"]}, "folder must be of a run that noted its data.crop_seconds"),
+        ({"data": {"crop_seconds": "3"}}, "crop_seconds must be None or a positive number, got '3'"),
+        ({"accelerator": "gpu"}, "accelerator in .* must be cpu or cuda, got 'gpu'"),
+        ({"enroll_noise": "two"}, "enroll_noise must be a whole number of at least 0, got 'two'"),
+    ],
+)
+def test_a_wrong_setting_of_a_run_is_named(run, changed, message):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | changed))
+    with pytest.raises(ValueError, match=message):
+        SmoothedRecognizer.from_run(run)
+
+
 def test_all_are_enrolled_in_the_precision_that_answers(checkpoint):
     recognizer = SmoothedRecognizer.from_checkpoint(checkpoint, ENROLLMENT, **SETTINGS, precision="bf16")
     before = recognizer._certifier.prototypes[0]
@@ -311,12 +404,12 @@ def test_a_claim_that_no_score_brings_to_the_threshold_is_rejected_as_its_certif
     still = lambda wave: east.expand(len(wave), 2)  # noqa: E731
     recognizer = SmoothedRecognizer(still, torch.stack([east, north]), ["east", "north"], **settings)
     for threshold, accepted in ((1.5, False), (0.9, True), (-9.5, True)):
-        answer = recognizer.verify(torch.zeros(100), "east", threshold)
+        answer = recognizer.verify(torch.linspace(-0.1, 0.1, 100), "east", threshold)
         assert (answer.accepted, answer.abstained, answer.threshold) == (accepted, None, threshold)
         assert (answer.num_forwards == 0) == (threshold != 0.9), "no sample can change it"
     for threshold in (float("nan"), float("inf"), "1"):
         with pytest.raises(ValueError, match="threshold must be a finite number, got"):
-            recognizer.verify(torch.zeros(100), "east", threshold)
+            recognizer.verify(torch.linspace(-0.1, 0.1, 100), "east", threshold)
     with pytest.raises(ValueError, match="waveform must be finite"):
         recognizer.verify(torch.full((100,), torch.nan), "east", 1.5)
 

@@ -90,6 +90,16 @@ def test_an_enrolment_is_there_at_once_and_after_a_restart(open_client, recordin
     assert ask(restarted, "/verify", recording("dora"), params={"speaker": "dora", "threshold": 0.9}).json()["accepted"]
 
 
+def test_two_spellings_that_look_alike_are_one_speaker(client, recording):
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    path = "/enroll?speaker="
+    assert ask(client, path + composed, recording("zoe")).json()["speaker"] == composed
+    answer = ask(client, path + decomposed, recording("zoe"))
+    assert (answer.status_code, "is enrolled already" in answer.text) == (409, True)
+    answer = ask(client, f"/verify?speaker={decomposed}&threshold=0.5", recording("zoe"))
+    assert answer.json()["claim"] == composed
+
+
 def test_no_audio_is_kept(open_client, recording, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
@@ -117,6 +127,7 @@ def nan():
         (lambda recording: recording("ann", seconds=30), 413, "at most 200000 bytes"),
         ("nan", 422, "samples must be finite, got NaN or infinity"),
         ("silence", 422, "digitally silent"),
+        ("muted", 422, "digitally silent"),
     ],
 )
 def test_what_cannot_be_heard_is_said(client, recording, as_file, content, status, message):
@@ -126,6 +137,9 @@ def test_what_cannot_be_heard_is_said(client, recording, as_file, content, statu
         content = as_file(nan(), subtype="FLOAT")
     elif content == "silence":
         content = as_file(torch.zeros(9600))
+    elif content == "muted":
+        sound = 0.1 * torch.randn(24000, generator=torch.Generator().manual_seed(0))
+        content = as_file(torch.cat([sound[:800], torch.zeros(22400), sound[:800]]))
     for path in ("/identify", "/verify?speaker=ann&threshold=0.5", "/enroll?speaker=dora"):
         answer = ask(client, path, content)
         assert (answer.status_code, message in answer.json()["detail"]) == (status, True), answer.text
@@ -207,10 +221,10 @@ def test_without_a_token_no_page_in_a_browser_enrols_anybody(open_client, record
         answer = client.post(path, files={"audio": ("a.wav", recording("bob"))}, headers=page)
         assert (answer.status_code, "only if the service has a token" in answer.text) == (403, True)
     assert client.database.read() == {}
-    for name in ("evil.example:8000", "127.0.0.1.evil.example"):  # a name that its owner points here
+    for name in ("evil.example:8000", "127.0.0.1.evil.example", "[", "a b", ""):  # names that their owner points here
         answer = client.get("/speakers", headers={"Host": name})
         assert (answer.status_code, "only if the service has a token" in answer.text) == (403, True)
-    for name in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
+    for name in ("localhost:8000", "127.0.0.1", "[::1]:8000", "LOCALHOST"):
         assert client.get("/speakers", headers={"Host": name}).json() == {"speakers": ["ann", "bob", "cid"]}
     client.database.close()
     guarded = open_client(token=TOKEN)

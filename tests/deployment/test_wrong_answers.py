@@ -51,7 +51,7 @@ def wrong_and_silent(question, classifier, trials):
     """How many answers differ from the smoothed classifier's, and how many are abstentions."""
     system = recognizer(classifier)
     degrees = {QUESTIONS[0]: 44.5, QUESTIONS[5]: 44.5, QUESTIONS[3]: 30.0, QUESTIONS[4]: 30.0}.get(question, 70.0)
-    wave = torch.tensor([degrees / 100.0])  # at 30 and 44.5 degrees east wins
+    wave = torch.tensor([degrees / 100.0, 0.0])  # at 30 and 44.5 degrees east wins; one sample alone would be silence
     if question == QUESTIONS[0]:
         answers = [system.identify(wave) for _ in range(trials)]
         return sum(one.prediction not in ("east", None) for one in answers), _abstentions(answers)

@@ -10,6 +10,7 @@ import time
 import pytest
 import torch
 import wandb
+from lightning import LightningModule
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from wandb.proto import wandb_internal_pb2
@@ -218,6 +219,24 @@ def test_a_validation_alone_certifies_whoever_s_turn_it_is(module, data, trainer
     (rows,) = (tmp_path / "again" / "certification").glob("*.jsonl")
     assert {row.sigma for row in read_rows(rows, Certificate)} == {0.25}
     assert others.state_dict()["num_validations"] == 1, "the count is of the training alone"
+
+
+@pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader` but have no `validation_step`")
+def test_what_would_never_be_certified_is_refused_before_training(module, data, trainer):
+    """Lightning calls no validation hook without validation batches, nor in a module that does not validate."""
+    others = copy.copy(data)
+    others.num_val_speakers = 0
+    others.__dict__.pop("split", None)
+    with pytest.raises(ValueError, match="'val' has no speakers: set num_val_speakers"):
+        trainer(callbacks=[callback()]).fit(module, datamodule=others)
+    unwatched = EncoderModule(module.encoder, others.num_classes)
+    trainer(callbacks=[callback()], limit_val_batches=0).fit(unwatched, datamodule=others)
+
+    class Silent(EncoderModule):
+        validation_step = LightningModule.validation_step
+
+    with pytest.raises(ValueError, match="certifies the encoder of a module that validates it, .* got a Silent: take"):
+        trainer(callbacks=[callback()]).fit(Silent(module.encoder, data.num_classes), datamodule=data)
 
 
 def test_weight_averaging_must_come_after(module, data, trainer):

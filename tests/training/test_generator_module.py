@@ -179,8 +179,25 @@ def test_starts_from_another_generator(make, tmp_path):
     started = make(init_from=str(tmp_path / "other")).generator
     for name, value in other.state_dict().items():
         assert torch.equal(value, started.state_dict()[name]), name
-    with pytest.raises(ValueError, match="init_from must be a generator of the same size, got .*other"):
+    with pytest.raises(
+        ValueError, match="init_from must be a generator of the same network, whose channels is .4, 6, 10., got"
+    ):
         make(init_from=str(tmp_path / "other"), generator={"channels": [4, 6, 10]})
+
+
+def test_another_network_is_refused_where_its_weights_fit(make, data, trainer, tmp_path):
+    """Convolutions of other dilations have weights of the same shape, and compute something else."""
+    save_checkpoint(make().generator, tmp_path / "other", {})
+    dilated = {"dilations": [2] * 6}
+    with pytest.raises(ValueError, match="same network, whose dilations is .2, 2, 2, 2, 2, 2., got .*other with .1, 1"):
+        make(init_from=str(tmp_path / "other"), generator=dilated)
+    fitted = trainer(limit_val_batches=0)
+    fitted.fit(make(), datamodule=data)
+    fitted.save_checkpoint(tmp_path / "one.ckpt")
+    again = {"datamodule": data, "ckpt_path": tmp_path / "one.ckpt", "weights_only": True}
+    with pytest.raises(ValueError, match="a resumed run must keep its generator.dilations .1, 1, 1, 1, 1, 1., got .2"):
+        trainer(limit_val_batches=0).fit(make(generator=dilated), **again)
+    trainer(limit_val_batches=0).fit(make(generator={"epsilon": 0.1}), **again)
 
 
 def test_for_any_target_it_may_start_from_a_generator_for_one(make, tmp_path):
@@ -192,8 +209,25 @@ def test_for_any_target_it_may_start_from_a_generator_for_one(make, tmp_path):
         expected = fresh if name.startswith("condition.") else other.state_dict()
         assert torch.equal(value, expected[name]), name
     save_checkpoint(started, tmp_path / "any", {})
-    with pytest.raises(ValueError, match="init_from must be a generator of the same size"):
+    with pytest.raises(ValueError, match="init_from must be a generator of the same network"):
         make(init_from=str(tmp_path / "any"))
+
+
+def test_a_loaded_generator_is_trained_in_training_mode(make, data, trainer, tmp_path):
+    """What a checkpoint folder holds comes in eval mode; batch statistics are to move with the weights."""
+    save_checkpoint(make().generator, tmp_path, {})
+    module = make()
+    module.generator = load_generator(tmp_path)
+    before = {name: value.clone() for name, value in module.generator.named_buffers() if "running_mean" in name}
+    trainer(limit_val_batches=0).fit(module, datamodule=data)
+    after = dict(module.generator.named_buffers())
+    assert before
+    assert all(not torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_the_schedule_needs_an_end(make, data, trainer):
+    with pytest.raises(ValueError, match="trainer.max_epochs or trainer.max_steps must be set"):
+        trainer(max_epochs=-1, max_time={"seconds": 1}).fit(make(), datamodule=data)
 
 
 def test_the_learning_rate_falls_to_zero(make, data, trainer):
@@ -303,6 +337,7 @@ def test_a_victim_without_gradients_is_refused(make, data, trainer, encoder):
         ({"norm_weight": -1}, "norm_weight must be at least 0, got -1"),
         ({"norm_threshold": -1}, "norm_threshold must be at least 0 and finite, got -1"),
         ({"lr": -1}, "lr must be positive and finite, got -1"),
+        ({"norm": "Hinge"}, "norm must be one of hinge, literal, relative, got 'Hinge'"),
     ],
 )
 def test_numbers_without_a_meaning_are_refused(make, settings, message):

@@ -29,12 +29,13 @@ def tones(num=12):
     return {"waveform": 0.5 * torch.sin(2 * math.pi * pitch[:, None] * times) + noise, "label": label}
 
 
-def fit(module, folder, steps=1, **options):
+def fit(module, folder, steps=1, max_time=None, **options):
     batch = tones()
     items = [{name: value[index] for name, value in batch.items()} for index in range(len(batch["label"]))]
     loader = torch.utils.data.DataLoader(items, batch_size=len(items))
     trainer = L.Trainer(
         max_epochs=steps,
+        max_time=max_time,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -108,6 +109,28 @@ def test_what_is_frozen_stays(tmp_path):
     }
     assert not changed & frozen
     assert "encoder.cnn.conv.1.weight" in changed
+
+
+def test_what_is_frozen_keeps_its_batch_statistics(tmp_path):
+    """Also where an attack puts the network into eval mode and back."""
+    module = IdentificationModule(network(), 3, freeze=["encoder.dnn1"], attack=pgd(epsilon=0.1, norm="l2"))
+    kept = {name: value.clone() for name, value in module.encoder.state_dict().items()}
+    fit(module, tmp_path, steps=3)
+    changed = {name for name, value in module.encoder.state_dict().items() if not torch.equal(value, kept[name])}
+    assert not {name for name in changed if name.startswith("dnn1.")}
+    assert {name for name in changed if name.startswith("dnn2.") and "running_mean" in name}
+
+
+def test_a_loaded_network_is_trained_in_training_mode(tmp_path):
+    module = IdentificationModule(network().eval(), 3)
+    before = module.encoder.dnn1.bn[0].running_mean.clone()
+    fit(module, tmp_path)
+    assert not torch.equal(module.encoder.dnn1.bn[0].running_mean, before)
+
+
+def test_a_rate_that_falls_needs_the_last_step(tmp_path):
+    with pytest.raises(ValueError, match="trainer.max_epochs or trainer.max_steps must be set"):
+        fit(IdentificationModule(network(), 3, final_lr=1e-5), tmp_path, steps=-1, max_time={"seconds": 1})
 
 
 @pytest.mark.parametrize("noise", [None, Fixed(0.05)])

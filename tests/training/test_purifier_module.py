@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio as si_sdr
 
-from voxcert.attacks import pgd
+from voxcert.attacks import Margin, pgd
 from voxcert.encoders.base import enroll
 from voxcert.encoders.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from voxcert.evaluation.metrics.detection import equal_error_rate
@@ -225,6 +225,19 @@ def test_another_network_is_named(data, trainer, tmp_path):
         trainer().fit(PurifierModule(purifier()), datamodule=data, ckpt_path=tmp_path / "plain.ckpt")
 
 
+def test_another_process_is_refused_where_the_weights_fit(data, trainer, tmp_path):
+    fitted = trainer(limit_val_batches=0)
+    fitted.fit(PurifierModule(purifier(False)), datamodule=data)
+    fitted.save_checkpoint(tmp_path / "plain.ckpt")
+    again = {"datamodule": data, "ckpt_path": tmp_path / "plain.ckpt", "weights_only": True}
+    other = purifier(False)
+    other.data_std = 0.05
+    with pytest.raises(ValueError, match="a resumed run must keep its purifier.data_std None, got 0.05"):
+        trainer(limit_val_batches=0).fit(PurifierModule(other), **again)
+    other.data_std, other.start = None, 1
+    trainer(limit_val_batches=0).fit(PurifierModule(other), **again)
+
+
 def test_init_from(tmp_path):
     small = purifier(False)
     save_checkpoint(small, tmp_path, {})
@@ -246,13 +259,24 @@ def test_attack_and_victim_come_together():
         PurifierModule(purifier(), victim="checkpoints/ecapa-mini")
 
 
+@pytest.mark.parametrize("brought", [{"targeted": True}, {"objective": Margin()}])
+def test_an_attack_leaves_its_aim_to_the_training(brought):
+    with pytest.raises(ValueError, match="attack must be untargeted and leave its objective to the training, got"):
+        PurifierModule(purifier(), attack=pgd(**ATTACK | brought), victim="checkpoints/ecapa-mini")
+
+
+def test_sigmas_are_refused_before_the_training():
+    with pytest.raises(ValueError, match=r"sigma must be in \(0, .*\], the noise the network knows, got 50"):
+        PurifierModule(purifier(False), sigmas=[0.1, 50.0])
+
+
 def test_a_learning_rate_is_positive():
     with pytest.raises(ValueError, match="lr must be positive and finite, got 0"):
         PurifierModule(purifier(False), lr=0)
 
 
 def test_one_cycle_needs_an_end(data, trainer):
-    with pytest.raises(ValueError, match="one_cycle needs the last step"):
+    with pytest.raises(ValueError, match="trainer.max_epochs or trainer.max_steps must be set"):
         trainer(max_epochs=-1, max_time={"seconds": 1}).fit(PurifierModule(purifier(), one_cycle=True), datamodule=data)
 
 

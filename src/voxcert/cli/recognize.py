@@ -34,7 +34,13 @@ def verify(args: list[str], program: str = "voxcert verify") -> None:
         help="Smoothed scores from here on are accepted; a cosine unless the run has a cohort.",
     )
     config = parser.parse_args(args)
-    _answer(config, lambda recognizer, waveform: recognizer.verify(waveform, config.speaker, config.threshold))
+
+    def ask(recognizer: Any, waveform: Any) -> Any:
+        from voxcert.data.names import as_speaker  # here: --help and mistakes answer without torch
+
+        return recognizer.verify(waveform, as_speaker(config.speaker), config.threshold)
+
+    _answer(config, ask)
 
 
 def _parser(program: str, command: str) -> Parser:
@@ -45,6 +51,7 @@ def _parser(program: str, command: str) -> Parser:
     parser.add_argument("--run", type=str, required=True, help="Output folder of `certify`: encoder, speakers, sigma.")
     parser.add_argument("--checkpoint", type=str | None, help="Where the run's encoder is now, if it has moved.")
     parser.add_argument("--classifier", type=str, default="vote", help="vote or embedding.")
+    add_channel(parser)
     parser.add_argument("--accelerator", type=str, default="auto", help="auto (where the run computed), cpu or cuda.")
     parser.add_argument("--seed", type=int | None, help="Of the noise, to repeat answers; fresh and secret when null.")
     return parser
@@ -53,17 +60,24 @@ def _parser(program: str, command: str) -> Parser:
 def _answer(config: Any, ask: Callable[[Any, Any], Any]) -> None:
     """Prints a line for every recording, in their order; one that cannot be read says why."""
     with messages_for_errors():
-        from voxcert.data.audio import AudioError, load  # here: --help and mistakes answer without torch
+        from voxcert.data.audio import AudioError  # here: --help and mistakes answer without torch
         from voxcert.data.paths import printable
         from voxcert.deployment.answers import public
 
         recognizer = recognizer_of(config)
         for path in _paths(config.recordings):
             try:
-                answer = public(ask(recognizer, load(path)))
+                answer = public(ask(recognizer, recognizer.read(path)))
             except AudioError as error:
                 answer = {"error": str(error)}
             print(json.dumps({"recording": printable(path)} | answer, ensure_ascii=False), flush=True)
+
+
+def add_channel(parser: Parser) -> None:
+    """The option that says which channel of a recording is heard."""
+    parser.add_argument(
+        "--channel", type=int | None, help="Channel of recordings that have several, 0 the first; the run's when null."
+    )
 
 
 def recognizer_of(config: Any) -> Any:
@@ -72,7 +86,7 @@ def recognizer_of(config: Any) -> Any:
     from voxcert.evaluation.run.processes import keep_freed_memory
 
     keep_freed_memory()
-    chosen = {name: config[name] for name in ("checkpoint", "classifier", "accelerator", "seed")}
+    chosen = {name: config[name] for name in ("checkpoint", "classifier", "channel", "accelerator", "seed")}
     return SmoothedRecognizer.from_run(config.run, **chosen)
 
 

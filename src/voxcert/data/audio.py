@@ -88,6 +88,19 @@ def duration(path: str | Path) -> float:
         return count_frames(file, path, shown(path)) / file.samplerate
 
 
+def num_channels(path: str | Path) -> int:
+    """Number of channels of an audio file.
+
+    Args:
+        path: Audio file.
+
+    Raises:
+        AudioError: The file is missing or not readable as audio.
+    """
+    with _errors(path), AudioReader(path) as file:
+        return file.channels
+
+
 def resample(waveform: Tensor, ratio: Fraction) -> Tensor:
     """Resample a waveform so that it has `ratio` times as many samples; the filter kernels are kept.
 

@@ -15,7 +15,8 @@ import gradio as gr
 import numpy as np
 from torch import Tensor
 
-from voxcert.data.audio import SAMPLE_RATE, AudioError, load
+from voxcert.data.audio import SAMPLE_RATE, AudioError
+from voxcert.data.names import as_speaker
 from voxcert.deployment.recognizer import SmoothedRecognizer
 from voxcert.deployment.words import answered, at_radius, promised
 
@@ -94,13 +95,13 @@ class _Page:
     def identify(self, path: str | None, threshold: float) -> tuple[Any, ...]:
         threshold = threshold if self.recognizer.open_set else None
         try:
-            return answered(self.recognizer.identify(_waveform(path), threshold)), *_silent()
+            return answered(self.recognizer.identify(self._waveform(path), threshold)), *_silent()
         except ValueError as error:
             return _mistake(error, path), *_silent()
 
     def certify(self, path: str | None) -> tuple[Any, ...]:
         try:
-            waveform = self.recognizer.heard(_waveform(path))
+            waveform = self.recognizer.heard(self._waveform(path))
             certificate = self.recognizer.certify(waveform)
         except ValueError as error:
             return _mistake(error, path), *_silent()
@@ -115,16 +116,18 @@ class _Page:
         try:
             if not name.strip():
                 raise AudioError("Name the speaker to enrol.")
-            self.recognizer.enroll(name.strip(), [_waveform(path)])
+            name = as_speaker(name)
+            if name in self.recognizer.speakers:
+                raise AudioError(f"Somebody called {name} is enrolled already: choose another name.")
+            self.recognizer.enroll(name, [self._waveform(path)])
         except ValueError as error:
             return _mistake(error, path), *_silent(), self.known()
-        return f"**{name.strip()}** is enrolled, until `voxcert try` is stopped.", *_silent(), self.known()
+        return f"**{name}** is enrolled, until `voxcert try` is stopped.", *_silent(), self.known()
 
-
-def _waveform(path: str | None) -> Tensor:
-    if path is None:
-        raise AudioError("Record or choose a recording first.")
-    return load(path, min_seconds=MIN_SECONDS)
+    def _waveform(self, path: str | None) -> Tensor:
+        if path is None:
+            raise AudioError("Record or choose a recording first.")
+        return self.recognizer.read(path, MIN_SECONDS)
 
 
 def _mistake(error: ValueError, path: str | None) -> str:

@@ -16,9 +16,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from voxcert.data.audio import SAMPLE_RATE, crop
-from voxcert.deployment.run import system_of_run
-from voxcert.encoders.base import prototypes_of
+from voxcert.deployment.recordings import enrolled, middle, read
+from voxcert.deployment.run import channel_of_run, system_of_run
 from voxcert.encoders.loading import load_encoder
 from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.evaluation.run.speed import Precision, at_precision, check_precision, float32_products
@@ -27,7 +26,7 @@ from voxcert.smoothing.claims import UNDECIDED, Decision
 from voxcert.smoothing.normalization import Cohort, Normalization
 from voxcert.smoothing.prediction import CLASSIFIERS, Prediction
 from voxcert.smoothing.score_certifier import ScoreCertifier
-from voxcert.smoothing.validation import check_waveform, is_number, require
+from voxcert.smoothing.validation import is_count, is_number, require
 
 
 class SmoothedRecognizer:
@@ -49,11 +48,12 @@ class SmoothedRecognizer:
         batch_size: Noisy copies per forward; answers come after one or more of these.
         classifier: `vote` or `embedding`.
         crop_seconds: Recordings are cut to their middle, or repeated, to this length, as for certificates; None takes
-            them whole.
+            them whole. Who is enrolled is heard in pieces of this length.
         open_set: Strangers come too: `identify` then asks for a threshold, always.
         cohort: Normalises the scores of `verify`, and its thresholds; None leaves cosines.
         precision: 32, `tf32`, `bf16` or 16, as `certify` has it; part of what was certified.
-        enroll_noise: Noise draws at sigma for every recording of a speaker who is enrolled; 0 enrols on clean speech.
+        enroll_noise: Noise draws at sigma for every piece of a speaker who is enrolled; 0 enrols on clean speech.
+        channel: Which one `read` takes of a file that has several, 0 being the first; their average when None.
         seed: Of the noise, for answers that can be repeated, in tests; secret noise when None.
 
     Raises:
@@ -90,10 +90,16 @@ class SmoothedRecognizer:
         cohort: Cohort | None = None,
         precision: Precision = 32,
         enroll_noise: int = 2,
+        channel: int | None = None,
         seed: int | None = None,
     ):
         require("classifier", classifier, f"one of {CLASSIFIERS}", classifier in CLASSIFIERS)
         check_precision(precision)
+        positive = crop_seconds is None or (is_number(crop_seconds) and 0 < crop_seconds < math.inf)
+        require("crop_seconds", crop_seconds, "None or a positive number", positive)
+        require("enroll_noise", enroll_noise, "a whole number of at least 0", is_count(enroll_noise))
+        require("channel", channel, "None or a whole number of at least 0", channel is None or is_count(channel))
+        self.channel = channel
         self.sigma, self.classifier, self.crop_seconds = sigma, classifier, crop_seconds
         self.open_set, self.cohort, self.precision, self.enroll_noise = open_set, cohort, precision, enroll_noise
         self._settings = {
@@ -117,20 +123,22 @@ class SmoothedRecognizer:
         *,
         checkpoint: str | Path | None = None,
         classifier: str = "vote",
+        channel: int | None = None,
         accelerator: str = "auto",
         seed: int | None = None,
     ) -> Self:
         """The very system that a certification run was about: encoder, purifier, speakers, sigma, alpha, batch size.
 
-        It computes on the run's kind of device and in its precision, hears and enrols as the run did, has its cohort,
-        and is an open set of its enrolled speakers if the run was about one. It computes without generated code: where
-        the run had such (`compile`), embeddings differ from those that were certified, by at most 1e-4 where the run
-        compared them.
+        It computes on the run's kind of device and in its precision, reads, hears and enrols as the run did, has its
+        cohort, and is an open set of its enrolled speakers if the run was about one. It computes without generated
+        code: where the run had such (`compile`), embeddings differ from those that were certified, by at most 1e-4
+        where the run compared them.
 
         Args:
             folder: Output folder of `certify`.
             checkpoint: Where its encoder is now, if it has moved.
             classifier: `vote` or `embedding`.
+            channel: Which one `read` takes of a file that has several; the run's when None.
             accelerator: `auto` computes where the run did; `cpu` or `cuda` somewhere else, where the encoder's last
                 digits differ from those that were certified.
             seed: See `SmoothedRecognizer`.
@@ -140,6 +148,7 @@ class SmoothedRecognizer:
                 recordings are cut, the encoder is not the one that was certified, or the accelerator is not there.
         """
         encoder, prototypes, speakers, settings = system_of_run(folder, checkpoint, accelerator)
+        settings["channel"] = channel_of_run(folder) if channel is None else channel
         return cls(encoder, prototypes, speakers, **settings, classifier=classifier, seed=seed)
 
     @classmethod
@@ -167,8 +176,8 @@ class SmoothedRecognizer:
         encoder = FilledBatches(load_encoder(source)).eval()
         seconds, precision = settings.get("crop_seconds", 3.0), settings.get("precision", 32)
         with float32_products(precision):
-            enrolled = _enrolled(at_precision(encoder, precision), enrollment, seconds, sigma, enroll_noise)
-        return cls(encoder, *enrolled, sigma=sigma, enroll_noise=enroll_noise, **settings)
+            known = enrolled(at_precision(encoder, precision), enrollment, seconds, sigma, enroll_noise)
+        return cls(encoder, *known, sigma=sigma, enroll_noise=enroll_noise, **settings)
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -210,7 +219,6 @@ class SmoothedRecognizer:
         require("threshold", threshold, "a finite number", is_number(threshold) and math.isfinite(threshold))
         cosine, waveform = fixed.cosine(threshold), self.heard(waveform)
         if self.cohort is not None and abs(cosine) >= 1.0:
-            check_waveform(waveform)
             accepted = True if cosine <= -1.0 else False if cosine > 1.0 else None
             abstained = UNDECIDED if accepted is None else None
             about = {"sigma": self.sigma, "alpha": certifier.alpha, "num_forwards": 0, "seed": certifier.seed}
@@ -247,7 +255,7 @@ class SmoothedRecognizer:
         """What `enroll` keeps of a speaker's recordings: a unit vector (dim,). Arguments and errors as there."""
         recordings, device = {"the speaker": waveforms}, self._certifier.device
         with float32_products(self.precision):
-            new, _ = _enrolled(self._encoder, recordings, self.crop_seconds, self.sigma, self.enroll_noise, device)
+            new, _ = enrolled(self._encoder, recordings, self.crop_seconds, self.sigma, self.enroll_noise, device)
         return new[0]
 
     def add(self, prototypes: Mapping[str, Tensor]) -> None:
@@ -280,34 +288,20 @@ class SmoothedRecognizer:
 
     def heard(self, waveform: Tensor) -> Tensor:
         """What of a recording is heard, and what its radius is about; arguments and errors as for `identify`."""
-        return _cut(waveform, self.crop_seconds)
+        return middle(waveform, self.crop_seconds)
+
+    def read(self, path: str | Path, min_seconds: float = 0.1) -> Tensor:
+        """A recording as a waveform (time,), of its `channel` where it has several.
+
+        Args:
+            path: Audio file.
+            min_seconds: Length of the recording, at least.
+
+        Raises:
+            AudioError: If it is missing, too short, or cannot be read or used; says why.
+        """
+        return read(path, self.channel, min_seconds)
 
     def _call(self) -> str:
         """An id of its own for every call: no two share noise, and without a seed none can be foretold."""
         return secrets.token_hex(16) if self._calls is None else f"call {next(self._calls)}"
-
-
-def _cut(waveform: Tensor, seconds: float | None) -> Tensor:
-    return waveform if seconds is None else crop(waveform, round(seconds * SAMPLE_RATE))
-
-
-def _enrolled(
-    encoder: Callable[[Tensor], Tensor],
-    enrollment: dict[str, Sequence[Tensor]],
-    crop_seconds: float | None,
-    sigma: float,
-    enroll_noise: int,
-    device: torch.device | str = "cpu",
-) -> tuple[Tensor, list[str]]:
-    empty = sorted(name for name, waveforms in enrollment.items() if not len(waveforms))
-    if empty or not enrollment:
-        raise ValueError(
-            f"enrollment must have a waveform or more for every speaker, got none for {empty or 'anybody'}"
-        )
-    batches = [
-        {"waveform": _cut(waveform, crop_seconds)[None], "speaker": [name]}
-        for name, waveforms in enrollment.items()
-        for waveform in waveforms
-    ]
-    noise = {"sigma": sigma, "num_noise": enroll_noise} if enroll_noise else {}
-    return prototypes_of(encoder, batches, device=device, **noise)

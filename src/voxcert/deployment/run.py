@@ -61,9 +61,24 @@ def system_of_run(
     return FilledBatches(system).to(device).eval(), prototypes.to(device), speakers, settings
 
 
+def channel_of_run(folder: str | Path) -> int | None:
+    """The channel that a run read of its recordings; None where it averaged them.
+
+    Raises:
+        ValueError: If it read several: nobody knows which one is meant of another recording.
+    """
+    channels = {one.channel for one in read_plan(Path(folder) / PLAN)} or {None}
+    if len(channels) > 1:
+        raise ValueError(
+            f"channel must be given: the run in {folder} read {sorted(channels, key=str)} of its recordings"
+        )
+    return channels.pop()
+
+
 def _crop_seconds(folder: str | Path, config: dict[str, Any]) -> float:
     """What of a recording was heard."""
-    seconds = (config.get("data") or {}).get("crop_seconds")
+    data = config.get("data")
+    seconds = data.get("crop_seconds") if isinstance(data, dict) else None
     if seconds is None:
         raise ValueError(f"folder must be of a run that noted its data.crop_seconds, got {folder} without")
     return seconds
@@ -73,6 +88,7 @@ def _device(wanted: str, recorded: str, folder: str | Path) -> str:
     """Where to compute: where the run did, or where it is asked for."""
     require("accelerator", wanted, "auto, cpu or cuda", wanted in ("auto", "cpu", "cuda"))
     kind = recorded if wanted == "auto" else wanted
+    require(f"accelerator in {folder}", kind, "cpu or cuda", kind in ("cpu", "cuda"))
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"accelerator must be cpu where no CUDA device is at hand, got {wanted} (the run in {folder} computed on "

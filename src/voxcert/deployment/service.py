@@ -13,13 +13,16 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from torch import Tensor
 
+from voxcert.data.names import as_speaker
 from voxcert.deployment.answers import public
 from voxcert.deployment.enrolled import EnrolledSpeakers
 from voxcert.deployment.recognizer import SmoothedRecognizer
@@ -67,7 +70,7 @@ def create_app(
         service.pool.shutdown()
 
     def authorized(request: Request) -> None:
-        if token is None and ("origin" in request.headers or not _is_loopback(request.url.hostname or "")):
+        if token is None and ("origin" in request.headers or not _is_loopback(_asked(request))):
             # any page that is open here could have someone enrolled, or read who is (DNS rebinding)
             raise HTTPException(403, "a page in a browser or another host is answered only if the service has a token")
         given = request.headers.get("authorization", "").encode()
@@ -98,6 +101,14 @@ def check_exposure(host: str, token: str | None) -> None:
     """
     if not _is_loopback(host) and token is None:
         raise ValueError(f"a token must be given to listen on {host}: without one, host must be 127.0.0.1 or localhost")
+
+
+def _asked(request: Request) -> str:
+    """The name that a request was sent to; nothing where its header is no name, for Starlette has its own then."""
+    try:
+        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_loopback(host: str) -> bool:
@@ -145,28 +156,26 @@ class _Service:
         self, request: Request, threshold: float | None = Query(None, gt=-1, lt=1, allow_inf_nan=False)
     ) -> dict[str, Any]:
         content = await self._one(request)
-        answer = await self._listen(lambda: self.recognizer.identify(decoded(content, self.limits), threshold))
+        answer = await self._listen(lambda: self.recognizer.identify(self._decoded(content), threshold))
         return self._told("/identify", answer)
 
     async def verify(
         self, request: Request, speaker: str, threshold: float = Query(allow_inf_nan=False)
     ) -> dict[str, Any]:
+        speaker = _name(speaker)
         if speaker not in self.recognizer.speakers:
             raise HTTPException(404, f"speaker must be an enrolled one, got {speaker!r}")
         content = await self._one(request)
-        answer = await self._listen(lambda: self.recognizer.verify(decoded(content, self.limits), speaker, threshold))
+        answer = await self._listen(lambda: self.recognizer.verify(self._decoded(content), speaker, threshold))
         return self._told("/verify", answer)
 
     async def enroll(self, request: Request, speaker: str, replace: bool = False) -> dict[str, Any]:
         if not 0 < len(speaker) <= MAX_NAME or not speaker.isprintable() or speaker != speaker.strip():
             wanted = f"1 to {MAX_NAME} printable characters, without blanks around them"
             raise HTTPException(UNUSABLE, f"speaker must have {wanted}, got {speaker!r}")
+        speaker = _name(speaker)
         contents = await recordings(request, self.limits)
-
-        def prototype():
-            return self.recognizer.prototype([decoded(content, self.limits) for content in contents])
-
-        new = await self._listen(prototype)
+        new = await self._listen(lambda: self.recognizer.prototype([self._decoded(content) for content in contents]))
         async with self._enrolling:  # of two who enrol one name, the second is told
             if speaker in self.recognizer.speakers and not replace:
                 raise HTTPException(409, f"speaker {speaker!r} is enrolled already: replace=true enrols them again")
@@ -184,6 +193,9 @@ class _Service:
         finally:
             self._requests.labels(path, status).inc()
             self._seconds.labels(path).observe(time.perf_counter() - start)
+
+    def _decoded(self, content: bytes) -> Tensor:
+        return decoded(content, self.limits, self.recognizer.read)
 
     async def _one(self, request: Request) -> bytes:
         found = await recordings(request, self.limits)
@@ -203,6 +215,14 @@ class _Service:
         if answer.abstained is not None:
             self._abstained.labels(path).inc()
         return public(answer)
+
+
+def _name(speaker: str) -> str:
+    """A name as people read it, so that nobody is two for two spellings that look alike."""
+    try:
+        return as_speaker(speaker)
+    except ValueError as error:
+        raise HTTPException(UNUSABLE, str(error)) from error
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from fastapi import HTTPException, Request
@@ -11,7 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from torch import Tensor
 
-from voxcert.data.audio import AudioError, duration, load
+from voxcert.data.audio import AudioError, duration
 
 TOO_LARGE, UNUSABLE = 413, 422
 
@@ -62,8 +62,13 @@ async def recordings(request: Request, limits: Limits) -> list[bytes]:
     return found
 
 
-def decoded(content: bytes, limits: Limits) -> Tensor:
+def decoded(content: bytes, limits: Limits, read: Callable[[str, float], Tensor]) -> Tensor:
     """A recording as a waveform (time,) at 16 kHz; its temporary file is deleted before this returns.
+
+    Args:
+        content: The bytes of its file.
+        limits: How long it may be.
+        read: Reads a file, as `SmoothedRecognizer.read`.
 
     Raises:
         HTTPException: 413 if it is too long, 422 if it is too short, or cannot be read or used; the message says why.
@@ -76,7 +81,7 @@ def decoded(content: bytes, limits: Limits) -> Tensor:
                 raise HTTPException(
                     TOO_LARGE, f"a recording must have at most {limits.max_seconds:g} seconds, got {seconds:.1f}"
                 )
-            return load(file.name, min_seconds=limits.min_seconds)
+            return read(file.name, limits.min_seconds)
         except AudioError as error:
             raise HTTPException(UNUSABLE, str(error).replace(file.name, "the recording")) from error
 

@@ -109,6 +109,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+def is_count(value: Any) -> bool:
+    """Whether this is a whole number of at least 0, and not true or false."""
+    return _is_integer(value) and value >= 0
+
+
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 

@@ -5,21 +5,20 @@ et al. 2019, 1906.04584, eqs. 5 and 6), and with a clean view to agree with, TRA
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from voxcert.attacks import Attack, CrossEntropy, Margin
 from voxcert.encoders.base import Encoder
-from voxcert.training.attacked import check_training_attack
+from voxcert.training.attacked import check_training_attack, evaluating
 from voxcert.training.distillation import Lesson
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.losses import Regularizer
 from voxcert.training.noise import NoiseDistribution
+from voxcert.training.resuming import last_step
 
 
 class AdversarialEncoderModule(EncoderModule):
@@ -88,7 +87,7 @@ class AdversarialEncoderModule(EncoderModule):
             return self._log_probability(views + (moved - waveform), taught)
 
         generator = torch.Generator(waveform.device).manual_seed(int(torch.randint(2**31, ())))
-        with _evaluating(self.encoder):
+        with evaluating(self.encoder):
             objective = CrossEntropy(scale=1)
             if self._needs_clean_view:
                 objective = Divergence(clean=self._log_probability(waveform[None], taught).detach())
@@ -101,7 +100,7 @@ class AdversarialEncoderModule(EncoderModule):
 
     def _epsilon_share(self) -> float:
         warmup = self.hparams.epsilon_warmup
-        return min(1.0, self.global_step / (warmup * self._total_steps())) if warmup else 1.0
+        return min(1.0, self.global_step / (warmup * last_step(self.trainer))) if warmup else 1.0
 
     def _check_views(self, regularizer: Regularizer, noise: NoiseDistribution | None, num_noise: int) -> None:
         """As in `EncoderModule`, but an adversarial view can be compared with a clean one without noise."""
@@ -122,15 +121,3 @@ class Divergence(Margin):
     def loss(self, scores: Tensor, labels: Tensor, targeted: bool) -> Tensor:
         """The negative divergence of log-probabilities (batch, classes), whatever the labels; shape (batch,)."""
         return -(self.clean.exp() * (self.clean - scores)).sum(dim=-1)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Puts a module into eval mode, and afterwards every part of it back into the mode that it had."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training

@@ -1,6 +1,10 @@
-"""What an attack must be for a training to make it on its own examples."""
+"""What an attack must be for a training to make it on its own examples, and how the network meets it."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
 
 from voxcert.attacks import Attack
 
@@ -23,3 +27,15 @@ def check_training_attack(attack: Attack | None) -> None:
     if "max_queries" in inspect.signature(attack).parameters:
         name = getattr(attack, "func", attack).__name__
         raise ValueError(f"attack must ask about a whole batch at once, as those by gradients do, got {name}")
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Puts a module into eval mode, and afterwards every part of it back into the mode that it had."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training

@@ -15,6 +15,7 @@ import wandb
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from tqdm import tqdm
 
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
@@ -125,10 +126,22 @@ class CertificationCallback(L.Callback):
         return next(rule for rule in self.settings.rules if is_guarantee(rule))
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Checks the order of callbacks."""
+        """Refuses what would never be certified, before anything is trained.
+
+        Raises:
+            ValueError: If weight averaging comes first, the module validates no encoder, or no speakers are held out.
+        """
         before = trainer.callbacks[: trainer.callbacks.index(self)]
         if any(isinstance(callback, WeightAveraging) for callback in before):
             raise ValueError("trainer.callbacks must list CertificationCallback before the weight averaging callback")
+        if stage not in ("fit", "validate") or not trainer.limit_val_batches:
+            return
+        if not (hasattr(pl_module, "encoder") and is_overridden("validation_step", pl_module)):
+            raise ValueError(
+                "CertificationCallback certifies the encoder of a module that validates it, such as EncoderModule, "
+                f"got a {type(pl_module).__name__}: take the callback out of trainer.callbacks"
+            )
+        trainer.datamodule.tested("val")  # refuses data without validation speakers
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuses to train on with other settings; to validate a checkpoint with others is nobody's harm.

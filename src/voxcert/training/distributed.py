@@ -1,9 +1,10 @@
-"""What a run of one or several processes needs around Lightning: a union of dictionaries, and the run's folder."""
+"""What a run of one or several processes needs around Lightning: unions of dictionaries, seeds, the run's folder."""
 
 from pathlib import Path
 from typing import TypeVar
 
 import lightning as L
+import torch
 import torch.distributed as dist
 
 T = TypeVar("T")
@@ -16,6 +17,12 @@ def gather_dict(values: dict[str, T]) -> dict[str, T]:
     parts: list[dict[str, T]] = [{} for _ in range(dist.get_world_size())]
     dist.all_gather_object(parts, values)
     return {key: value for part in parts for key, value in part.items()}
+
+
+def draw_apart(trainer: L.Trainer) -> None:
+    """Gives every process random numbers of its own, at the start of a training: Lightning seeds all alike."""
+    if trainer.world_size > 1:
+        torch.manual_seed(torch.initial_seed() + trainer.global_rank)
 
 
 def run_folder(trainer: L.Trainer) -> Path | None:

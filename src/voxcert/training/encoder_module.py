@@ -17,11 +17,20 @@ from voxcert.encoders.loading import load_weights
 from voxcert.training.augmentation import Augmentation
 from voxcert.training.classes import check_classes, keep_classes
 from voxcert.training.distillation import Distillation, Lesson
-from voxcert.training.distributed import gather_dict
+from voxcert.training.distributed import draw_apart, gather_dict
 from voxcert.training.finite import check_at_least_0, check_positive
+from voxcert.training.frozen import frozen_modules
 from voxcert.training.losses import AngularMarginSoftmax, Regularizer
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import check_encoder, check_kept, check_steps, check_weights, draw_anew, keep
+from voxcert.training.resuming import (
+    check_kept,
+    check_network,
+    check_steps,
+    check_weights,
+    draw_anew,
+    keep,
+    last_step,
+)
 
 
 class EncoderModule(L.LightningModule):
@@ -119,7 +128,7 @@ class EncoderModule(L.LightningModule):
         self.distillation = distillation
         if distillation is not None:
             distillation.start(encoder)
-        self.frozen = [self._submodule(prefix).requires_grad_(False) for prefix in freeze or []]
+        self.frozen = frozen_modules(self, freeze)
         if freeze_statistics:
             self.frozen += self._normalisations()
         for prefix in lr_multipliers or {}:
@@ -144,9 +153,8 @@ class EncoderModule(L.LightningModule):
         inside an epoch has none.
         """
         self.train()
-        if self.trainer.world_size > 1:
-            torch.manual_seed(torch.initial_seed() + self.global_rank)  # Lightning seeds all processes alike
-        check_steps(self.lr_schedulers().total_steps, self._total_steps())
+        draw_apart(self.trainer)
+        check_steps(self.lr_schedulers().total_steps, last_step(self.trainer))
 
     def training_step(self, batch: dict, batch_idx: int) -> Tensor:
         """Returns the loss of a batch with `waveform` (batch, time) and `label` (batch,)."""
@@ -201,7 +209,7 @@ class EncoderModule(L.LightningModule):
         check_classes(self, checkpoint)
         check_kept(self, checkpoint, ("lr", "lr_warmup", "lr_multipliers", "weight_decay", "freeze"))
         keep(self, "teacher", checkpoint.get("teacher", self._teacher_hash), self._teacher_hash)
-        check_encoder(self, checkpoint)
+        check_network(self, checkpoint, "encoder")
         check_weights(self, checkpoint)
         draw_anew(self, checkpoint)
 
@@ -218,7 +226,7 @@ class EncoderModule(L.LightningModule):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             rates,
-            total_steps=self._total_steps(),
+            total_steps=last_step(self.trainer),
             # Torch divides by zero where the rise makes exactly one step, and where nothing is left to fall in.
             pct_start=min(1 - 1e-6, self.hparams.lr_warmup + 1e-6),
         )
@@ -264,14 +272,8 @@ class EncoderModule(L.LightningModule):
         return self.regularizer is not None and self.regularizer.needs_clean_view
 
     def _current_margin(self) -> float:
-        warmup = self.hparams.margin_warmup * self._total_steps()
+        warmup = self.hparams.margin_warmup * last_step(self.trainer)
         return self.hparams.margin * min(1.0, self.global_step / warmup if warmup else 1.0)
-
-    def _total_steps(self) -> int:
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise ValueError("trainer.max_epochs or trainer.max_steps must be set: the schedules need the last step")
-        return int(steps)
 
     def _multiplier(self, name: str) -> float:
         multipliers = self.hparams.lr_multipliers or {}
@@ -283,10 +285,3 @@ class EncoderModule(L.LightningModule):
             kind = type(self.encoder).__name__
             raise ValueError(f"freeze_statistics needs an encoder with batch normalisation, got a {kind} without")
         return found
-
-    def _submodule(self, prefix: str) -> torch.nn.Module:
-        try:
-            return self.get_submodule(prefix)
-        except AttributeError as error:
-            names = [name for name, _ in self.encoder.named_children()]
-            raise ValueError(f"freeze must name modules such as encoder.{names[-1]}, got {prefix!r}") from error

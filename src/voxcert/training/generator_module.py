@@ -5,6 +5,7 @@ Yao et al. 2022, eq. (4): L = lambda_f L_f + lambda_n L_norm + lambda_s L_speake
 
 import math
 import zlib
+from typing import get_args
 
 import lightning as L
 import torch
@@ -18,12 +19,22 @@ from voxcert.attacks.objectives import Objective
 from voxcert.data import SAMPLE_RATE
 from voxcert.encoders.base import Recognizer, enroll
 from voxcert.encoders.loading import load_encoder
-from voxcert.training.distributed import gather_dict
+from voxcert.training.distributed import draw_apart, gather_dict
 from voxcert.training.finite import check_at_least_0, check_positive
 from voxcert.training.generator_losses import NormLoss, angular_loss, norm_loss, saliency_loss
-from voxcert.training.resuming import check_kept, check_steps, check_weights, draw_anew
+from voxcert.training.resuming import (
+    arguments,
+    check_kept,
+    check_network,
+    check_steps,
+    check_weights,
+    draw_anew,
+    last_step,
+)
 
 ANY, RANDOM = "any", "random"
+OF_A_TARGET = "epsilon", "target", "target_dim"
+"""Arguments of a generator that say whom it forges and how loudly, and not what its network computes."""
 
 
 class GeneratorModule(L.LightningModule):
@@ -39,7 +50,7 @@ class GeneratorModule(L.LightningModule):
         objective: What is attacked, such as `voxcert.attacks.Margin`: closed set, or open set with a threshold.
         target: Name of the enrolled speaker to forge, "random" for one drawn with `seed`, or, beyond the paper, "any"
             for a generator that is told whom: it needs `target_dim`, the size of the victim's embeddings.
-        init_from: Checkpoint folder of a generator of the same size to start from. One with a single target lets one
+        init_from: Checkpoint folder of a generator of the same network to start from. One with a single target lets one
             for any target start too, which then learns from scratch what to make of the target alone.
         num_enrolled: Speakers to enrol, drawn with `seed`; all when null.
         kappa: Margin, in scores, by which the target is to win; the speaker loss gains nothing beyond it. Infinite in
@@ -54,7 +65,7 @@ class GeneratorModule(L.LightningModule):
         seed: Of the choice of enrolled speakers and target.
 
     Raises:
-        ValueError: If a weight, kappa or lr makes no sense, or what is in `init_from` is of another size; when training
+        ValueError: If a weight, kappa or lr makes no sense, or what is in `init_from` is another network; when training
             starts, if the victim has no gradient, or a checkpoint to go on from has another target.
     """
 
@@ -81,6 +92,8 @@ class GeneratorModule(L.LightningModule):
         for name in ("kappa", "saliency_weight", "norm_weight", "speaker_weight", "angular_weight"):
             if not self.hparams[name] >= 0:
                 raise ValueError(f"{name} must be at least 0, got {self.hparams[name]}")
+        if norm not in get_args(NormLoss):
+            raise ValueError(f"norm must be one of {', '.join(get_args(NormLoss))}, got {norm!r}")
         check_at_least_0("norm_threshold", norm_threshold)
         check_positive("lr", lr)
         self.generator, self.objective = generator, objective
@@ -113,7 +126,12 @@ class GeneratorModule(L.LightningModule):
     on_validation_start = on_test_start = on_fit_start
 
     def on_train_start(self) -> None:
-        """Refuses a victim without gradients, and to resume past the end of the learning rate's schedule."""
+        """Refuses a victim without gradients, and to resume past the end of the learning rate's schedule.
+
+        Every process draws targets of its own.
+        """
+        self.train()
+        draw_apart(self.trainer)
         with torch.enable_grad():
             ramp = torch.linspace(-0.1, 0.1, SAMPLE_RATE, device=self.device)[None].requires_grad_()
             gradient_through("victim", self.victim(ramp).sum(), ramp)
@@ -169,6 +187,7 @@ class GeneratorModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with another learning rate or another network; whom it forges is known once it starts."""
         check_kept(self, checkpoint, ("lr",))
+        check_network(self, checkpoint, "generator", free=OF_A_TARGET)
         check_weights(self, checkpoint)
         draw_anew(self, checkpoint)
         self._forged = checkpoint["generator_config"]["init_args"]["target"]
@@ -176,7 +195,7 @@ class GeneratorModule(L.LightningModule):
     def configure_optimizers(self) -> dict:
         """Adam, as in the paper; the learning rate falls to 0 along a cosine, which the paper does not say."""
         optimizer = torch.optim.Adam(self.generator.parameters(), lr=self.hparams.lr)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, last_step(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _terms(self, waveform: Tensor, target: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -261,8 +280,16 @@ class GeneratorModule(L.LightningModule):
 
 def _start_from(generator: SaliencyGenerator, folder: str) -> None:
     """Gives a generator the weights of another, but for its condition where the other has none."""
+    other = load_generator(folder)
+    before, now = arguments(other.config), arguments(generator.config)
+    for name in now:
+        if name not in OF_A_TARGET and before[name] != now[name]:
+            raise ValueError(
+                f"init_from must be a generator of the same network, whose {name} is {now[name]}, got {folder} with "
+                f"{before[name]}"
+            )
     own = {name: value for name, value in generator.state_dict().items() if name.startswith("condition.")}
     try:
-        generator.load_state_dict(own | load_generator(folder).state_dict())
+        generator.load_state_dict(own | other.state_dict())
     except RuntimeError as error:
-        raise ValueError(f"init_from must be a generator of the same size, got {folder}: {error}") from error
+        raise ValueError(f"init_from must be a generator of the same network, got {folder}: {error}") from error

@@ -5,6 +5,7 @@ and under attack as the other modules here do it (Cohen et al. 2019, Madry et al
 """
 
 import math
+from typing import Self
 
 import lightning as L
 import torch
@@ -14,11 +15,20 @@ from torch import Tensor
 from voxcert.attacks import Attack, CrossEntropy
 from voxcert.encoders.loading import load_weights
 from voxcert.encoders.sincnet import SincNet
-from voxcert.training.attacked import check_training_attack
+from voxcert.training.attacked import check_training_attack, evaluating
 from voxcert.training.classes import check_classes, keep_classes
+from voxcert.training.distributed import draw_apart
 from voxcert.training.finite import check_positive
+from voxcert.training.frozen import frozen_modules
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import check_encoder, check_kept, check_steps, check_weights, draw_anew
+from voxcert.training.resuming import (
+    check_kept,
+    check_network,
+    check_steps,
+    check_weights,
+    draw_anew,
+    last_step,
+)
 
 
 class IdentificationModule(L.LightningModule):
@@ -72,21 +82,23 @@ class IdentificationModule(L.LightningModule):
         self.encoder, self.noise, self.attack = encoder, noise, attack
         if init_from is not None:
             load_weights(encoder, init_from)
-        for prefix in freeze or []:
-            frozen = [weight for name, weight in self.named_parameters() if name.startswith(f"{prefix}.")]
-            if not frozen:
-                raise ValueError(f"freeze must name modules such as encoder.cnn.ln0, got {prefix!r}")
-            for weight in frozen:
-                weight.requires_grad_(False)
+        self.frozen = frozen_modules(self, freeze)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Maps chunks (batch, time) to log-posteriors (batch, num_classes)."""
         return self.encoder.log_posteriors(waveform)
 
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but frozen ones stay in eval mode, so that their batch statistics stay too."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
     def on_train_start(self) -> None:
         """Refuses to resume past the end of the learning rate's schedule, and gives every process noise of its own."""
-        if self.trainer.world_size > 1:
-            torch.manual_seed(torch.initial_seed() + self.global_rank)  # Lightning seeds all processes alike
+        self.train()
+        draw_apart(self.trainer)
         if self.hparams.final_lr < self.hparams.lr:  # a constant rate has no end
             check_steps(self.lr_schedulers().T_max, self.trainer.estimated_stepping_batches)
 
@@ -114,7 +126,7 @@ class IdentificationModule(L.LightningModule):
         """Refuses to go on with other classes, learning rates or frozen modules, or with another encoder."""
         check_classes(self, checkpoint)
         check_kept(self, checkpoint, ("lr", "final_lr", "freeze"))
-        check_encoder(self, checkpoint)
+        check_network(self, checkpoint, "encoder")
         check_weights(self, checkpoint)
         draw_anew(self, checkpoint)
 
@@ -122,9 +134,9 @@ class IdentificationModule(L.LightningModule):
         """RMSprop with the published constants, and half a cosine from `lr` to `final_lr`."""
         trained = [weight for weight in self.parameters() if weight.requires_grad]
         optimizer = torch.optim.RMSprop(trained, lr=self.hparams.lr, alpha=0.95, eps=1e-8)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimizer, self.trainer.estimated_stepping_batches, eta_min=self.hparams.final_lr
-        )
+        falls = self.hparams.final_lr < self.hparams.lr
+        steps = last_step(self.trainer) if falls else self.trainer.estimated_stepping_batches
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=self.hparams.final_lr)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _perturbation(self, waveform: Tensor, label: Tensor, views: Tensor) -> Tensor:
@@ -136,8 +148,6 @@ class IdentificationModule(L.LightningModule):
             return log_posteriors.logsumexp(dim=0) - math.log(len(views))
 
         generator = torch.Generator(waveform.device).manual_seed(int(torch.randint(2**31, ())))
-        self.encoder.eval()  # running statistics are used and not changed
-        objective = CrossEntropy(scale=1)
-        adversarial = self.attack(recognizer, waveform, label, objective=objective, generator=generator)
-        self.encoder.train()
-        return adversarial - waveform
+        with evaluating(self.encoder):  # running statistics are used and not changed
+            objective = CrossEntropy(scale=1)
+            return self.attack(recognizer, waveform, label, objective=objective, generator=generator) - waveform

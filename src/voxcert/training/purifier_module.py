@@ -17,10 +17,11 @@ from voxcert.evaluation.metrics.detection import equal_error_rate
 from voxcert.purifiers.checkpoint import load_matching
 from voxcert.purifiers.diffusion import DiffusionPurifier, OneShotDenoiser
 from voxcert.purifiers.text import TextEmbedder
-from voxcert.training.distributed import gather_dict
+from voxcert.training.attacked import check_training_attack
+from voxcert.training.distributed import draw_apart, gather_dict
 from voxcert.training.finite import check_positive
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import check_kept, check_steps, check_weights, draw_anew
+from voxcert.training.resuming import check_kept, check_network, check_steps, check_weights, draw_anew, last_step
 
 
 class PurifierModule(L.LightningModule):
@@ -49,7 +50,8 @@ class PurifierModule(L.LightningModule):
         one_cycle: Let the learning rate rise to `lr` and fall to nothing over all steps; constant in the paper.
 
     Raises:
-        ValueError: If one of attack and victim is missing, or lr is not positive.
+        ValueError: If one of attack and victim is missing, the attack is targeted or brings an objective, lr is not
+            positive, or a sigma is beyond the noise of the process.
     """
 
     def __init__(
@@ -68,11 +70,14 @@ class PurifierModule(L.LightningModule):
         if (attack is None) != (victim is None):
             given = "no victim" if victim is None else "no attack"
             raise ValueError(f"attack and victim must be given together, got {given}")
+        check_training_attack(attack)
         check_positive("lr", lr)
         self.save_hyperparameters(ignore=["purifier", "noise", "attack", "text"])
         if init_from is not None:
             load_matching(purifier, init_from)
         self.purifier, self.noise, self.attack = purifier, noise, attack
+        if not purifier.scheduler.conditional:
+            self._denoisers()  # refuses a sigma that the process does not know
         # In lists: as submodules they would be trained, set to train mode and added to every checkpoint.
         self._text = [text]
         self._victims: list[Recognizer] = []
@@ -89,8 +94,8 @@ class PurifierModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Refuses to resume past the end of the cycle, and gives every process noise of its own."""
-        if self.trainer.world_size > 1:
-            torch.manual_seed(torch.initial_seed() + self.global_rank)  # Lightning seeds all processes alike
+        self.train()
+        draw_apart(self.trainer)
         if self.hparams.one_cycle:
             check_steps(self.lr_schedulers().total_steps, self.trainer.estimated_stepping_batches)
 
@@ -122,10 +127,10 @@ class PurifierModule(L.LightningModule):
             "si_sdr": si_sdr(purified, clean),
         }
         if not self.purifier.scheduler.conditional:
-            for sigma in self.hparams.sigmas:
-                noisy = clean + sigma * noise
-                values[f"noisy@{sigma:g}"] = si_sdr(noisy, clean)
-                values[f"denoised@{sigma:g}"] = si_sdr(OneShotDenoiser(self.purifier, sigma)(noisy), clean)
+            for denoiser in self._denoisers():
+                noisy = clean + denoiser.sigma * noise
+                values[f"noisy@{denoiser.sigma:g}"] = si_sdr(noisy, clean)
+                values[f"denoised@{denoiser.sigma:g}"] = si_sdr(denoiser(noisy), clean)
         scores = {}
         if self.attack is not None:
             values["si_sdr_attacked"] = si_sdr(attacked, clean)
@@ -152,6 +157,7 @@ class PurifierModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with another learning rate or another network."""
         check_kept(self, checkpoint, ("lr", "one_cycle"))
+        check_network(self, checkpoint, "purifier", free=("steps", "start", "checkpointing", "seed"))
         check_weights(self, checkpoint)
         draw_anew(self, checkpoint)
 
@@ -160,11 +166,11 @@ class PurifierModule(L.LightningModule):
         optimizer = torch.optim.Adam(self.purifier.parameters(), lr=self.hparams.lr)
         if not self.hparams.one_cycle:
             return optimizer
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise ValueError("one_cycle needs the last step: set trainer.max_epochs or trainer.max_steps, got neither")
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.hparams.lr, total_steps=int(steps))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.hparams.lr, total_steps=last_step(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _denoisers(self) -> list[OneShotDenoiser]:
+        return [OneShotDenoiser(self.purifier, sigma) for sigma in self.hparams.sigmas]
 
     def _losses(self, clean: Tensor, noisy: Tensor, text: Tensor | None, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Eq. (7) for each row, in units of the network's output: (batch,)."""

@@ -4,6 +4,7 @@ A flag that says otherwise would be written into the config and the card, and wo
 sizes differ. Random numbers are not restored: Lightning seeds them as it first did, so they are drawn anew.
 """
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,16 +59,22 @@ def check_kept(module: L.LightningModule, checkpoint: dict[str, Any], names: Seq
         keep(module, name, before.get(name, now), now)
 
 
-def check_encoder(module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-    """Refuses to train on with an encoder that was built otherwise, also where the weights would fit.
+def check_network(module: L.LightningModule, checkpoint: dict[str, Any], part: str, free: Sequence[str] = ()) -> None:
+    """Refuses to train on with a network that was built otherwise, also where the weights would fit.
+
+    Args:
+        module: It trains the network.
+        checkpoint: That is loaded; `PART_config` there says how the network was built.
+        part: What the module calls the network, such as "encoder".
+        free: Arguments that may change, for the training does not depend on them.
 
     Raises:
         ValueError: If an argument differs; says which, what it was and what was given.
     """
-    before, now = (_arguments(config) for config in (checkpoint.get("encoder_config"), module.encoder.config))
+    before, now = arguments(checkpoint.get(f"{part}_config")), arguments(getattr(module, part).config)
     for name in now:
-        if name in before:  # not what a later version added
-            keep(module, f"encoder.{name}", before[name], now[name])
+        if name in before and name not in free:  # not what a later version added
+            keep(module, f"{part}.{name}", before[name], now[name])
 
 
 def keep(module: L.LightningModule, name: str, before: Any, now: Any) -> None:
@@ -102,6 +109,18 @@ def check_weights(module: L.LightningModule, checkpoint: dict[str, Any]) -> None
             )
 
 
+def arguments(config: dict[str, Any] | None) -> dict[str, Any]:
+    """The class of a network's config, by its last name (older checkpoints name modules), and its arguments.
+
+    Returns:
+        Plain values with lists for tuples, so that two of them can be compared; nothing where there is no config.
+    """
+    if config is None:
+        return {}
+    kept = json.loads(json.dumps(config["init_args"]))
+    return {"class_path": config["class_path"].rpartition(".")[2]} | kept
+
+
 def draw_anew(module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
     """Moves the seed on by the steps that were made, or batches, crops and noise were those of the first ones again.
 
@@ -111,6 +130,20 @@ def draw_anew(module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
     if trainer is not None and trainer.state.fn == TrainerFn.FITTING:
         # One seed for each process: its rank is added at the start.
         torch.manual_seed(torch.initial_seed() + trainer.world_size * checkpoint["global_step"])
+
+
+def last_step(trainer: L.Trainer) -> int:
+    """The number of steps that a training makes.
+
+    Raises:
+        ValueError: If nothing but a time limit ends it: a learning rate that falls needs to know the last step.
+    """
+    steps = trainer.estimated_stepping_batches
+    if steps == float("inf"):
+        raise ValueError(
+            "trainer.max_epochs or trainer.max_steps must be set: the learning rate's schedule needs the last step"
+        )
+    return int(steps)
 
 
 def check_steps(planned: int, steps: float) -> None:
@@ -128,13 +161,6 @@ def check_steps(planned: int, steps: float) -> None:
             f"a resumed run must keep its {planned} steps (trainer.max_epochs, trainer.max_steps and the data), got "
             f"{steps:g}; to train longer, export the checkpoint and start from it with model.init_args.init_from"
         )
-
-
-def _arguments(config: dict[str, Any] | None) -> dict[str, Any]:
-    """The class, by its last name (older checkpoints name modules), and the arguments of an encoder's config."""
-    if config is None:
-        return {}
-    return {"class_path": config["class_path"].rpartition(".")[2]} | config["init_args"]
 
 
 def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
