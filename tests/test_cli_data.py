@@ -21,9 +21,10 @@ def write_audio(tmp_path):
 def test_a_report_and_a_manifest(write_audio, tmp_path, capsys):
     for name in ("anna/a.wav", "anna/b.wav", "ben/a.wav"):
         write_audio(f"speakers/{name}")
-    data(["check", str(tmp_path / "speakers"), "--write", str(tmp_path / "clean.csv")])
+    data(["check", str(tmp_path / "speakers"), "--write", str(tmp_path / "clean.csv"), "--num_enroll", "2"])
     printed = capsys.readouterr().out
     assert printed.startswith("SpeakerFolders(root=")
+    assert "enrolment  2 recordings of a speaker at most" in printed
     assert "3 usable utterances are listed in" in printed
     assert [one.speaker for one in Manifest(str(tmp_path / "clean.csv")).utterances()] == ["anna", "anna", "ben"]
 
@@ -47,6 +48,7 @@ def test_the_exit_status_tells_a_script(write_audio, tmp_path, capsys):
         ["{tmp}", "--write", "{tmp}/none/x.csv"],
         ["{tmp}", "--corpus", "Corpus"],
         ["{tmp}", "--num_workers", "0"],
+        ["{tmp}", "--num_enroll", "0"],
         ["{tmp}", "--crop_seconds", "0"],
         ["{tmp}", "--crop_seconds", ".inf"],
     ],

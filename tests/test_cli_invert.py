@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from voxcert.cli import main
-from voxcert.encoders.checkpoint import save_checkpoint
+from voxcert.data.identity import labels_hash
+from voxcert.encoders.checkpoint import save_checkpoint, write_card
 from voxcert.encoders.sincnet import SincNet
 from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.rows import read_rows
@@ -183,7 +185,10 @@ def test_defended_systems(config, tmp_path, defence):
         (["--steps", 0], "error: steps must be at least 1, got 0"),
         (["--start_samples", 1279], "error: start_samples must be at least 1280, two chunks, got 1279"),
         (["--num_speakers", 5], "error: num_speakers must be at most 4, got 5"),
-        (["--round_digits", 0], "error: round_digits must be at least 1 or null, got 0"),
+        (["--round_digits", 0], "error: round_digits must be in [1, 12] or null, got 0"),
+        (["--posterior_noise", ".inf"], "error: posterior_noise must be at least 0 and finite, got inf"),
+        (["--seed", -1], "error: seed must be at least 0, got -1"),
+        (["--stride", 641], "error: stride must be at most 640, a chunk, got 641"),
         (["--access", "all"], "access"),
         (["--speech", "null"], "error: speech must hold 1 stretches for this start, got 0"),
         (["--data.train_parts", "[late]", "--data.corpus.init_args.num_speakers", 3], "must have the 4 speakers"),
@@ -191,6 +196,28 @@ def test_defended_systems(config, tmp_path, defence):
 )
 def test_bad_values_are_messages(config, capsys, args, expected):
     assert expected in message(capsys, "invert", "--config", config, *args)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--stride", 641], "stride must be at most 640"),
+        (["--speech", "null"], "speech must hold 1 stretches for this start, got 0: noise and speech, sliding"),
+    ],
+)
+def test_what_a_later_experiment_lacks_is_told_before_the_first(config, tmp_path, capsys, args, expected):
+    assert expected in message(capsys, "invert", "--config", config, *args)
+    assert not (tmp_path / "run" / "rows.jsonl").exists()
+    assert not (tmp_path / "run" / "parts").exists()
+
+
+def test_other_speakers_than_those_that_the_network_names_are_refused(config, victim, tmp_path, capsys):
+    named = tmp_path / "named"
+    shutil.copytree(victim, named)
+    classes = {name: number for number, name in enumerate(SPEAKERS)}
+    for names, expected in ((classes, "num_speakers must be at most 4"), ({**classes, "eve": 3}, "got 4 others")):
+        write_card(named, {"training": {"classes": labels_hash(names)}})
+        assert expected in message(capsys, "invert", "--config", config, "--checkpoint", named, "--num_speakers", 5)
 
 
 def test_an_encoder_without_posteriors(config, checkpoint, capsys):

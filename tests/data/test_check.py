@@ -1,8 +1,20 @@
+import inspect
+
 import numpy as np
 import pytest
 import soundfile
 
-from voxcert.data import TIMIT, Kaldi, Lhotse, LibriSpeech, Manifest, SpeakerDataModule, SpeakerFolders, VoxCeleb
+from voxcert.data import (
+    TIMIT,
+    AudioError,
+    Kaldi,
+    Lhotse,
+    LibriSpeech,
+    Manifest,
+    SpeakerDataModule,
+    SpeakerFolders,
+    VoxCeleb,
+)
 from voxcert.data.check import check_corpus, corpus_at, describe
 
 
@@ -41,7 +53,16 @@ def test_what_would_not_be_tested_is_counted(write_audio, tmp_path):
     corpus = Manifest(str(tmp_path / "list.csv"))
     note = SpeakerDataModule(corpus, num_val_speakers="auto", num_test_speakers="auto", num_enroll=3).split.note
     assert "; 3 utterances lie in files that enrol and are not tested, such as " in note
-    assert f"held out   by auto, {note}\n" in describe(check_corpus(corpus))
+    text = describe(check_corpus(corpus, num_enroll=3))
+    assert f"held out   by auto, {note}\n" in text
+    assert "enrolment  3 recordings of a speaker at most, or segments of 3 s of a single one\n" in text
+    assert "; 3 utterances" not in describe(check_corpus(corpus))
+
+
+def test_speakers_are_enrolled_as_a_run_enrols_them():
+    settings = [inspect.signature(asked).parameters for asked in (check_corpus, SpeakerDataModule)]
+    for name in ("num_enroll", "crop_seconds"):
+        assert settings[0][name].default == settings[1][name].default
 
 
 def test_every_fault_is_named(write_audio, tmp_path):
@@ -82,6 +103,24 @@ def test_every_fault_is_named(write_audio, tmp_path):
     assert any("2 passed over (2 .m4a)" in note for note in report.notes)
     assert any("docs: a folder without audio" in note for note in report.notes)
     assert "1 speakers of whom nothing is usable: ben" in describe(report)
+
+
+def test_what_enrolment_would_refuse_is_refused(write_audio, tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.1, (4, 192_000))
+    noise[:, :64_000] = 0
+    for speaker, samples in zip(("anna", "ben", "carl", "dora"), noise, strict=True):
+        for take, part in enumerate((samples[::-1], samples)):
+            write_audio(f"{speaker}/{take}.wav", samples=part[: 96_000 if take == 0 else None])
+    corpus = SpeakerFolders(str(tmp_path))
+    module = SpeakerDataModule(corpus, num_test_speakers=2, num_val_speakers=0)
+    with pytest.raises(AudioError, match=r"1.wav \(0 s to 3.0\): digitally silent"):
+        list(module.enrollment_dataloader("test"))
+    report = check_corpus(corpus)
+    assert [one.id for one in report.usable] == ["anna/0", "ben/0", "carl/0", "dora/0"]
+    assert [message.split(": digitally silent")[0] for message in report.refused] == [
+        f"{tmp_path}/{speaker}/1.wav (0 s to 3.0)" for speaker in ("anna", "ben", "carl", "dora")
+    ]
+    assert len(check_corpus(corpus, crop_seconds=8.0).usable) == 8, "recordings without room for two are not cut"
 
 
 def test_both_are_left_out_where_nobody_knows_who_is_right(write_audio, tmp_path):

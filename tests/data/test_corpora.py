@@ -1,4 +1,6 @@
 import os
+import tarfile
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -95,6 +97,40 @@ def test_librispeech_takes_no_part_that_was_half_unpacked(tmp_path, fetched):
     fetched.clear()
     assert len(corpus.utterances()) == 1
     assert fetched == ["test-clean"]
+
+
+def no_network(*args, **kwargs):
+    raise URLError("Name or service not known")
+
+
+def test_librispeech_says_which_part_could_not_be_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr("torchaudio.datasets.librispeech.download_url_to_file", no_network)
+    corpus = LibriSpeech(str(tmp_path), ["dev-clean"], download=True)
+    with pytest.raises(ValueError, match=r"openslr.org, got 'dev-clean', .*Name or service not known.*by hand"):
+        corpus.utterances()
+    unknown = LibriSpeech(str(tmp_path), ["dev-cleann"], download=True)
+    with pytest.raises(ValueError, match=r"got 'dev-cleann', which could not be .*provide one of .'dev-clean'"):
+        unknown.utterances()
+
+
+@pytest.mark.parametrize("fault", ["half", "no archive", "another"])
+def test_librispeech_says_which_archive_is_not_whole(write_audio, tmp_path, monkeypatch, fault):
+    monkeypatch.setattr("torchaudio.datasets.librispeech.download_url_to_file", no_network)
+    inside = "LibriSpeech/test-clean" if fault == "another" else "LibriSpeech/dev-clean"
+    recording = write_audio(f"{inside}/84/121/84-121-0000.flac", seconds=5.0)
+    archive = tmp_path / "root/dev-clean.tar.gz"
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(recording, f"{inside}/84/121/84-121-0000.flac")
+    whole = archive.read_bytes()
+    archive.write_bytes({"half": whole[: len(whole) // 2], "no archive": b"mine", "another": whole}[fault])
+    corpus = LibriSpeech(str(archive.parent), ["dev-clean"], download=True)
+    with pytest.raises(ValueError, match=f"{archive} must be the whole archive of dev-clean \\(remove it"):
+        corpus.utterances()
+    assert not (tmp_path / "root/dev-clean").exists()
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(recording, "LibriSpeech/dev-clean/84/121/84-121-0000.flac")
+    assert [one.id for one in corpus.utterances()] == ["84-121-0000"]
 
 
 def test_real_librispeech(librispeech):

@@ -32,6 +32,12 @@ def test_nemo(read, tmp_path, name):
     ]
 
 
+def test_empty_columns_of_a_table_say_nothing(read):
+    assert read('{"audio_filepath": "a.wav", "speaker": "anna", "start": null, "channel": ""}', "nemo.json") == [
+        ("a.wav", "anna", 0.0, None, "")
+    ]
+
+
 def test_a_single_row_of_nemo(read):
     assert read('{"audio_filepath": "a.wav", "speaker": "anna"}', "one.json") == [("a.wav", "anna", 0.0, None, "")]
 
@@ -55,6 +61,15 @@ def test_speechbrain_json(read):
         ({"audio_filepath": "a.wav", "label": "x", "offset": [1], "duration": 1}, "offset must be a number"),
         ({"wav": "a.wav", "spk_id": "x", "start": "soon", "stop": 3}, "start must be a number, got 'soon'"),
         ({"wav": "none.wav", "spk_id": "x", "start": 0, "stop": 3}, "wav must be audio whose start and stop"),
+        ({"audio_filepath": "a.wav", "label": "x", "start": 0.1, "end": 0.2}, "a row must say by NeMo's .*start 0.1"),
+        ({"audio_filepath": "a.wav", "label": "x", "stop": 0.2}, "a row must say by NeMo's .* got stop 0.2"),
+        ({"audio_filepath": "a.wav", "label": "x", "end": 0.2}, "a row must say by NeMo's .* got end 0.2"),
+        ({"audio_filepath": "a.wav", "label": "x", "channel": 0}, "a row must say by NeMo's .* got channel 0"),
+        ({"wav": "a.wav", "spk_id": "x", "start": 1.0, "end": 3.0}, "a row must say by speechbrain's .* got end 3.0"),
+        ({"wav": "a.wav", "spk_id": "x", "offset": 1}, "a row must say by speechbrain's .* got offset 1"),
+        ({"wav": "a.wav", "spk_id": "x", "channel": "1"}, "a row must say by speechbrain's .* got channel '1'"),
+        ({"wav": "a.wav", "spk_id": "x", "start": "0.1", "stop": 3}, "start must be a whole number of samples"),
+        ({"wav": "a.wav", "spk_id": "x", "stop": 0.3}, "stop must be a whole number of samples, got 0.3"),
         ({"wav": "none.wav", "spk_id": "x"}, "path must be an existing file"),
         ({"wav": "a.wav", "duration": 3}, "column 'speaker' is required"),
     ],

@@ -12,6 +12,7 @@ from voxcert.data import (
     read_plan,
     write_plan,
 )
+from voxcert.data.identity import labels_hash
 
 
 @pytest.fixture
@@ -139,3 +140,10 @@ def test_other_speakers_are_refused_with_the_way_out(now, reason):
     before = {"anna": 0, "ben": 1, "carl": 2}
     with pytest.raises(ValueError, match=f"must be those of the checkpoint.*{reason}.*init_from"):
         check_labels(before, now)
+
+
+def test_labels_are_told_apart_by_their_hash():
+    labels = {"anna": 0, "zoë": 1}
+    assert labels_hash(labels) == labels_hash({"zoë": 1, "anna": 0})
+    for other in ({"anna": 1, "zoë": 0}, {"anna": 0, "zoe": 1}, {"anna": 0}):
+        assert labels_hash(other) != labels_hash(labels)

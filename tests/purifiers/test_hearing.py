@@ -101,6 +101,17 @@ def test_audio_language_model(language_model, waveform):
     assert not any("AUDIO" in text or model.prompt in text for text in texts)  # the answer alone
 
 
+@pytest.mark.parametrize("kind", [SpeechRecognition, AudioLanguageModel])
+@pytest.mark.parametrize("place", ["empty", "nowhere/at/all", "a-name"])
+def test_a_model_that_is_not_there_is_told(tmp_path, kind, place):
+    (tmp_path / "empty").mkdir()
+    model = place if place == "a-name" else str(tmp_path / place)
+    with pytest.raises(
+        ValueError, match=f"model must be the name of a model on the Hugging Face hub, .* got '{model}'"
+    ):
+        kind(model, local_files_only=True)
+
+
 class Counting(Transcriber):
     """Says how loud it is, and counts how often it was asked."""
 

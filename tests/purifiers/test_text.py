@@ -65,3 +65,15 @@ def test_deberta_of_another_width(tmp_path):
         DebertaText(deberta(tmp_path, 32), local_files_only=True)
     with pytest.raises(ValueError, match="pooling must be 'mean' or 'cls', got 'max'"):
         DebertaText(str(tmp_path), "max")
+
+
+@pytest.mark.parametrize("place", ["empty", "nowhere/at/all", "torn"])
+def test_a_model_that_is_not_there_is_told(tmp_path, place):
+    (tmp_path / "empty").mkdir()
+    deberta(tmp_path / "torn")
+    (tmp_path / "torn/model.safetensors").write_bytes(b"torn")
+    model = str(tmp_path / place)
+    with pytest.raises(
+        ValueError, match=f"model must be the name of a model on the Hugging Face hub, .* got '{model}'"
+    ):
+        DebertaText(model, local_files_only=True)

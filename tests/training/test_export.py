@@ -13,8 +13,10 @@ from torch.utils.data import DataLoader
 
 import voxcert
 from tiny import TINY
+from voxcert.data.identity import labels_hash
 from voxcert.encoders.checkpoint import CheckpointError, read_card, save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
+from voxcert.encoders.sincnet import SincNet
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.export import export
 
@@ -227,3 +229,14 @@ def test_config_of_no_training_run_is_told(run, tmp_path):
     (tmp_path / "other.yaml").write_text("sigma: 0.1")
     with pytest.raises(ValueError, match=r"config must be the config\.yaml of a training run, got .*other\.yaml"):
         export(run[1], tmp_path / "mini", config=str(tmp_path / "other.yaml"))
+
+
+@pytest.mark.parametrize("network", [SincNet(2, chunk_samples=640, num_filters=4, channels=4, dim=8), ECAPA(**TINY)])
+def test_the_card_of_a_network_that_names_speakers_says_which(tmp_path, network):
+    labels = {"anna": 0, "ben": 1}
+    state = {f"encoder.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"encoder_config": network.config, "state_dict": state, "classes": labels}, tmp_path / "run.ckpt")
+    folder = export(tmp_path / "run.ckpt", tmp_path / "mini")
+    named = {"classes": labels_hash(labels)} if isinstance(network, SincNet) else {}
+    assert {name: value for name, value in read_card(folder)["training"].items() if name == "classes"} == named
+    assert "anna" not in (folder / "card.json").read_text()

@@ -17,6 +17,7 @@ def data(args: list[str], program: str = "voxcert data") -> None:
     parser.add_argument("path", type=str, help="Manifest, or root of a corpus.")
     parser.add_argument("--corpus", type=str | None, help="Class of voxcert.data; told from what is there when null.")
     parser.add_argument("--crop_seconds", type=float, default=3.0, help="Length of the crops that would be tested.")
+    parser.add_argument("--num_enroll", type=int, default=5, help="Recordings that would enrol a speaker.")
     parser.add_argument("--num_workers", type=int, default=2, help="Threads that read audio.")
     parser.add_argument("--write", type=str | None, help="Write what is usable as a manifest (.csv or .jsonl).")
     config = parser.parse_args(args)
@@ -26,7 +27,8 @@ def data(args: list[str], program: str = "voxcert data") -> None:
 
         if config.write is not None:
             check_place(config.write)
-        report = check_corpus(corpus_at(config.path, config.corpus), config.crop_seconds, config.num_workers)
+        corpus = corpus_at(config.path, config.corpus)
+        report = check_corpus(corpus, config.crop_seconds, config.num_workers, config.num_enroll)
         print(describe(report))
         if config.write is not None:
             write_manifest(report.usable, config.write)

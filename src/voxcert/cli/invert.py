@@ -9,7 +9,9 @@ from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.options import encoder_parser, given, instantiate, named_encoder, parse, settings
 from voxcert.data.corpus import Corpus
 from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.encoders.checkpoint import CARD, read_card
 from voxcert.evaluation.inversion.job import TABLE, invert_speakers
+from voxcert.evaluation.inversion.recordings import check_classes
 from voxcert.evaluation.inversion.settings import InversionSettings
 from voxcert.evaluation.run.job import Provenance
 
@@ -21,6 +23,8 @@ def invert(args: list[str], program: str = "voxcert invert") -> None:
     with messages_for_errors():
         parts = instantiate(parser, config)
         encoder, encoder_id = named_encoder(config, parts.encoder)
+        if config.checkpoint is not None and Path(config.checkpoint, CARD).is_file():
+            check_classes(parts.data, read_card(config.checkpoint))
         invert_speakers(
             encoder,
             parts.data,

@@ -18,7 +18,7 @@ from voxcert.data.audio import SAMPLE_RATE, AudioError, check_audible, crop
 from voxcert.data.corpora import TIMIT, LibriSpeech, SpeakerFolders, VoxCeleb
 from voxcert.data.corpus import Corpus, shared_audio, without_one_of_each
 from voxcert.data.datasets import crop_name
-from voxcert.data.enrollment import by_speaker
+from voxcert.data.enrollment import by_speaker, cut
 from voxcert.data.files import recordings
 from voxcert.data.kaldi import Kaldi
 from voxcert.data.lhotse import Lhotse
@@ -45,6 +45,7 @@ class Report:
         usable: Utterances that nothing is wrong with.
         seconds: Their lengths, in the same order.
         formats: Container, coding, sampling rate and channels -> number of usable utterances.
+        enrolment: How speakers would be enrolled.
         held_out: Whom "auto" would hold out, or why it cannot.
         refused: Messages on what cannot be used.
         leaks: Messages on audio that is there twice; of such pairs one is usable, or none with different speakers.
@@ -56,6 +57,7 @@ class Report:
     usable: list[Utterance]
     seconds: list[float]
     formats: Counter[str]
+    enrolment: str
     held_out: str
     refused: list[str]
     leaks: list[str]
@@ -86,24 +88,26 @@ def corpus_at(path: str, kind: str | None = None) -> Corpus:
     return (KINDS[kind] if kind else _kind_of(path))(path)
 
 
-def check_corpus(corpus: Corpus, crop_seconds: float = 3.0, num_workers: int = 1) -> Report:
+def check_corpus(corpus: Corpus, crop_seconds: float = 3.0, num_workers: int = 1, num_enroll: int = 5) -> Report:
     """Read every utterance of a corpus.
 
     Args:
         corpus: Any.
-        crop_seconds: Length of the central crops that would be tested.
+        crop_seconds: Length of the central crops that would be tested, and of the pieces that would enrol.
         num_workers: Threads that read audio.
+        num_enroll: Recordings (or segments) that would enrol a speaker.
 
     Raises:
         ValueError: The corpus as a whole cannot be read, or a number is out of range.
     """
-    if not 0 < crop_seconds < math.inf or num_workers < 1:
+    if not 0 < crop_seconds < math.inf or min(num_workers, num_enroll) < 1:
         raise ValueError(
-            f"crop_seconds must be positive and finite and num_workers positive, got {crop_seconds} and {num_workers}"
+            "crop_seconds must be positive and finite, num_workers and num_enroll at least 1, "
+            f"got {crop_seconds}, {num_workers} and {num_enroll}"
         )
     survey = corpus.survey()
     with ThreadPoolExecutor(max_workers=num_workers) as pool:
-        reading = pool.map(lambda one: _hear(one, round(crop_seconds * SAMPLE_RATE)), survey.utterances)
+        reading = pool.map(lambda one: _hear(one, crop_seconds), survey.utterances)
         progress = tqdm(reading, "reading", total=len(survey.utterances), unit="utterance", leave=False)
         heard = dict(zip(map(id, survey.utterances), progress, strict=True))
     good = [one for one in survey.utterances if heard[id(one)].error is None]
@@ -115,7 +119,8 @@ def check_corpus(corpus: Corpus, crop_seconds: float = 3.0, num_workers: int = 1
         usable=usable,
         seconds=[heard[id(one)].seconds for one in usable],
         formats=Counter(heard[id(one)].format for one in usable),
-        held_out=_held_out(usable, crop_seconds),
+        enrolment=f"{num_enroll} recordings of a speaker at most, or segments of {crop_seconds:g} s of a single one",
+        held_out=_held_out(usable, crop_seconds, num_enroll),
         refused=survey.refused + [one.error for one in heard.values() if one.error is not None],
         leaks=survey.leaks + [shared_audio(*pair) for pair in pairs],
         lost=sorted(speakers - {one.speaker for one in usable}),
@@ -138,6 +143,7 @@ def describe(report: Report) -> str:
         _line("hours", f"{sum(report.seconds) / 3600:.2f}"),
         _line("parts", ", ".join(_parts(report.usable)) or "none"),
         _line("formats", ", ".join(f"{name} ({count})" for name, count in report.formats.most_common())),
+        _line("enrolment", report.enrolment),
         _line("held out", report.held_out),
     ]
     for title, messages in (("refused", report.refused), ("leaks", report.leaks), ("notes", report.notes)):
@@ -163,10 +169,15 @@ def _kind_of(path: str) -> type[Corpus]:
     return next((kind for layout, kind in _LAYOUTS.items() if layout.search(place)), SpeakerFolders)
 
 
-def _hear(utterance: Utterance, num_samples: int) -> _Heard:
+def _hear(utterance: Utterance, crop_seconds: float) -> _Heard:
+    """Reads an utterance whole, as training does, its central crop, as tests do, and its pieces, as enrolment does."""
+    num_samples = round(crop_seconds * SAMPLE_RATE)
     try:
         waveform = utterance.load()
         check_audible(crop(waveform, num_samples), crop_name(utterance, len(waveform), num_samples))
+        for piece in cut(utterance, crop_seconds):
+            if piece is not utterance:
+                piece.load()
         seconds = len(waveform) / SAMPLE_RATE
         return _Heard(seconds, _format(utterance.path), _digest(waveform), None)
     except AudioError as error:
@@ -194,8 +205,8 @@ def _same(good: list[Utterance], heard: dict[int, _Heard]) -> list[tuple[Utteran
     return pairs + [pair for pair in copies(good) if not {tuple(map(id, pair)), tuple(map(id, pair[::-1]))} & known]
 
 
-def _held_out(usable: list[Utterance], crop_seconds: float) -> str:
-    protocol = Protocol(num_enroll=3, enroll_unit="auto", segment_seconds=crop_seconds, distractors=True, seed=0)
+def _held_out(usable: list[Utterance], crop_seconds: float, num_enroll: int) -> str:
+    protocol = Protocol(num_enroll, enroll_unit="auto", segment_seconds=crop_seconds, distractors=True, seed=0)
     settings = {"num_val_speakers": "auto", "num_test_speakers": "auto", "train_parts": None, "test_parts": None}
     try:
         return f"by auto, {split_speakers(usable, protocol, **settings).note}"

@@ -197,12 +197,26 @@ def _download_librispeech(root: Path, parts: list[str], archives: Path) -> None:
         for part in parts:
             if not is_folder(root / part):
                 shutil.rmtree(draft / "LibriSpeech", ignore_errors=True)  # what was unpacked when one was killed
-                if (archives / f"{part}.tar.gz").is_file():
-                    (draft / f"{part}.tar.gz").unlink(missing_ok=True)
-                    (draft / f"{part}.tar.gz").symlink_to((archives / f"{part}.tar.gz").absolute())
-                LIBRISPEECH(draft, url=part, download=True)
-                (draft / "LibriSpeech" / part).rename(root / part)
-                (draft / f"{part}.tar.gz").unlink(missing_ok=True)
+                archive = archives / f"{part}.tar.gz"
+                if archive.is_file():
+                    (draft / archive.name).unlink(missing_ok=True)
+                    (draft / archive.name).symlink_to(archive.absolute())
+                try:
+                    LIBRISPEECH(draft, url=part, download=True)
+                    (draft / "LibriSpeech" / part).rename(root / part)
+                except Exception as error:  # of the network, the disk or the archive: which one is torchaudio's affair
+                    raise ValueError(_not_fetched(part, archive, error)) from error
+                (draft / archive.name).unlink(missing_ok=True)
+
+
+def _not_fetched(part: str, archive: Path, error: Exception) -> str:
+    reason = str(error) or type(error).__name__
+    if archive.is_file():
+        return f"{archive} must be the whole archive of {part} (remove it, and it is fetched anew), got: {reason}"
+    return (
+        f"parts must be there or be had from openslr.org, got {part!r}, which could not be fetched: {reason} "
+        f"(its archive may be put there by hand: {archive})"
+    )
 
 
 def _voxceleb_part(place: Path, speaker: str) -> str:

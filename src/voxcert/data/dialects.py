@@ -1,6 +1,7 @@
 """Rows of other toolkits' tables as rows of a manifest: NeMo's JSON lines, speechbrain's CSV and JSON.
 
-Columns that say nothing of who speaks where are left out: in a table of another toolkit they are no misspelling.
+Columns that say nothing of who speaks where are left out: in a table of another toolkit they are no misspelling. Those
+that say when or on which channel, but are not this toolkit's, are refused, or another stretch would be read.
 """
 
 from pathlib import Path
@@ -30,6 +31,7 @@ def translated(row: Row, home: Path) -> Row:
 
 def _nemo(row: Row) -> Row:
     """NeMo: `offset` and `duration` in seconds; the speaker is `speaker`, or `label` in speaker recognition."""
+    _refuse(row, ("start", "stop", "end", "channel"), "NeMo's `offset` and `duration` (in seconds)")
     start = _number("offset", row.get("offset") or 0.0)
     length = row.get("duration")
     return {
@@ -45,14 +47,15 @@ def _nemo(row: Row) -> Row:
 
 def _speechbrain(row: Row, home: Path) -> Row:
     """speechbrain: `start` and `stop` in samples, {data_root} or $data_root for the folder of the corpus."""
+    _refuse(row, ("offset", "end", "channel"), "speechbrain's `start` and `stop` (in samples)")
     path = str(row["wav"])
     for name in ("{data_root}", "$data_root", "{data_folder}", "$data_folder"):
         path = path.replace(name, str(home.absolute()))
     start, stop = (row.get(name) if row.get(name) not in (None, "") else None for name in ("start", "stop"))
     if start is not None or stop is not None:
         rate = _rate(home / path)
-        start = None if start is None else _number("start", start) / rate or None
-        stop = None if stop is None else _number("stop", stop) / rate
+        start = None if start is None else _samples("start", start) / rate or None
+        stop = None if stop is None else _samples("stop", stop) / rate
     return {
         "path": path,
         "speaker": row.get("spk_id", row.get("speaker")),
@@ -62,6 +65,22 @@ def _speechbrain(row: Row, home: Path) -> Row:
         "id": row.get("ID"),
         "part": row.get("part"),
     }
+
+
+def _refuse(row: Row, names: tuple[str, ...], own: str) -> None:
+    for name in names:
+        if row.get(name) not in (None, ""):
+            raise ValueError(
+                f"a row must say by {own} alone what to read, got {name} {row[name]!r}; `path`, `start` and `end` in "
+                "seconds, and `channel` are a manifest's own columns"
+            )
+
+
+def _samples(name: str, value: object) -> float:
+    number = _number(name, value)
+    if not number.is_integer():
+        raise ValueError(f"{name} must be a whole number of samples, got {value!r}")
+    return number
 
 
 def _number(name: str, value: object) -> float:

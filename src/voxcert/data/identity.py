@@ -160,6 +160,15 @@ def check_labels(before: Mapping[str, int], now: Mapping[str, int]) -> None:
         )
 
 
+def labels_hash(labels: Mapping[str, int]) -> str:
+    """One SHA-256 of who is which class; unlike the names it may be published.
+
+    Args:
+        labels: Speaker -> class.
+    """
+    return hashlib.sha256(json.dumps(sorted(labels.items())).encode()).hexdigest()
+
+
 def _named(key: tuple[str, str]) -> str:
     role, name = key
     return f"{name!r} ({role})"

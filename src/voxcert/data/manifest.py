@@ -34,7 +34,8 @@ class Manifest(Corpus):
     columns are refused, because a misspelt one would be lost.
 
     The tables of NeMo (`audio_filepath`, `offset`, `duration`, and `speaker` or `label`) and of speechbrain (`ID`,
-    `wav`, `spk_id`, `start` and `stop` in samples; CSV or one JSON object) are read as they are.
+    `wav`, `spk_id`, `start` and `stop` in samples; CSV or one JSON object) are read as they are. Another column there
+    that would say what to read of a file, such as `end` or `channel`, is refused.
 
     Args:
         path: The manifest.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from voxcert.data.audio import SAMPLE_RATE
 from voxcert.purifiers.base import Configured
-from voxcert.purifiers.text import TextEmbedder
+from voxcert.purifiers.text import TextEmbedder, loading
 
 QWEN = "Qwen/Qwen2-Audio-7B-Instruct"
 WHISPER = "openai/whisper-tiny.en"
@@ -39,6 +39,9 @@ class SpeechRecognition(Transcriber):
     Args:
         model: Name on the Hugging Face hub, or a folder with model, tokenizer and feature extractor.
         local_files_only: Never ask the network.
+
+    Raises:
+        ValueError: If there is no such model.
     """
 
     def __init__(self, model: str = WHISPER, local_files_only: bool = False):
@@ -47,9 +50,10 @@ class SpeechRecognition(Transcriber):
         from transformers import pipeline  # takes seconds
 
         # A flag of the pipeline's own would reach Whisper's generate, which refuses it.
-        if local_files_only and not Path(model).is_dir():
-            model = snapshot_download(model, local_files_only=True)
-        self.recognizer = pipeline("automatic-speech-recognition", model=model)
+        offline = local_files_only and not Path(model).is_dir()
+        with loading(model):
+            place = snapshot_download(model, local_files_only=True) if offline else model
+            self.recognizer = pipeline("automatic-speech-recognition", model=place)
         self.network = self.recognizer.model  # so that .to(device) moves it
 
     @torch.no_grad()
@@ -70,6 +74,9 @@ class AudioLanguageModel(Transcriber):
         prompt: The request.
         max_new_tokens: Longest answer.
         local_files_only: Never ask the network.
+
+    Raises:
+        ValueError: If there is no such model.
     """
 
     def __init__(
@@ -79,10 +86,11 @@ class AudioLanguageModel(Transcriber):
         from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration  # takes seconds
 
         self.prompt, self.max_new_tokens = prompt, max_new_tokens
-        self.processor = AutoProcessor.from_pretrained(model, local_files_only=local_files_only)
-        self.network = Qwen2AudioForConditionalGeneration.from_pretrained(
-            model, local_files_only=local_files_only
-        ).eval()
+        with loading(model):
+            self.processor = AutoProcessor.from_pretrained(model, local_files_only=local_files_only)
+            self.network = Qwen2AudioForConditionalGeneration.from_pretrained(
+                model, local_files_only=local_files_only
+            ).eval()
 
     @torch.no_grad()
     def forward(self, waveform: Tensor) -> list[str]:

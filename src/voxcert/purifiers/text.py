@@ -2,7 +2,8 @@
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -68,6 +69,26 @@ class HashedText(TextEmbedder):
         return torch.zeros(TEXT_DIM).index_add(0, codes % TEXT_DIM, signs)
 
 
+@contextmanager
+def loading(model: str) -> Iterator[None]:
+    """Says which model it was that cannot be loaded: which errors transformers raises is its own affair.
+
+    Args:
+        model: Name on the Hugging Face hub, or a folder.
+
+    Raises:
+        ValueError: In place of whatever is raised while it is loaded.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(
+            "model must be the name of a model on the Hugging Face hub, or a folder with its weights and all that it "
+            f"reads with, got {model!r}: {reason}"
+        ) from error
+
+
 class DebertaText(TextEmbedder):
     """DeBERTaV3's last hidden states, averaged over tokens or of the first token.
 
@@ -77,7 +98,7 @@ class DebertaText(TextEmbedder):
         local_files_only: Never ask the network.
 
     Raises:
-        ValueError: If the model's states are not 768 wide.
+        ValueError: If there is no such model, or its states are not 768 wide.
     """
 
     def __init__(self, model: str = DEBERTA, pooling: Literal["mean", "cls"] = "mean", local_files_only: bool = False):
@@ -87,8 +108,9 @@ class DebertaText(TextEmbedder):
         if pooling not in ("mean", "cls"):
             raise ValueError(f"pooling must be 'mean' or 'cls', got {pooling!r}")
         self.pooling = pooling
-        self.tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=local_files_only)
-        self.network = AutoModel.from_pretrained(model, local_files_only=local_files_only).eval()
+        with loading(model):
+            self.tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=local_files_only)
+            self.network = AutoModel.from_pretrained(model, local_files_only=local_files_only).eval()
         if self.network.config.hidden_size != TEXT_DIM:
             raise ValueError(f"model must have hidden states of {TEXT_DIM}, got {self.network.config.hidden_size}")
 

@@ -12,6 +12,7 @@ import yaml
 from torch import nn
 
 from voxcert.attacks.generator.checkpoint import build_generator
+from voxcert.data.identity import labels_hash
 from voxcert.encoders.checkpoint import (
     CONFIG,
     WEIGHTS,
@@ -24,8 +25,10 @@ from voxcert.encoders.checkpoint import (
 from voxcert.encoders.loading import is_checkpoint, load_encoder
 from voxcert.encoders.onnx_export import export_onnx
 from voxcert.encoders.refusals import missing_content, refusal
+from voxcert.encoders.sincnet import SincNet
 from voxcert.evaluation.cards.model_card import write_readme
 from voxcert.purifiers.checkpoint import build_purifier
+from voxcert.training.classes import CLASSES
 
 BUILDERS = {"encoder": build_encoder, "generator": build_generator, "purifier": build_purifier}
 """What a run can train, by the name that the LightningModule has for it; its checkpoints hold `NAME_config`."""
@@ -143,6 +146,8 @@ def _read_lightning(path: Path) -> tuple[str, nn.Module, dict[str, Any], str | N
         "steps": checkpoint.get("global_step", 0),
         "averaged": "averaging_state" in checkpoint,
     }
+    if isinstance(network, SincNet) and checkpoint.get(CLASSES):  # it names speakers: `voxcert invert` asks which
+        facts["classes"] = labels_hash(checkpoint[CLASSES])
     return kind, network.eval(), facts, checkpoint.get(RUN_CONFIG)
 
 

@@ -58,6 +58,14 @@ def test_mixture():
     assert torch.allclose(draw(mixed, 3), torch.full((3,), 0.85 * 2 - 0.15))
 
 
+@pytest.mark.parametrize(
+    ("start", "stretches"),
+    [(Constant(0), 0), (Speech(), 1), (Mixture(Speech(3), Noise("white")), 3), (Mixture(Noise("white"), Speech(2)), 2)],
+)
+def test_a_start_says_how_much_speech_it_takes(start, stretches):
+    assert start.num_stretches == stretches
+
+
 def test_a_draw_depends_on_the_generator_alone():
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 (the global state that must not matter)

@@ -55,7 +55,8 @@ def copied(audited, folder):
 def test_every_stage_leaves_its_rows_and_the_page_tells_of_them(audited):
     folder, plan = audited
     assert sorted(path.name for path in (folder / FINISHED).iterdir()) == sorted([*STAGES, "plan"])
-    assert "held out" in (folder / "data.txt").read_text()
+    assert "held out" in (checked := (folder / "data.txt").read_text())
+    assert "enrolment  1 recordings of a speaker at most, or segments of 0.4 s" in checked, "as the audit's data"
     assert plan["recommended"]["sigmas"] == [0.001]
     attacks = {name: read_rows(folder / name / "rows.jsonl", AttackRow) for name in STAGES[:5]}
     assert [len(rows) for rows in attacks.values()] == [6] * 5

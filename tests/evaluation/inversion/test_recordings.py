@@ -1,9 +1,16 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from voxcert.attacks.inversion.starts import Constant
+from voxcert.data import LibriSpeech, SpeakerDataModule, SpeakerFolders, TimeSplit
+from voxcert.data.identity import labels_hash
+from voxcert.encoders.checkpoint import read_card
 from voxcert.encoders.sincnet import SincNet
-from voxcert.evaluation.inversion.recordings import Recordings, baselines
+from voxcert.evaluation.inversion.recordings import Recordings, baselines, check_classes
 from voxcert.evaluation.inversion.settings import Experiment, InversionSettings
 from voxcert.evaluation.inversion.system import InvertedSystem
 
@@ -44,3 +51,28 @@ def test_without_ties_the_largest_posterior_names():
     assert found["held_out"]["frame_error"] == pytest.approx(1 - right.sum().item() / 48)
     assert found["held_out"]["utterance_error"] == (named != torch.arange(4)).sum().item() / 4
     assert found["averaged_chunks_accuracy"] == (averaged.argmax(dim=1) == torch.arange(4)).sum().item() / 4
+
+
+def test_the_network_that_is_shipped_says_whom_it_names(librispeech):
+    parts, root = ["train-clean-100"], Path(__file__).parents[3] / "checkpoints" / "sincnet-mini"
+    split = {"train_parts": ["early"]}
+    check_classes(SpeakerDataModule(TimeSplit(LibriSpeech(librispeech, parts)), **split), read_card(root))
+    held_out = SpeakerDataModule(TimeSplit(LibriSpeech(librispeech, parts)), num_val_speakers=1, **split)
+    with pytest.raises(ValueError, match="speakers that the network was .* got 200 others or in another"):
+        check_classes(held_out, read_card(root))
+
+
+def test_speakers_of_the_same_number_are_told_apart(tmp_path):
+    for number, name in enumerate(("anna", "ben", "carl")):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "a.wav", np.random.default_rng(number).normal(0, 0.1, 32_000), 16_000)
+    data = [
+        SpeakerDataModule(TimeSplit(SpeakerFolders(str(tmp_path))), num_test_speakers=1, crop_seconds=0.4, seed=seed)
+        for seed in range(9)
+    ]
+    first, other = data[0], next(one for one in data if one.classes.keys() != data[0].classes.keys())
+    card = {"training": {"classes": labels_hash(first.classes)}}
+    check_classes(first, card)
+    check_classes(other, {})
+    with pytest.raises(ValueError, match="data must have the speakers that the network .*, got 2 others"):
+        check_classes(other, card)

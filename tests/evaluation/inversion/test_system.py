@@ -102,7 +102,7 @@ def test_who_holds_the_weights_descends_the_network(defence):
     ("change", "message"),
     [
         ({"experiments": []}, "experiments must be one or more of different name or method"),
-        ({"posterior_noise": -0.1}, "posterior_noise must be at least 0, got -0.1"),
+        ({"posterior_noise": -0.1}, "posterior_noise must be at least 0 and finite, got -0.1"),
         ({"sigma": 0.0}, "sigma must be above 0 or null, got 0.0"),
         ({"access": "all"}, "access must be one of released, weights, got 'all'"),
         ({"stride": 0}, "stride must be at least 1, got 0"),

@@ -25,4 +25,16 @@ def test_distances_are_those_of_successes_and_failures_count_as_misses():
 def test_the_table():
     table = inversion_table(summarize_inversions(ROWS), {"white, sliding": 0.2, "zeros, d_vector": 1.0})
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
-    assert cells[2] == ["white, sliding", "0.2", "50.0 % [15, 85]", "2 of 4", "37.5 %", "0.700 ± 0.100", "16", "1.50"]
+    assert cells[0][3:5] == ["speakers", "failed"]
+    assert cells[2] == [
+        "white, sliding", "0.2", "50.0 % [15, 85]", "2 of 4", "1", "37.5 %", "0.700 ± 0.100", "16", "1.50"
+    ]  # fmt: skip
+    assert cells[3][3:5] == ["0 of 1", "0"]
+
+
+def test_a_table_without_failures_has_no_column_for_them():
+    done = [row for row in ROWS if row.failed is None]
+    table = inversion_table(summarize_inversions(done), {"white, sliding": 0.2, "zeros, d_vector": 1.0})
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert cells[0][3:5] == ["speakers", "chunks"]
+    assert cells[2] == ["white, sliding", "0.2", "66.7 % [21, 94]", "2 of 3", "50.0 %", "0.700 ± 0.100", "21", "2.00"]

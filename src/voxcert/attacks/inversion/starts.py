@@ -17,7 +17,13 @@ EXPONENTS = {"violet": -2, "blue": -1, "white": 0, "pink": 1, "brown": 2}
 
 
 class Start(ABC):
-    """An initialisation."""
+    """An initialisation.
+
+    Attributes:
+        num_stretches: Stretches of speech that a draw takes; 0 where it is not made of speech.
+    """
+
+    num_stretches = 0
 
     @abstractmethod
     def draw(self, num_samples: int, generator: np.random.Generator, speech: Tensor | None = None) -> Tensor:
@@ -132,6 +138,11 @@ class Speech(Start):
         if self.mean_of < 1:
             raise ValueError(f"mean_of must be at least 1, got {self.mean_of}")
 
+    @property
+    def num_stretches(self) -> int:
+        """As many as are averaged."""
+        return self.mean_of
+
     def draw(self, num_samples: int, generator: np.random.Generator, speech: Tensor | None = None) -> Tensor:
         """Averages stretches that are drawn without replacement."""
         found = 0 if speech is None else len(speech)
@@ -157,6 +168,11 @@ class Mixture(Start):
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise ValueError(f"share must be in [0, 1], got {self.share}")
+
+    @property
+    def num_stretches(self) -> int:
+        """Those of the part that takes more."""
+        return max(self.start.num_stretches, self.noise.num_stretches)
 
     def draw(self, num_samples: int, generator: np.random.Generator, speech: Tensor | None = None) -> Tensor:
         """Draws both and mixes them."""

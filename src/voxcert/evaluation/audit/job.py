@@ -80,7 +80,8 @@ def _begin(system: System, config: dict[str, Any], bar: tqdm) -> None:
     check_data(system.folder, planned)
     if (system.folder / CONFIG).is_file():
         return
-    report = check_corpus(system.data.corpus, system.data.protocol.segment_seconds)
+    protocol = system.data.protocol
+    report = check_corpus(system.data.corpus, protocol.segment_seconds, num_enroll=protocol.num_enroll)
     if (report.refused or report.leaks) and not system.data.skip_bad:
         raise ValueError(
             f"data must be readable and without leaks (data.on_bad_audio skip leaves bad recordings out), got:\n"

@@ -32,7 +32,9 @@ def accuracy_figure(summaries: Sequence[dict[str, Any]]) -> Figure:
                 [max(0.0, one["interval"][1] - share) for share, one in zip(shares, own, strict=True)],
             ]
             axes.barh(y, shares, 0.25, xerr=bars, color=COLORS[method], label=method.replace("_", "-"), ecolor="0.4")
-    axes.set_yticks(range(len(starts)), starts)
+    failed = {start: sum(one["failed"] for one in summaries if _parts(one)[0] == start) for start in starts}
+    names = [f"{start}\n({failed[start]} without a result)" if failed[start] else start for start in starts]
+    axes.set_yticks(range(len(starts)), names)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1.02), xlabel="speakers that the system hears in what was inverted (95 % Wilson intervals)")
     axes.spines[["top", "right"]].set_visible(False)

@@ -57,13 +57,16 @@ def invert_speakers(
 
     Raises:
         ValueError: If the encoder is no identification network or has other speakers, the folder holds a run with other
-            settings, `start_samples` makes no whole chunk, or a start needs speech that is not there.
+            settings, `start_samples` makes no whole chunk, `stride` is longer than one, or a start needs speech that is
+            not there.
     """
     if not isinstance(encoder, SincNet):
         raise ValueError(f"encoder must be SincNet, which has posteriors to invert, got {type(encoder).__name__}")
     if settings.start_samples < 2 * encoder.chunk_samples:
         least = 2 * encoder.chunk_samples
         raise ValueError(f"start_samples must be at least {least}, two chunks, got {settings.start_samples}")
+    if settings.stride > encoder.chunk_samples and any(one.method == "sliding" for one in settings.experiments):
+        raise ValueError(f"stride must be at most {encoder.chunk_samples}, a chunk, got {settings.stride}")
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **_plain(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
     plan = planned(() if speech is None else speech.utterances(), data.split.train)
@@ -76,6 +79,10 @@ def invert_speakers(
             known = set(recordings.speakers)
             others = [one for one in speech.utterances() if one.speaker not in known]
         spoken = None if others is None else stretches(others, settings.start_samples)
+        found = 0 if spoken is None else len(spoken)
+        for one in settings.experiments:
+            if (wanted := one.start.num_stretches) > found:
+                raise ValueError(f"speech must hold {wanted} stretches for this start, got {found}: {one.title}")
         write_config(settings.output_dir, config)
         inverter = Inverter(system, recordings.speakers, references, spoken, provenance.encoder_id)
         batches = _batches(recordings.speakers, settings)

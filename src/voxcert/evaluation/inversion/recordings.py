@@ -15,6 +15,7 @@ from tqdm import tqdm
 from voxcert.data.corpus import Utterance
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.data.enrollment import by_speaker
+from voxcert.data.identity import labels_hash
 from voxcert.encoders.sincnet import SincNet
 from voxcert.evaluation.inversion.system import InvertedSystem
 
@@ -54,6 +55,25 @@ class Recordings:
             whole = [group for group in groups if len(group) == SEGMENT] or groups
             found.append(F.normalize(torch.stack([group.mean(dim=0) for group in whole]), dim=-1))
         return found
+
+
+def check_classes(data: SpeakerDataModule, card: dict[str, Any]) -> None:
+    """Checks that the training speakers are those whom a network was trained to name: its weights do not say.
+
+    Args:
+        data: With the training speakers.
+        card: Of the network's checkpoint; an older one, which does not say whom it names, fits any.
+
+    Raises:
+        ValueError: If they are others, or in another order.
+    """
+    named = card.get("training", {}).get("classes")
+    if named not in (None, labels_hash(data.classes)):
+        few = ", ".join(list(data.classes)[:3])
+        raise ValueError(
+            "data must have the speakers that the network was trained to name (the same corpus, parts, numbers of "
+            f"speakers held out, and seed), got {len(data.classes)} others or in another order: {few}, ..."
+        )
 
 
 def read_recordings(data: SpeakerDataModule, network: SincNet) -> Recordings:

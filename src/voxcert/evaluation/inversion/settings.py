@@ -3,6 +3,7 @@
 Methods, starts and numbers are those of Pizzi et al. 2023 (arXiv 2301.03206, sec. 4).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,6 +12,8 @@ from voxcert.attacks.inversion.starts import Start
 
 Method = Literal["standard", "sliding", "d_vector"]
 Access = Literal["released", "weights"]
+MOST_DIGITS = 12
+"""Of rounded posteriors: sums over a thousand chunks are exact with so many."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Experiment:
         step_size: Of the descent.
 
     Raises:
-        ValueError: If the name could not be a folder's, the method is unknown or the step is not above 0.
+        ValueError: If the name could not be a folder's, the method is unknown, a d-vector would start from speech, or
+            the step is not above 0.
     """
 
     name: str
@@ -38,6 +42,8 @@ class Experiment:
             raise ValueError(f"name must be usable as that of a folder, got {self.name!r}")
         if self.method not in get_args(Method):
             raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {self.method!r}")
+        if self.method == "d_vector" and self.start.num_stretches:
+            raise ValueError(f"start must not be made of speech where the method is d_vector, got {self.start}")
         Descent(self.step_size)
 
     @property
@@ -61,7 +67,7 @@ class InversionSettings:
         start_samples: Length of what sliding starts from; the result is a window shorter.
         stride: Samples between the beginnings of two sliding windows.
         num_speakers: Invert so many of the training speakers, drawn by the seed; all when null.
-        round_digits: Defence: release posteriors rounded to so many digits.
+        round_digits: Defence: release posteriors rounded to so many digits, at most 12.
         posterior_noise: Defence: add noise, uniform between 0 and this, to every posterior that is released.
         sigma: Defence: release the mean posterior over copies under Gaussian noise, waveform amplitude.
         num_noise: Copies for each gradient, when there is a sigma.
@@ -105,12 +111,14 @@ class InversionSettings:
         for name in ("start_samples", "stride", "num_noise", "num_eval", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("num_speakers", "round_digits"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1 or null, got {value}")
-        if not self.posterior_noise >= 0:
-            raise ValueError(f"posterior_noise must be at least 0, got {self.posterior_noise}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
+        if self.num_speakers is not None and self.num_speakers < 1:
+            raise ValueError(f"num_speakers must be at least 1 or null, got {self.num_speakers}")
+        if self.round_digits is not None and not 1 <= self.round_digits <= MOST_DIGITS:
+            raise ValueError(f"round_digits must be in [1, {MOST_DIGITS}] or null, got {self.round_digits}")
+        if not 0 <= self.posterior_noise < math.inf:
+            raise ValueError(f"posterior_noise must be at least 0 and finite, got {self.posterior_noise}")
         if self.sigma is not None and not self.sigma > 0:
             raise ValueError(f"sigma must be above 0 or null, got {self.sigma}")
         if self.access not in get_args(Access):

@@ -23,8 +23,13 @@ def summarize_inversions(rows: Sequence[InversionRow]) -> list[dict[str, Any]]:
 
 
 def inversion_table(summaries: Sequence[dict[str, Any]], step_sizes: dict[str, float]) -> str:
-    """A Markdown table of summaries; `step_sizes` are those of the experiments."""
-    lines = [["start, method", "step", "accuracy [95 %]", "speakers", "chunks", "distance", "steps", "s/speaker"]]
+    """A Markdown table of summaries; `step_sizes` are those of the experiments.
+
+    Where any speaker has no result, a column says of how many, who count as not inverted.
+    """
+    failed = any(one["failed"] for one in summaries)
+    columns = ["speakers", *["failed"] * failed, "chunks", "distance", "steps", "s/speaker"]
+    lines = [["start, method", "step", "accuracy [95 %]", *columns]]
     for one in summaries:
         low, high = one["interval"]
         lines.append(
@@ -33,6 +38,7 @@ def inversion_table(summaries: Sequence[dict[str, Any]], step_sizes: dict[str, f
                 f"{step_sizes[one['experiment']]:g}",
                 f"{100 * one['accuracy']:.1f} % [{100 * low:.0f}, {100 * high:.0f}]",
                 f"{one['correct_speakers']} of {one['speakers']}",
+                *[str(one["failed"])] * failed,
                 f"{100 * one['chunk_accuracy']:.1f} %",
                 "" if one["distance"] is None else f"{one['distance']:.3f} ± {one['distance_deviation']:.3f}",
                 f"{one['steps']:.0f}",
