@@ -173,7 +173,7 @@ def test_a_checkpoint_is_exported(tmp_path):
         ({"num_noise": 2}, "num_noise must be at least 1, and 1 without noise, got 2"),
         ({"lr": math.inf}, "lr must be positive and finite, got inf"),
         ({"final_lr": 1.0}, "final_lr must be between 0 and lr 0.001, got 1"),
-        ({"freeze": ["encoder.cnn.none"]}, "freeze must name modules such as encoder.cnn.ln0, got 'encoder.cnn.none'"),
+        ({"freeze": ["encoder.cnn.none"]}, "freeze must name modules such as encoder.dnn2, got 'encoder.cnn.none'"),
         ({"attack": pgd(epsilon=0.1, objective=Margin())}, "attack must be untargeted"),
         ({"attack": hop_skip_jump()}, "attack must ask about a whole batch at once, .* got hop_skip_jump"),
     ],

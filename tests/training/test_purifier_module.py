@@ -230,12 +230,9 @@ def test_another_process_is_refused_where_the_weights_fit(data, trainer, tmp_pat
     fitted.fit(PurifierModule(purifier(False)), datamodule=data)
     fitted.save_checkpoint(tmp_path / "plain.ckpt")
     again = {"datamodule": data, "ckpt_path": tmp_path / "plain.ckpt", "weights_only": True}
-    other = purifier(False)
-    other.data_std = 0.05
     with pytest.raises(ValueError, match="a resumed run must keep its purifier.data_std None, got 0.05"):
-        trainer(limit_val_batches=0).fit(PurifierModule(other), **again)
-    other.data_std, other.start = None, 1
-    trainer(limit_val_batches=0).fit(PurifierModule(other), **again)
+        trainer(limit_val_batches=0).fit(PurifierModule(purifier(False, data_std=0.05)), **again)
+    trainer(limit_val_batches=0).fit(PurifierModule(purifier(False, start=1)), **again)
 
 
 def test_init_from(tmp_path):

@@ -156,8 +156,8 @@ class PurifierModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with another learning rate or another network."""
         check_kept(self, checkpoint, ("lr", "one_cycle"))
-        check_network(self, checkpoint, "purifier", free=("steps", "start", "checkpointing", "seed"))
         check_weights(self, checkpoint)
+        check_network(self, checkpoint, "purifier", free=("steps", "start", "checkpointing", "seed"))
         draw_anew(self, checkpoint)
 
     def configure_optimizers(self) -> torch.optim.Optimizer | dict:
