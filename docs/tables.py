@@ -203,12 +203,16 @@ def paired(arguments: list[str]) -> str:
 
 
 def planned(arguments: list[str]) -> str:
-    """Pilots of the same utterances, a line for each: what is to be expected, and how much more than of the first."""
+    """Pilots of the same utterances, a line for each: what is to be expected, and how much more than of the first.
+
+    Of several corpora `--corpus` shows one alone.
+    """
     parser = argparse.ArgumentParser("planned")
     parser.add_argument("names", nargs="+")
     parser.add_argument("--radii", nargs="+", type=float, required=True)
     parser.add_argument("--rule", default="vote")
     parser.add_argument("--num_estimate", type=int, default=1000)
+    parser.add_argument("--corpus")
     given = parser.parse_args(arguments)
     last = given.radii[-1]
     lines = [["system", "sigma", "named rightly", *(f"CA at {radius:.3g}, expected" for radius in given.radii)]]
@@ -216,6 +220,7 @@ def planned(arguments: list[str]) -> str:
     first: dict[tuple, float] = {}
     for name in given.names:
         rows = [row for row in rows_of(name, PilotRow) if row.rule == given.rule]
+        rows = [row for row in rows if given.corpus is None or row.utterance.startswith(f"{given.corpus}/")]
         radii = [row.radii[row.samples.index(given.num_estimate)] for row in rows]
         speakers = [row.speaker for row in rows]
         reached = {row.key: float(radius > last) for row, radius in zip(rows, radii, strict=True)}

@@ -173,6 +173,8 @@ def test_pilots_are_compared_with_the_first_of_them(elsewhere, tmp_path):
     assert cells[0] == ["weak", "0.1", "0.67", "0.67", "0.33", "0.117", "+0.00 [+0.00, +0.00]"]
     assert cells[1][:6] == ["strong", "0.1", "0.67", "0.67", "0.67", "0.167"]
     assert cells[1][6].startswith("+0.33 [+0.00, ")
+    (only,) = elsewhere.planned(["weak", "--radii", "0.1", "0.195", "--corpus", "b"]).splitlines()[2:]
+    assert [cell.strip() for cell in only.strip("| ").split("|")][2:6] == ["1.00", "1.00", "1.00", "0.200"]
     pilots = [(name, read_rows(tmp_path / name / ROWS, PilotRow)) for name in ("weak", "strong")]
     (panel,) = elsewhere.pilots_figure(pilots).axes
     first, last = sorted(row.radii[row.samples.index(1000)] for row in pilots[0][1][:2])
