@@ -320,7 +320,7 @@ def draw_figure(arguments: list[str], path: Path) -> None:
         return _made_small(path)
     if arguments[0] == "varied":
         runs = [(f"{arguments[1]} = {value:g}", rows) for value, rows in _by_setting(arguments[1], arguments[2:])]
-        save(comparison_figure(runs), path)
+        save(comparison_figure(runs, one_panel=arguments[1] == "sigma"), path)
         return _made_small(path)
     if arguments[0] == "planned":
         save(pilots_figure([(system_of(name), rows_of(name, PilotRow)) for name in arguments[1:]]), path)

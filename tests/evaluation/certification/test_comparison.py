@@ -38,6 +38,14 @@ def test_a_panel_for_each_sigma_and_a_curve_for_each_system(certificate):
     assert sorted(text.get_text() for text in legend.get_texts()) == ["a", "d + a"]
 
 
+def test_sigmas_meet_in_one_panel(certificate):
+    runs = [("little", rows(certificate, [0.01, 0.02], 0.01)), ("much", rows(certificate, [0.3, 0.0], 0.1))]
+    (axes,) = comparison_figure(runs, one_panel=True).axes
+    assert [line.get_label() for line in axes.get_lines()] == ["little", "much"]
+    assert axes.get_title() == ""
+    assert axes.get_xlim()[1] > 0.3
+
+
 def test_systems_are_named_by_what_made_them():
     assert system_name({"checkpoint": "checkpoints/ecapa-mini"}) == "ecapa-mini"
     purifier = {"class_path": "voxcert.purifiers.MeanFilter", "init_args": {}}

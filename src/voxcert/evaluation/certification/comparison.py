@@ -31,11 +31,12 @@ def system_name(config: dict[str, Any]) -> str:
     return encoder if purifier is None else f"{purifier} + {encoder}"
 
 
-def comparison_figure(runs: Sequence[tuple[str, Sequence[Certificate]]]) -> Figure:
+def comparison_figure(runs: Sequence[tuple[str, Sequence[Certificate]]], one_panel: bool = False) -> Figure:
     """Draws a panel for each sigma and in it a step curve for each system, with its 95 % Wilson band.
 
     Args:
         runs: The system's name and the certificates of a run; of the first sound rule that all runs have.
+        one_panel: Draw all sigmas in one, where the names tell them apart.
 
     Returns:
         A figure that belongs to no window and no global state.
@@ -49,14 +50,16 @@ def comparison_figure(runs: Sequence[tuple[str, Sequence[Certificate]]]) -> Figu
         raise ValueError(f"runs must have a sound rule in common, got {rules}")
     own = [(name, [row for row in rows if row.rule == common[0]]) for name, rows in runs]
     sigmas = sorted({rows[0].sigma for _, rows in own})
+    groups = [own] if one_panel else [[one for one in own if one[1][0].sigma == sigma] for sigma in sigmas]
     colors = dict(zip(dict.fromkeys(name for name, _ in own), COLORS * len(own), strict=False))
-    figure = canvas(1.5 + 3.6 * len(sigmas), 4.2)
-    panels = figure.subplots(1, len(sigmas), sharey=True, squeeze=False)[0]
-    for axes, sigma in zip(panels, sigmas, strict=True):
-        here = [(name, rows) for name, rows in own if rows[0].sigma == sigma]
+    figure = canvas(1.5 + 3.6 * len(groups) + 2.0 * one_panel, 4.2)
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for axes, here in zip(panels, groups, strict=True):
+        sigma = here[0][1][0].sigma
         ends = [draw_certified(axes, rows, name, colors[name]) for name, rows in here]
         axes.set(xlim=(0, 1.06 * max(ends) or sigma), ylim=(0, 1.02), xlabel="l2 norm of the perturbation")
-        axes.set_title(f"$\\sigma$ = {sigma:g}", fontsize=11)
+        if not one_panel:
+            axes.set_title(f"$\\sigma$ = {sigma:g}", fontsize=11)
         tidy(axes)
     panels[0].set_ylabel("certified accuracy")
     lines = {line.get_label(): line for axes in panels for line in axes.get_lines()}
