@@ -29,7 +29,7 @@ TABLES = {
     "defences": DefenceRow,
     "features": Certificate,
     "inversion": InversionRow,
-    "leaderboard-smoothadv-0.1": Certificate,
+    "leaderboard-mini-smoothadv-0.1": Certificate,
     "magnitude": Certificate,
     "mini": Certificate,
     "pgd-sv-true-0.1": AttackRow,
