@@ -6,6 +6,14 @@ import torch
 from voxcert.deployment.enrolled import EnrolledSpeakers
 
 
+def test_in_memory_no_file_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with EnrolledSpeakers(":memory:", "system") as speakers:
+        speakers.write("eve", torch.ones(4))
+        assert list(speakers.read()) == ["eve"]
+    assert not list(tmp_path.iterdir())
+
+
 def test_keeps_names_and_prototypes(tmp_path):
     prototypes = {name: torch.randn(4) for name in ("eve", "ann", "Zoë O'Neil")}
     with EnrolledSpeakers(tmp_path / "a.sqlite", "system") as speakers:

@@ -23,7 +23,9 @@ def serve(args: list[str], program: str = "voxcert serve") -> None:
         "--host", type=str, default="127.0.0.1", help="Address to listen on; others than loopback need a token."
     )
     parser.add_argument(
-        "--database", type=str | None, help=f"SQLite file of who is enrolled; RUN/{DATABASE} when null."
+        "--database",
+        type=str | None,
+        help=f"SQLite file of who is enrolled; RUN/{DATABASE} when null, none on the disk for :memory:.",
     )
     parser.add_argument(
         "--token_file", type=str | None, help=f"File with the token that requests bear; {TOKEN} of the environment too."

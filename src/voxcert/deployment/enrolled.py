@@ -17,13 +17,15 @@ TABLES = """
 CREATE TABLE IF NOT EXISTS system (name TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS speakers (name TEXT PRIMARY KEY, prototype BLOB NOT NULL);
 """
+MEMORY = ":memory:"
+"""SQLite's name of a database that ends with its process."""
 
 
 class EnrolledSpeakers:
     """Names and prototypes in an SQLite file; safe to use from several threads.
 
     Args:
-        path: The file, which is made if it is missing.
+        path: The file, which is made if it is missing; `:memory:` keeps nothing on the disk.
         system: Whose prototypes they are, such as an encoder's hash; that of the file is compared.
 
     Raises:
@@ -31,9 +33,10 @@ class EnrolledSpeakers:
     """
 
     def __init__(self, path: str | Path, system: str):
-        self._path, self._lock = Path(path), threading.Lock()
+        self._lock = threading.Lock()
         try:
-            self._path.touch(mode=0o600)  # voices are the owner's to read; what is there keeps its rights
+            if str(path) != MEMORY:
+                Path(path).touch(mode=0o600)  # voices are the owner's to read; what is there keeps its rights
             self._database = sqlite3.connect(path, timeout=0, check_same_thread=False)
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.executescript(f"BEGIN IMMEDIATE; {TABLES} COMMIT;")
