@@ -26,7 +26,7 @@ from voxcert.smoothing.claims import UNDECIDED, Decision
 from voxcert.smoothing.normalization import Cohort, Normalization
 from voxcert.smoothing.prediction import CLASSIFIERS, Prediction
 from voxcert.smoothing.score_certifier import ScoreCertifier
-from voxcert.smoothing.validation import is_count, is_number, require
+from voxcert.smoothing.validation import is_number, is_whole, require
 
 
 class SmoothedRecognizer:
@@ -97,8 +97,8 @@ class SmoothedRecognizer:
         check_precision(precision)
         positive = crop_seconds is None or (is_number(crop_seconds) and 0 < crop_seconds < math.inf)
         require("crop_seconds", crop_seconds, "None or a positive number", positive)
-        require("enroll_noise", enroll_noise, "a whole number of at least 0", is_count(enroll_noise))
-        require("channel", channel, "None or a whole number of at least 0", channel is None or is_count(channel))
+        require("enroll_noise", enroll_noise, "a whole number of at least 0", is_whole(enroll_noise))
+        require("channel", channel, "None or a whole number of at least 0", channel is None or is_whole(channel))
         self.channel = channel
         self.sigma, self.classifier, self.crop_seconds = sigma, classifier, crop_seconds
         self.open_set, self.cohort, self.precision, self.enroll_noise = open_set, cohort, precision, enroll_noise

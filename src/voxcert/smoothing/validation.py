@@ -109,7 +109,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def is_count(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
     """Whether this is a whole number of at least 0, and not true or false."""
     return _is_integer(value) and value >= 0
 

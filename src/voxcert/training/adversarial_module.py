@@ -18,7 +18,7 @@ from voxcert.training.distillation import Lesson
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.losses import Regularizer
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import last_step
+from voxcert.training.schedule import last_step
 
 
 class AdversarialEncoderModule(EncoderModule):

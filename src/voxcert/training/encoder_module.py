@@ -5,9 +5,7 @@ losses and metrics alone.
 """
 
 import math
-from typing import Self
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -19,21 +17,14 @@ from voxcert.training.classes import check_classes, keep_classes
 from voxcert.training.distillation import Distillation, Lesson
 from voxcert.training.distributed import draw_apart, gather_dict
 from voxcert.training.finite import check_at_least_0, check_positive
-from voxcert.training.frozen import frozen_modules
+from voxcert.training.frozen import FreezingModule, frozen_modules
 from voxcert.training.losses import AngularMarginSoftmax, Regularizer
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import (
-    check_kept,
-    check_network,
-    check_steps,
-    check_weights,
-    draw_anew,
-    keep,
-    last_step,
-)
+from voxcert.training.resuming import check_kept, check_network, check_weights, draw_anew, keep
+from voxcert.training.schedule import check_steps, last_step
 
 
-class EncoderModule(L.LightningModule):
+class EncoderModule(FreezingModule):
     """Trains a speaker encoder.
 
     Validation enrols the data module's validation speakers and logs `val/accuracy`, the share of clean utterances whose
@@ -138,13 +129,6 @@ class EncoderModule(L.LightningModule):
     def forward(self, waveform: Tensor) -> Tensor:
         """Embeds waveforms (batch, time) as unit vectors (batch, dim)."""
         return self.encoder(waveform)
-
-    def train(self, mode: bool = True) -> Self:
-        """As of any module, but frozen ones stay in eval mode, so that their batch statistics stay too."""
-        super().train(mode)
-        for module in self.frozen:
-            module.eval()
-        return self
 
     def on_train_start(self) -> None:
         """Refuses to resume past the end of the learning rate's schedule, and gives every process noise of its own.

@@ -1,13 +1,31 @@
 """Modules that a training leaves as they are."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import lightning as L
 from torch import nn
 
 
+class FreezingModule(L.LightningModule):
+    """A module with parts that do not learn.
+
+    Attributes:
+        frozen: These parts, as `frozen_modules` gives them.
+    """
+
+    frozen: list[nn.Module]
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but frozen ones stay in eval mode, so that their batch statistics stay too."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+
 def frozen_modules(module: L.LightningModule, names: Sequence[str] | None) -> list[nn.Module]:
-    """The modules of these names, with weights that do not learn. Batch statistics stay too in eval mode.
+    """The modules of these names, with weights that do not learn.
 
     Args:
         module: It trains an `encoder`.

@@ -22,15 +22,8 @@ from voxcert.encoders.loading import load_encoder
 from voxcert.training.distributed import draw_apart, gather_dict
 from voxcert.training.finite import check_at_least_0, check_positive
 from voxcert.training.generator_losses import NormLoss, angular_loss, norm_loss, saliency_loss
-from voxcert.training.resuming import (
-    arguments,
-    check_kept,
-    check_network,
-    check_steps,
-    check_weights,
-    draw_anew,
-    last_step,
-)
+from voxcert.training.resuming import arguments, check_kept, check_network, check_weights, draw_anew
+from voxcert.training.schedule import check_steps, last_step
 
 ANY, RANDOM = "any", "random"
 OF_A_TARGET = "epsilon", "target", "target_dim"

@@ -5,9 +5,7 @@ and under attack as the other modules here do it (Cohen et al. 2019, Madry et al
 """
 
 import math
-from typing import Self
 
-import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,19 +17,13 @@ from voxcert.training.attacked import check_training_attack, evaluating
 from voxcert.training.classes import check_classes, keep_classes
 from voxcert.training.distributed import draw_apart
 from voxcert.training.finite import check_positive
-from voxcert.training.frozen import frozen_modules
+from voxcert.training.frozen import FreezingModule, frozen_modules
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import (
-    check_kept,
-    check_network,
-    check_steps,
-    check_weights,
-    draw_anew,
-    last_step,
-)
+from voxcert.training.resuming import check_kept, check_network, check_weights, draw_anew
+from voxcert.training.schedule import check_steps, last_step
 
 
-class IdentificationModule(L.LightningModule):
+class IdentificationModule(FreezingModule):
     """Trains SincNet on chunks to name the training speakers.
 
     The published program also scales every chunk by a random factor and every file to a peak of 1. The network
@@ -87,13 +79,6 @@ class IdentificationModule(L.LightningModule):
     def forward(self, waveform: Tensor) -> Tensor:
         """Maps chunks (batch, time) to log-posteriors (batch, num_classes)."""
         return self.encoder.log_posteriors(waveform)
-
-    def train(self, mode: bool = True) -> Self:
-        """As of any module, but frozen ones stay in eval mode, so that their batch statistics stay too."""
-        super().train(mode)
-        for module in self.frozen:
-            module.eval()
-        return self
 
     def on_train_start(self) -> None:
         """Refuses to resume past the end of the learning rate's schedule, and gives every process noise of its own."""

@@ -21,7 +21,8 @@ from voxcert.training.attacked import check_training_attack
 from voxcert.training.distributed import draw_apart, gather_dict
 from voxcert.training.finite import check_positive
 from voxcert.training.noise import NoiseDistribution
-from voxcert.training.resuming import check_kept, check_network, check_steps, check_weights, draw_anew, last_step
+from voxcert.training.resuming import check_kept, check_network, check_weights, draw_anew
+from voxcert.training.schedule import check_steps, last_step
 
 
 class PurifierModule(L.LightningModule):
