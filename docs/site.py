@@ -5,6 +5,7 @@ MkDocs calls `on_config` and `on_files`; the rest needs neither MkDocs nor the s
 
 import inspect
 import pkgutil
+import re
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +32,22 @@ def on_files(files, config):
     for page, text in (borrowed_pages() | api_pages()).items():
         files.append(File.generated(config, page, content=text))
     return files
+
+
+def on_page_markdown(markdown, **_):
+    """Links to what only the repository has lead to the site's own pages of it."""
+    return sited(markdown)
+
+
+def sited(text: str) -> str:
+    """A page of docs/ whose links to borrowed files, and to the code of a package, lead to the site's pages."""
+    for page, source in BORROWED.items():
+        text = text.replace(f"](../{source}", f"]({page}")
+    return re.sub(r"\]\(\.\./src/(voxcert(?:/\w+)*)/\w+\.py\)", _api_link, text)
+
+
+def _api_link(match: re.Match) -> str:
+    return f"]({page_of(match[1].replace('/', '.'))})"
 
 
 def borrowed_pages() -> dict[str, str]:

@@ -72,11 +72,17 @@ def card(args: list[str], program: str = "voxcert card") -> None:
     parser = ArgumentParser(prog=program, description=COMMANDS["card"].purpose)
     parser.add_argument("folder", type=str, help="Checkpoint folder.")
     parser.add_argument("runs", type=str, nargs="*", help="Output folders of `certify`.")
+    parser.add_argument(
+        "--remark",
+        type=str | None,
+        help="What readers should know about the numbers, such as that a recipe was chosen on these recordings; kept "
+        "when null.",
+    )
     config = parser.parse_args(args)
     with messages_for_errors():
         from voxcert.evaluation.cards.model_card import add_metrics
 
-        add_metrics(config.folder, config.runs)
+        add_metrics(config.folder, config.runs, config.remark)
         print(f"{config.folder}/README.md is written.")
 
 

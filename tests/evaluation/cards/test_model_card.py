@@ -48,6 +48,22 @@ def test_metrics_come_with_the_command_that_measured_them(folder, summary, tmp_p
     assert "timing" not in str(read_card(folder)["metrics"])
 
 
+def test_a_remark_stands_before_the_numbers_until_it_is_removed(folder, summary, tmp_path):
+    write_summary(tmp_path / "run", summary)
+    add_metrics(folder, [tmp_path / "run"], remark="The recipe was chosen on these recordings.")
+    add_metrics(folder, [])
+    remark, numbers = (folder / "README.md").read_text().split("## Certified robustness")[1].split("CA at r:")
+    assert remark.strip() == "The recipe was chosen on these recordings."
+    assert summary["command"] in numbers
+    add_metrics(folder, [], remark="")
+    assert "The recipe" not in (folder / "README.md").read_text()
+
+
+def test_a_network_that_names_speakers_is_called_so():
+    assert "A speaker encoder" in render("checkpoints/mini", CARD)
+    assert "An identification network" in render("checkpoints/mini", CARD | {"training": {"classes": "5182"}})
+
+
 def test_a_measurement_with_the_same_settings_is_replaced(folder, summary, tmp_path):
     for number, sigma in ((1, 0.01), (2, 0.02), (3, 0.01)):
         changed = summary | {"num_utterances": number, "settings": summary["settings"] | {"sigma": sigma}}

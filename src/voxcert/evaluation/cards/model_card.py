@@ -30,12 +30,14 @@ FORMERLY = {"num_capped": 0}
 """What older cards do not say of a rule; what is `acr_plug_in` now they call acr_point."""
 
 
-def add_metrics(folder: str, runs: Iterable[str]) -> dict[str, Any]:
+def add_metrics(folder: str, runs: Iterable[str], remark: str | None = None) -> dict[str, Any]:
     """Adds what certification runs measured to the card of a checkpoint, and renders its README.md again.
 
     Args:
         folder: Checkpoint folder.
         runs: Output folders of `certify`. A run of the settings and the data of one that the card has takes its place.
+        remark: What readers should know about the numbers, such as that a recipe was chosen on these recordings; an
+            empty one removes what is there, null keeps it.
 
     Returns:
         The card.
@@ -58,6 +60,8 @@ def add_metrics(folder: str, runs: Iterable[str]) -> dict[str, Any]:
         if (Path(run) / PLAN).is_file():
             entry["data"] = plan_hash(read_plan(Path(run) / PLAN))
         card["metrics"] = [*(old for old in card["metrics"] if not _is_same(old, entry)), entry]
+    if remark is not None:
+        card["remark"] = remark
     write_card(folder, card)
     write_readme(folder)
     return card
@@ -81,13 +85,19 @@ DATA = {True: "DIR is a LibriSpeech", False: "DIR holds one folder per speaker; 
 """Of the command in a README: as the encoder was trained where that was on LibriSpeech, else on anybody's own data."""
 
 
+ENCODER = (
+    "A speaker encoder (16 kHz waveform to unit embedding) for certified speaker recognition by randomized smoothing"
+)
+CLASSIFIER = "An identification network: it names the speakers that it was trained on, and gives embeddings of anybody"
+"""What a checkpoint is; the card of an identification network has a digest of the speakers that it names."""
+
+
 TEMPLATE = """---
 {front}---
 
 # {name}
 
-A speaker encoder (16 kHz waveform to unit embedding) for certified speaker recognition by randomized smoothing, \
-{millions:.2f} M parameters.
+{what}, {millions:.2f} M parameters.
 
 ```python
 import voxcert
@@ -132,9 +142,11 @@ def render(place: str, card: dict[str, Any]) -> str:
     }
     facts = _training_facts(card["training"], card["attribution"] or credit)
     measured = [TABLE_NOTE, *map(_measured, card["metrics"])] if card["metrics"] else ["Not measured yet."]
+    measured = [*([card["remark"]] if card.get("remark") else []), *measured]
     return TEMPLATE.format(
         front=yaml.safe_dump(front, sort_keys=False),
         name=Path(place).name,
+        what=CLASSIFIER if "classes" in card["training"] else ENCODER,
         place=place,
         data=DATA[corpus == "LibriSpeech"],
         options="" if corpus == "LibriSpeech" else "--data configs/data/folders.yaml ",

@@ -122,10 +122,10 @@ def table_lines(rules: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 TABLE_NOTE = (
     "CA at r: share of all utterances with the right speaker and a radius above r (l2 norm of the perturbation, "
-    "waveform in [-1, 1]; where noise enters later, of what it is added to), with its 95 % Wilson interval. ACR: mean "
-    "radius, wrong and abstained ones counting 0. Radii are rounded down. ACR, plug-in: of the sample shares taken for "
-    "the true ones, no guarantee; > marks a mean over estimates some of which are capped, since no more can be seen in "
-    "so many samples."
+    "waveform in [-1, 1]; where noise enters later, of what it is added to), with its 95 % Wilson interval "
+    "(utterances taken as independent). ACR: mean radius, wrong and abstained ones counting 0. Radii are rounded down. "
+    "ACR, plug-in: of the sample shares taken for the true ones, no guarantee; > marks a mean over estimates some of "
+    "which are capped, since no more can be seen in so many samples."
 )
 
 
