@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from linear import Linear, bisected_norm, smallest_norm, speech_like
@@ -134,6 +136,14 @@ def test_zero_epsilon_changes_nothing():
     recognizer, waveform, labels = problem(2, 100, 3, targeted=False)
     for attack in ATTACKS:
         torch.testing.assert_close(attack(recognizer, waveform, labels, epsilon=0.0), waveform, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("step_size", [0.0, -0.01, math.nan])
+def test_an_attack_that_would_not_move_is_refused(step_size):
+    recognizer, waveform, labels = problem(2, 100, 3, targeted=False)
+    with pytest.raises(ValueError, match=f"step_size must be positive or None, got {step_size:g}"):
+        pgd(recognizer, waveform, labels, epsilon=0.1, step_size=step_size)
+    pgd(recognizer, waveform, labels, epsilon=torch.tensor([0.0, 0.1]), step_size=torch.tensor([0.0, 0.1]))
 
 
 @pytest.mark.parametrize("settings", [{"steps": 0}, {"restarts": 0}])

@@ -122,6 +122,7 @@ def test_the_generator_alone_decides():
         ({"sigma": 0.0}, "sigma must be positive and .* got sigma=0.0"),
         ({"momentum": 1.0}, r"momentum lie in \[0, 1\), got .*momentum=1.0"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"step_size": 0.0}, "step_size must be positive or None, got 0"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):

@@ -136,7 +136,7 @@ def test_files_that_are_no_perturbation_are_named(tmp_path):
         ({"epsilon": 0.0}, "epsilon and num_samples must be positive, got 0.0"),
         ({"epsilon": 0.1, "num_samples": 0}, "epsilon and num_samples must be positive, got 0.1 and 0"),
         ({"epsilon": 0.1, "epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"epsilon": 0.1, "step_size": 0.0}, "step_size must be positive or None, got 0.0"),
+        ({"epsilon": 0.1, "step_size": 0.0}, "step_size must be positive or None, got 0"),
         ({"epsilon": 0.1, "step_size": -0.01}, "step_size must be positive or None, got -0.01"),
         ({"epsilon": 0.1, "kappa": -0.1}, "kappa must be at least 0, got -0.1"),
     ],

@@ -42,6 +42,20 @@ def project(waveform: Tensor, center: Tensor, epsilon: float | Tensor, norm: Nor
     return (center + delta).clamp(-1, 1)  # once more, against rounding
 
 
+def check_step_size(step_size: float | Tensor | None, epsilon: float | Tensor) -> None:
+    """ValueError if no step would be made, or a step up; None is a default of the attack's own.
+
+    Args:
+        step_size: Waveform amplitude; a number or shape (batch,).
+        epsilon: Radius of the ball, likewise; where it is 0 there is nowhere to step.
+    """
+    if step_size is None:
+        return
+    step, radius = torch.as_tensor(step_size), torch.as_tensor(epsilon)
+    if not bool(((step > 0) | ((step == 0) & (radius == 0))).all()):
+        raise ValueError(f"step_size must be positive or None, got {step.min():g}")
+
+
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     """The direction of unit norm in which a linear function of gradient (batch, time) rises most; 0 where it is 0."""
     if _order(norm) == math.inf:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from voxcert.attacks.budgets import Norm, column, project, steepest, uniform
+from voxcert.attacks.budgets import Norm, check_step_size, column, project, steepest, uniform
 from voxcert.attacks.call_shape import attack, loss_gradient
 from voxcert.attacks.objectives import Objective
 
@@ -146,6 +146,7 @@ def pgd(
     """
     if steps < 1 or restarts < 1:
         raise ValueError(f"steps and restarts must be at least 1, got steps={steps}, restarts={restarts}")
+    check_step_size(step_size, epsilon)
     step_size = 2.5 * column(epsilon, waveform) / steps if step_size is None else column(step_size, waveform)
     best, best_margin = waveform, torch.full_like(waveform[:, 0], torch.inf)
     for _ in range(restarts):

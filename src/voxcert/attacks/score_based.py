@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from voxcert.attacks.black_box import BlackBox, draws, noise
-from voxcert.attacks.budgets import Norm, column, project, steepest
+from voxcert.attacks.budgets import Norm, check_step_size, column, project, steepest
 from voxcert.attacks.call_shape import attack
 from voxcert.attacks.objectives import Objective
 
@@ -98,6 +98,7 @@ def nes(
         )
     if not (sigma > 0 and 0 <= momentum < 1):
         raise ValueError(f"sigma must be positive and momentum lie in [0, 1), got sigma={sigma}, momentum={momentum}")
+    check_step_size(step_size, epsilon)
     box = BlackBox(recognizer, objective, targeted, batch_size)
     epsilon = column(epsilon, waveform).squeeze(1).expand(len(waveform))
     step_size = (epsilon / 5 if step_size is None else column(step_size, waveform).squeeze(1)).expand(len(waveform))

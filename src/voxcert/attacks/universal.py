@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from voxcert.attacks.budgets import check_step_size
 from voxcert.attacks.call_shape import Attack, attack, check_batch, gradient_through
 from voxcert.attacks.objectives import Margin, Objective, check_kappa
 
@@ -95,8 +96,7 @@ def fit_universal(
     """
     if not epsilon > 0 or num_samples < 1:
         raise ValueError(f"epsilon and num_samples must be positive, got {epsilon} and {num_samples}")
-    if step_size is not None and not step_size > 0:
-        raise ValueError(f"step_size must be positive or None, got {step_size}")
+    check_step_size(step_size, epsilon)
     check_kappa(kappa)
     step_size, objective = epsilon / 10 if step_size is None else step_size, objective or Margin()
     perturbation = torch.zeros(num_samples)
