@@ -396,17 +396,37 @@ def test_names_are_text_and_no_markup(runs, tmp_path):
     assert Page(text).figures["radii"]["dots"][0]["utterance"].startswith("</script><b")
 
 
+def hearing_rows(folder):
+    """A margin for every certificate: of the first utterance 0, of the next 1, ..."""
+    rows = lines_of(folder)
+    places = {name: place for place, name in enumerate(dict.fromkeys(row["utterance"] for row in rows))}
+    about = ("utterance", "speaker", "rule", "sigma")
+    values = {"radius": 0.01, "norm_bound": 1.0, "encoder": ""}
+    return [{name: row[name] for name in about} | values | {"margin_db": places[row["utterance"]]} for row in rows]
+
+
+def write_hearing(folder, rows):
+    (folder / "hearing.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_hearing_margins_of_some_utterances_are_not_shown_as_those_of_all(runs, tmp_path):
+    """Measured while the run was at it, which then finished."""
+    folder = shutil.copytree(runs[0], tmp_path / "run")
+    rows = hearing_rows(folder)
+    write_hearing(folder, [row for row in rows if row["margin_db"] < 3])
+    page = Page(write_report([folder], tmp_path / "report.html").read_text())
+    assert "hearing" not in page.tables
+    assert f"tiny, sigma {SIGMA:g}: measured for 3 of 8 utterances: run voxcert hearing again." in page.text
+    assert "voxcert hearing run" in page.text, "how to measure the rest"
+
+
 def test_hearing_margins_are_shown_where_there_are_some(runs, tmp_path):
     folder = shutil.copytree(runs[0], tmp_path / "run")
-    margins = [
-        {"utterance": f"u{n}", "speaker": "a", "rule": "vote", "sigma": SIGMA, "radius": 0.01, "norm_bound": 1.0}
-        | {"margin_db": n, "encoder": ""}
-        for n in (-2.0, 4.0, 9.0)
-    ]
-    (folder / "hearing.jsonl").write_text("".join(json.dumps(row) + "\n" for row in margins))
-    heading, line = Page(write_report([folder], tmp_path / "report.html").read_text()).tables["hearing"]
-    assert line[:4] == [f"tiny, sigma {SIGMA:g}", "vote", f"{SIGMA:g}", "3 of 3"]
-    assert dict(zip(heading, line, strict=True))["g of 50%"] == "4.0"
+    margins = hearing_rows(folder)
+    write_hearing(folder, margins)
+    heading, line, *_ = Page(write_report([folder], tmp_path / "report.html").read_text()).tables["hearing"]
+    assert line[:4] == [f"tiny, sigma {SIGMA:g}", "vote", f"{SIGMA:g}", "8 of 8"]
+    assert dict(zip(heading, line, strict=True))["g of 50%"] == "3.0"
     assert "voxcert hearing run" in (tmp_path / "report.html").read_text(), "how to repeat it"
     without = Page(write_report([runs[0]], tmp_path / "report.html").read_text())
     assert "hearing" not in without.tables
@@ -417,12 +437,12 @@ def test_runs_whose_folders_end_alike_are_two_runs(runs, tmp_path):
     margin = {"speaker": "a", "rule": "vote", "sigma": SIGMA, "radius": 0.01, "norm_bound": 1.0, "encoder": ""}
     for name in ("audit-en", "audit-de"):
         folder = shutil.copytree(runs[0], tmp_path / name / "certify")
-        (folder / "hearing.jsonl").write_text(json.dumps(margin | {"utterance": "u", "margin_db": 1.0}) + "\n")
+        write_hearing(folder, hearing_rows(folder))
     folders = [tmp_path / name / "certify" for name in ("audit-en", "audit-de", "audit-en/../audit-de")]
     page = Page(write_report(folders, tmp_path / "report.html").read_text())
     names = [f"tiny, sigma {SIGMA:g} ({name}/certify)" for name in ("audit-en", "audit-de")]
     assert {curve["system"] for curve in page.figures["accuracy-waveform"]["curves"]} == set(names)
-    assert [line[0] for line in page.tables["hearing"][1:]] == names
+    assert list(dict.fromkeys(line[0] for line in page.tables["hearing"][1:])) == names
 
 
 @pytest.mark.parametrize(("folders", "message"), [([], "folders must name"), (["none"], "none must be the folder")])

@@ -87,7 +87,7 @@ def render_report(runs: Sequence[Run], *, title: str | None = None, sounds: bool
     summaries = [summarize_trials(run.rows, run.config.get("threshold")) for run in trials]
     heard, unheard = _examples(certified, attacks) if sounds else ([], [])
     claims = [(run, own) for run in runs if (own := _attacked(run, attacks))]
-    margins, places = measured_margins(runs), [run.place for run in runs]
+    (margins, lacking), places = measured_margins(runs), [run.place for run in runs]
     return TEMPLATES.get_template("page.html").render(
         title=title or ", ".join(dict.fromkeys(system_name(run.config) for run in runs)),
         runs=runs,
@@ -116,7 +116,8 @@ def render_report(runs: Sequence[Run], *, title: str | None = None, sounds: bool
         abstentions=[tables.abstentions_table(run, n) for n, run in enumerate(certified)],
         settings=[tables.settings_table(run, n) for n, run in enumerate(runs)],
         hearing=margins_table(margins) if margins else None,
-        hearing_commands={run.name: f"voxcert hearing {run.place}" for run in runs if run.name in margins},
+        hearing_lacks=lacking,
+        hearing_commands={run.name: f"voxcert hearing {run.place}" for run in runs if run.name in {*margins, *lacking}},
         page_command=_page_command(places, sounds) if all(places) else "",
         sounds=sounds,
         examples=heard,
