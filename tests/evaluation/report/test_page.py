@@ -132,7 +132,7 @@ def test_verdicts_are_those_of_the_rows(page, runs):
 def test_error_rates_are_those_of_the_rows(page, runs):
     _, *lines = page.tables["trials-0"]
     rows = lines_of(runs[1])
-    for curve in page.figures["rates"]["curves"]:
+    for curve in page.figures["rates-waveform"]["curves"]:
         own = [row for row in rows if row["verifier"] == curve["verifier"]]
         shown = [line for line in lines if line[0] == curve["verifier"]][1:]
         for index, (rate, line) in enumerate(zip(curve["rates"], shown, strict=True)):
@@ -157,7 +157,7 @@ def test_radii_by_speaker_and_reasons_are_those_of_the_rows(page, runs):
         for cell, value in zip(shown, (min(radii), median_low(radii), max(radii)), strict=True):
             assert float(cell) <= value
             assert float(cell) == pytest.approx(value, rel=0.01)
-    dots = Counter((dot["rule"], dot["utterance"], dot["radius"]) for dot in page.figures["radii"]["dots"])
+    dots = Counter((dot["rule"], dot["utterance"], dot["radius"]) for dot in page.figures["radii-waveform"]["dots"])
     sound = {rule: own for rule, own in rows.items() if not rule.startswith("published")}
     assert dots == Counter((rule, row["utterance"], radius(row)) for rule, own in sound.items() for row in own)
     _, *reasons = page.tables["abstentions-0"]
@@ -296,6 +296,31 @@ def test_attacks_on_waveforms_say_nothing_of_certificates_elsewhere(runs, tmp_pa
     assert "dB below that utterance" not in pages["features"].text
 
 
+def test_radii_of_different_representations_have_figures_of_their_own(runs, tmp_path):
+    """Certified rates and radii too: an axis is about norms of one thing, and runs say where their noise enters."""
+    elsewhere = []
+    for run in runs[:2]:
+        folder = shutil.copytree(run, tmp_path / f"{run.name}-features")
+        (folder / "rows.jsonl").write_text(
+            "".join(json.dumps(row | {"noise_at": "features"}) + "\n" for row in lines_of(folder))
+        )
+        config = (folder / "config.yaml").read_text()
+        assert "noise_at: waveform\n" in config
+        (folder / "config.yaml").write_text(config.replace("noise_at: waveform\n", "noise_at: features\n"))
+        elsewhere.append(folder)
+    page = Page(write_report([*runs[:2], *elsewhere], tmp_path / "report.html").read_text())
+    places, units = ("waveform", "features"), ("waveform in [-1, 1]", "of the features")
+    assert page.figures.keys() == {
+        "det",
+        *(f"{kind}-{one}" for kind in ("accuracy", "radii", "rates") for one in places),
+    }
+    for place, unit, at in zip(places, units, ("", ", noise at the features"), strict=True):
+        name = f"tiny{at}, sigma {SIGMA:g}"
+        assert {page.figures[f"{kind}-{place}"]["unit"] for kind in ("accuracy", "radii", "rates")} == {unit}
+        assert {dot["system"] for dot in page.figures[f"radii-{place}"]["dots"]} == {name}
+        assert {curve["system"] for curve in page.figures[f"rates-{place}"]["curves"]} == {f"{name}, verification"}
+
+
 def test_attacks_on_claims_are_held_against_their_certificates(runs, tmp_path):
     """Every trial of `vote` attacked within 0.005, at a threshold where half of the genuine ones are certified."""
     attacked, at = shutil.copytree(runs[2], tmp_path / "claims"), 0.005
@@ -393,7 +418,7 @@ def test_names_are_text_and_no_markup(runs, tmp_path):
     text = write_report([folder], tmp_path / "report.html", title="<i>mine</i>").read_text()
     assert "<b onclick" not in text
     assert "<i>mine" not in text
-    assert Page(text).figures["radii"]["dots"][0]["utterance"].startswith("</script><b")
+    assert Page(text).figures["radii-waveform"]["dots"][0]["utterance"].startswith("</script><b")
 
 
 def hearing_rows(folder):
@@ -434,7 +459,6 @@ def test_hearing_margins_are_shown_where_there_are_some(runs, tmp_path):
 
 
 def test_runs_whose_folders_end_alike_are_two_runs(runs, tmp_path):
-    margin = {"speaker": "a", "rule": "vote", "sigma": SIGMA, "radius": 0.01, "norm_bound": 1.0, "encoder": ""}
     for name in ("audit-en", "audit-de"):
         folder = shutil.copytree(runs[0], tmp_path / name / "certify")
         write_hearing(folder, hearing_rows(folder))

@@ -191,7 +191,7 @@
           ...own.map(({ curve, colour, dash }) => Plot.lineY(curve.rates, { x: "radius", y: "eer", curve: "step-before", stroke: colour, strokeWidth: 2.25, strokeDasharray: dash })),
           Plot.dot(points, { x: "radius", y: "eer", fill: "colour", r: 3.5 }),
           ...loudness(figure.norm, domain, false, size.width < 520),
-          bottom("l2 norm of the perturbation"),
+          bottom(`l2 norm of the perturbation (${figure.unit})`),
           tip(points, "radius", "eer"),
         ],
       });
@@ -246,7 +246,7 @@
           Plot.gridX(grid), Plot.ruleY(speakers, { stroke: "var(--line)" }),
           Plot.dot(points.filter((dot) => dot.radius > 0), { x: "radius", y: "speaker", fill: "var(--c0)", fillOpacity: 0.75, r: "r" }),
           Plot.dot(points.filter((dot) => !dot.radius), { x: "radius", y: "speaker", symbol: "times", stroke: "var(--broken)", strokeWidth: 1.75, r: "r" }),
-          bottom("certified radius (l2 norm)"), Plot.axisX({ anchor: "top", ticks: 6, tickFormat: "~g", label: null, color: "var(--muted)" }),
+          bottom(`certified radius (l2 norm, ${figure.unit})`), Plot.axisX({ anchor: "top", ticks: 6, tickFormat: "~g", label: null, color: "var(--muted)" }),
           tip(points, "radius", "speaker"),
         ],
       });
