@@ -28,7 +28,7 @@ from voxcert.evaluation.attack.tables import attack_table
 from voxcert.evaluation.attack.transfer import transfer_table
 from voxcert.evaluation.certification.comparison import comparison_figure, paired_difference, system_name
 from voxcert.evaluation.certification.figures import certified_accuracy_figure
-from voxcert.evaluation.certification.tables import by_rule, markdown_table, summarize
+from voxcert.evaluation.certification.tables import accuracy_headings, by_rule, markdown_table, summarize
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.tables import render_defences, summarize_defences
 from voxcert.evaluation.hearing.job import HEARING
@@ -41,7 +41,7 @@ from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.planning.settings import BUDGETS
 from voxcert.evaluation.run.folder import ROWS, SUMMARY, read_summary
 from voxcert.evaluation.show.figures import save
-from voxcert.evaluation.show.tables import render_table, rounded_down
+from voxcert.evaluation.show.tables import certified_share, floored, render_table, rounded_down, shown_radius
 from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.tables import summarize_trials, trials_table
 from voxcert.rows import Row, read_rows
@@ -97,15 +97,13 @@ def certified(arguments: list[str]) -> str:
         (rows,) = runs.values()
         kept = [row for row in rows if given.rules is None or row.rule in given.rules]
         return markdown_table(summarize(kept, given.radii))
-    lines = [
-        ["system", "sigma", "rule", "smoothed accuracy", *(f"CA at {radius:.3g}" for radius in given.radii), "ACR"]
-    ]
+    lines = [["system", "sigma", "rule", "smoothed accuracy", *accuracy_headings(given.radii), "ACR"]]
     for name, rows in runs.items():
         system = system_of(name)
         for rule, own in by_rule(rows).items():
             if given.rules is None or rule in given.rules:
                 entry = summarize(own, given.radii)[rule]
-                shares = [f"{point['value']:.2f}" for point in entry["certified_accuracy"]]
+                shares = [floored(point["value"], 2) for point in entry["certified_accuracy"]]
                 about = [system, f"{own[0].sigma:g}", f"`{rule}`", f"{entry['smoothed_accuracy']:.2f}"]
                 lines.append([*about, *shares, rounded_down(entry["acr"])])
     return render_table(lines)
@@ -144,7 +142,7 @@ def _ranked(names: list[str], radii: Sequence[float] = BUDGETS) -> list[tuple[st
 
 
 def _reached(ranked: list, radii: Sequence[float]) -> list[list[str]]:
-    lines = [["encoder", "sigma", "smoothed accuracy", *(f"CA at {radius:.3g}" for radius in radii)]]
+    lines = [["encoder", "sigma", "smoothed accuracy", *accuracy_headings(radii)]]
     for name, rows, entry in ranked:
         lines.append([system_of(name), f"{rows[0].sigma:g}", f"{entry['smoothed_accuracy']:.2f}"])
         lines[-1] += [_with_speakers(point) for point in entry["certified_accuracy"]]
@@ -160,7 +158,7 @@ def varied(arguments: list[str]) -> str:
     parser.add_argument("--rules", nargs="+", default=["vote"])
     given = parser.parse_args(arguments)
     shown = given.setting.rpartition(".")[2].replace("_", " ")
-    lines = [[shown, "rule", "smoothed accuracy", *(f"CA at {radius:.3g}" for radius in given.radii), "ACR"]]
+    lines = [[shown, "rule", "smoothed accuracy", *accuracy_headings(given.radii), "ACR"]]
     for value, rows in _by_setting(given.setting, given.patterns):
         for rule, own in by_rule(rows).items():
             if rule in given.rules:
@@ -183,8 +181,7 @@ def _by_setting(setting: str, patterns: list[str]) -> list[tuple[float, list[Cer
 
 
 def _with_speakers(point: dict[str, Any]) -> str:
-    low, high = point["low_speakers"], point["high_speakers"]
-    return f"{point['value']:.2f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]")
+    return certified_share(point["value"], point["low_speakers"], point["high_speakers"])
 
 
 def paired(arguments: list[str]) -> str:
@@ -195,7 +192,7 @@ def paired(arguments: list[str]) -> str:
     given = parser.parse_args(arguments)
     first, second = (by_rule(rows_of(name, Certificate)) for name in given.names)
     before, after = map(system_of, given.names)
-    lines = [["rule", *(f"{after} - {before} at {radius:.3g}" for radius in given.radii)]]
+    lines = [["rule", *(f"{after} - {before} at {shown_radius(radius)}" for radius in given.radii)]]
     for rule in first.keys() & second.keys():
         differences = [paired_difference(first[rule], second[rule], radius) for radius in given.radii]
         lines.append([f"`{rule}`", *(f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]" for gain, low, high in differences)])
@@ -215,8 +212,10 @@ def planned(arguments: list[str]) -> str:
     parser.add_argument("--corpus")
     given = parser.parse_args(arguments)
     last = given.radii[-1]
-    lines = [["system", "sigma", "named rightly", *(f"CA at {radius:.3g}, expected" for radius in given.radii)]]
-    lines[0] += ["mean radius", f"more than the first at {last:.3g}"]
+    lines = [
+        ["system", "sigma", "named rightly", *(f"{heading}, expected" for heading in accuracy_headings(given.radii))]
+    ]
+    lines[0] += ["mean radius", f"more than the first at {shown_radius(last)}"]
     first: dict[tuple, float] = {}
     for name in given.names:
         rows = [row for row in rows_of(name, PilotRow) if row.rule == given.rule]

@@ -51,6 +51,17 @@ def test_systems_that_have_nothing_in_common_share_a_page(runs, tmp_path, capsys
     assert (tmp_path / "all.html").is_file()
 
 
+def test_runs_without_a_common_sound_rule_have_a_page_without_the_picture_of_both(runs, tmp_path, capsys):
+    folders = [shutil.copytree(runs[0], tmp_path / name) for name in ("vote", "published_mean")]
+    for folder in folders:
+        lines = (folder / "rows.jsonl").read_text().splitlines(keepends=True)
+        (folder / "rows.jsonl").write_text("".join(line for line in lines if f'"{folder.name}"' in line))
+    report(*folders, "--output", tmp_path / "both.html")
+    assert "No picture compares these runs: they have no sound rule in common." in capsys.readouterr().out
+    assert not (folders[0] / "certified_comparison.png").exists()
+    assert (tmp_path / "both.html").is_file()
+
+
 def test_trials_of_one_kind_have_a_page_that_says_so(runs, tmp_path, capsys):
     folder = shutil.copytree(runs[1], tmp_path / "cut")
     (folder / "summary.json").unlink()

@@ -26,7 +26,8 @@ def test_a_promise_rounds_the_radius_down_and_has_its_conditions():
     for part in ("**anna**, or none", "the 3 s that are heard", "below **0.0123**", "probability of at most 0.001"):
         assert part in words
     assert "dB" not in words
-    assert "40 dB below" in promised(Certificate(**vars(certificate) | {"snr_db": 40.2}))
+    assert "41 dB below" in promised(Certificate(**vars(certificate) | {"snr_db": 40.2})), "40 dB would be louder"
+    assert "40 dB below" in promised(Certificate(**vars(certificate) | {"snr_db": 40.0}))
 
 
 def test_no_promise_says_why():

@@ -6,7 +6,7 @@ from typing import Any
 
 from voxcert.evaluation.attack.comparison import describe_attacks, fitting, is_attack_run, redraw
 from voxcert.evaluation.attack.row import AttackRow
-from voxcert.evaluation.certification.comparison import COMPARISON_PLOT, plot_comparison
+from voxcert.evaluation.certification.comparison import COMPARISON_PLOT, common_rule, plot_comparison
 from voxcert.evaluation.certification.figures import plot_certified_accuracy
 from voxcert.evaluation.certification.folder import (
     PLOT,
@@ -67,13 +67,15 @@ def show_runs(runs: list[str], radii: list[float] | None) -> list[Path]:
         plot_error_rates(trials, verifiers, Path(run) / TRIALS_PLOT)
         pictures.append(Path(run) / TRIALS_PLOT)
         show_trials(run, verifiers, trials)
-    for run in certified:
-        rows = read_run(run)
+    certificates = {run: read_run(run) for run in certified}
+    for run, rows in certificates.items():
         plot_certified_accuracy(rows, Path(run) / PLOT, planned_utterances(run))
         pictures.append(Path(run) / PLOT)
         own = (read_config(run) or {}).get("radii") or default_radii(rows[0].sigma)
         show(run, summarize(rows, radii or own), rows)
-    if len(certified) > 1:
+    if len(certified) > 1 and common_rule(list(certificates.values())) is None:
+        print("\nNo picture compares these runs: they have no sound rule in common.")
+    elif len(certified) > 1:
         plot_comparison(certified, path := Path(certified[0]) / COMPARISON_PLOT)
         print(f"\n{path}")
         pictures.append(path)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from voxcert.data.audio import SAMPLE_RATE
-from voxcert.evaluation.show.tables import rounded_down
+from voxcert.evaluation.show.tables import ceiled, rounded_down
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.prediction import Prediction
 
@@ -33,7 +33,7 @@ def promised(certificate: Certificate, open_set: bool = False) -> str:
     """
     if certificate.abstained is not None:
         return f"Nothing is proved about this recording: {certificate.abstained}."
-    loudness = "" if certificate.snr_db is None else f" (that is {certificate.snr_db:.0f} dB below it)"
+    loudness = "" if certificate.snr_db is None else f" (that is {ceiled(certificate.snr_db, 0)} dB below it)"
     if open_set:
         outcome = f"no other speaker than **{certificate.prediction}** is named for this recording"
     else:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from voxcert.evaluation.certification import comparison
@@ -38,6 +40,18 @@ def test_a_panel_for_each_sigma_and_a_curve_for_each_system(certificate):
     assert sorted(text.get_text() for text in legend.get_texts()) == ["a", "d + a"]
 
 
+def test_radii_of_different_representations_share_no_axis(certificate):
+    """At the same sigma, and where all sigmas meet in one panel: a norm of features is none of waveforms."""
+    features = [replace(row, noise_at="features") for row in rows(certificate, [3.0, 5.0], 0.1)]
+    runs = [("a", rows(certificate, [0.1, 0.3], 0.1)), ("a, noise at the features", features)]
+    for one_panel in (False, True):
+        of_features, of_waveforms = comparison_figure(runs, one_panel).axes
+        assert [line.get_label() for line in of_features.get_lines()] == ["a, noise at the features"]
+        assert of_features.get_xlabel() == "l2 norm of the perturbation\n(of the features)"
+        assert of_waveforms.get_xlabel() == "l2 norm of the perturbation"
+        assert of_waveforms.get_xlim()[1] < 0.4
+
+
 def test_sigmas_meet_in_one_panel(certificate):
     runs = [("little", rows(certificate, [0.01, 0.02], 0.01)), ("much", rows(certificate, [0.3, 0.0], 0.1))]
     (axes,) = comparison_figure(runs, one_panel=True).axes
@@ -51,6 +65,8 @@ def test_systems_are_named_by_what_made_them():
     purifier = {"class_path": "voxcert.purifiers.MeanFilter", "init_args": {}}
     assert system_name({"checkpoint": "ecapa-mini", "purifier": purifier}) == "MeanFilter + ecapa-mini"
     assert system_name({"encoder": {"class_path": "a.ECAPA"}, "purifier": "x/dap-mini"}) == "dap-mini + ECAPA"
+    assert system_name({"checkpoint": "ecapa-mini", "noise_at": "waveform"}) == "ecapa-mini"
+    assert system_name({"checkpoint": "ecapa-mini", "noise_at": "features"}) == "ecapa-mini, noise at the features"
 
 
 def test_draws_from_folders(certificate, tmp_path):

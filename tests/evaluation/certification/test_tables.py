@@ -45,6 +45,15 @@ def test_table_has_a_row_per_rule_and_marks_published_ones(certificate):
     assert "published_mean (not a guarantee)" in published
 
 
+def test_nothing_certified_is_shown_as_more_than_it_is(certificate):
+    """299 of 300, at a radius that three digits cannot say; 39.45 dB below the utterance, which is louder than 39.4."""
+    rows = [certificate(utterance=f"u{i}", radius=0.02 if i else 0.0, snr_db=39.41) for i in range(300)]
+    header, _, line = markdown_table(summarize(rows, [0.0, 0.01466])).splitlines()
+    assert header.split("|")[5].strip() == "CA at 0.0146"
+    assert [cell.strip() for cell in line.split("|")[4:6]] == ["0.99 [0.98, 1.00]"] * 2
+    assert "(39.5 dB below that utterance)" in statement(rows)
+
+
 def test_radii_are_rounded_down_and_capped_estimates_are_marked(certificate):
     rows = [certificate(radius=0.01239, point_radius=0.04599, point_capped=True)]
     (line,) = markdown_table(summarize(rows, [0.0])).splitlines()[2:]

@@ -64,7 +64,7 @@ def is_own(url, written):
 
 def test_between_two_radii_the_rate_is_that_of_the_larger(opened):
     open_page, _ = opened
-    lines = open_page().locator('[data-figure="rates"] svg g[aria-label="line"] path')
+    lines = open_page().locator('[data-figure="rates-waveform"] svg g[aria-label="line"] path')
     for drawn in lines.evaluate_all("paths => paths.map((path) => path.getAttribute('d'))"):
         x, y = map(float, re.match(r"M([\d.]+),([\d.]+)", drawn).groups())
         assert re.match(rf"M{x:g},{y:g}V|M{x:g},{y:g}L{x:g},", drawn), "up first, then along"
@@ -88,18 +88,18 @@ def test_switches_redraw_the_figures(opened):
     drawn = page.locator('[data-figure="accuracy-waveform"]').inner_html()
     controls.get_by_label("axis").select_option("linear")
     assert page.locator('[data-figure="accuracy-waveform"]').inner_html() != drawn
-    radii = page.locator('[data-figure="radii"]').inner_html()
-    page.locator("#radii-controls").get_by_label("rule").select_option("distribution")
-    assert page.locator('[data-figure="radii"]').inner_html() != radii
+    radii = page.locator('[data-figure="radii-waveform"]').inner_html()
+    page.locator("#radii-waveform-controls").get_by_label("rule").select_option("distribution")
+    assert page.locator('[data-figure="radii-waveform"]').inner_html() != radii
 
 
 def test_a_curve_says_its_numbers_under_the_pointer(opened):
     open_page, _ = opened
     page = open_page()
-    page.locator('[data-figure="rates"]').scroll_into_view_if_needed()
-    circle = page.locator('[data-figure="rates"] g[aria-label="dot"] circle').first.bounding_box()
+    page.locator('[data-figure="rates-waveform"]').scroll_into_view_if_needed()
+    circle = page.locator('[data-figure="rates-waveform"] g[aria-label="dot"] circle').first.bounding_box()
     page.mouse.move(circle["x"] + 3, circle["y"] + 3)
-    expect(page.locator('[data-figure="rates"]')).to_contain_text("certified EER")
+    expect(page.locator('[data-figure="rates-waveform"]')).to_contain_text("certified EER")
 
 
 def test_players_play(opened):

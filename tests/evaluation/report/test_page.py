@@ -62,7 +62,9 @@ def test_certified_accuracy_is_that_of_the_rows(page, runs):
     for rule, rows in by_rule(runs[0]).items():
         (line,) = [line for line in lines if line[0].split()[0] == rule]
         shares = [np.mean([radius(row) > at for row in rows]) for at in radii]
-        assert [cell.split()[0] for cell in line[3:6]] == [f"{share:.2f}" for share in shares]
+        assert [float(cell.split()[0]) for cell in line[3:6]] == [
+            math.floor(100 * share + 1e-9) / 100 for share in shares
+        ]
         assert line[1] == f"{np.mean([row['prediction'] == row['speaker'] for row in rows]):.3f}"
         assert line[2] == f"{np.mean([row['abstained'] is not None for row in rows]):.3f}"
         assert float(line[6]) == pytest.approx(np.mean([radius(row) for row in rows]), rel=0.01)
@@ -130,7 +132,7 @@ def test_verdicts_are_those_of_the_rows(page, runs):
 def test_error_rates_are_those_of_the_rows(page, runs):
     _, *lines = page.tables["trials-0"]
     rows = lines_of(runs[1])
-    for curve in page.figures["rates"]["curves"]:
+    for curve in page.figures["rates-waveform"]["curves"]:
         own = [row for row in rows if row["verifier"] == curve["verifier"]]
         shown = [line for line in lines if line[0] == curve["verifier"]][1:]
         for index, (rate, line) in enumerate(zip(curve["rates"], shown, strict=True)):
@@ -140,7 +142,7 @@ def test_error_rates_are_those_of_the_rows(page, runs):
             cuts = np.concatenate([cuts, np.nextafter(cuts, np.inf)])
             eer = min(max(np.mean(genuine < cut), np.mean(impostor >= cut)) for cut in cuts)
             assert rate["eer"] == pytest.approx(eer)
-            assert line[2].split()[0] == f"{100 * eer:.1f}"
+            assert float(line[2].split()[0]) == math.ceil(1000 * eer - 1e-9) / 10
             assert line[1] == f"{own[0]['radii'][index]:g}"
 
 
@@ -155,7 +157,7 @@ def test_radii_by_speaker_and_reasons_are_those_of_the_rows(page, runs):
         for cell, value in zip(shown, (min(radii), median_low(radii), max(radii)), strict=True):
             assert float(cell) <= value
             assert float(cell) == pytest.approx(value, rel=0.01)
-    dots = Counter((dot["rule"], dot["utterance"], dot["radius"]) for dot in page.figures["radii"]["dots"])
+    dots = Counter((dot["rule"], dot["utterance"], dot["radius"]) for dot in page.figures["radii-waveform"]["dots"])
     sound = {rule: own for rule, own in rows.items() if not rule.startswith("published")}
     assert dots == Counter((rule, row["utterance"], radius(row)) for rule, own in sound.items() for row in own)
     _, *reasons = page.tables["abstentions-0"]
@@ -294,6 +296,31 @@ def test_attacks_on_waveforms_say_nothing_of_certificates_elsewhere(runs, tmp_pa
     assert "dB below that utterance" not in pages["features"].text
 
 
+def test_radii_of_different_representations_have_figures_of_their_own(runs, tmp_path):
+    """Certified rates and radii too: an axis is about norms of one thing, and runs say where their noise enters."""
+    elsewhere = []
+    for run in runs[:2]:
+        folder = shutil.copytree(run, tmp_path / f"{run.name}-features")
+        (folder / "rows.jsonl").write_text(
+            "".join(json.dumps(row | {"noise_at": "features"}) + "\n" for row in lines_of(folder))
+        )
+        config = (folder / "config.yaml").read_text()
+        assert "noise_at: waveform\n" in config
+        (folder / "config.yaml").write_text(config.replace("noise_at: waveform\n", "noise_at: features\n"))
+        elsewhere.append(folder)
+    page = Page(write_report([*runs[:2], *elsewhere], tmp_path / "report.html").read_text())
+    places, units = ("waveform", "features"), ("waveform in [-1, 1]", "of the features")
+    assert page.figures.keys() == {
+        "det",
+        *(f"{kind}-{one}" for kind in ("accuracy", "radii", "rates") for one in places),
+    }
+    for place, unit, at in zip(places, units, ("", ", noise at the features"), strict=True):
+        name = f"tiny{at}, sigma {SIGMA:g}"
+        assert {page.figures[f"{kind}-{place}"]["unit"] for kind in ("accuracy", "radii", "rates")} == {unit}
+        assert {dot["system"] for dot in page.figures[f"radii-{place}"]["dots"]} == {name}
+        assert {curve["system"] for curve in page.figures[f"rates-{place}"]["curves"]} == {f"{name}, verification"}
+
+
 def test_attacks_on_claims_are_held_against_their_certificates(runs, tmp_path):
     """Every trial of `vote` attacked within 0.005, at a threshold where half of the genuine ones are certified."""
     attacked, at = shutil.copytree(runs[2], tmp_path / "claims"), 0.005
@@ -391,20 +418,40 @@ def test_names_are_text_and_no_markup(runs, tmp_path):
     text = write_report([folder], tmp_path / "report.html", title="<i>mine</i>").read_text()
     assert "<b onclick" not in text
     assert "<i>mine" not in text
-    assert Page(text).figures["radii"]["dots"][0]["utterance"].startswith("</script><b")
+    assert Page(text).figures["radii-waveform"]["dots"][0]["utterance"].startswith("</script><b")
+
+
+def hearing_rows(folder):
+    """A margin for every certificate: of the first utterance 0, of the next 1, ..."""
+    rows = lines_of(folder)
+    places = {name: place for place, name in enumerate(dict.fromkeys(row["utterance"] for row in rows))}
+    about = ("utterance", "speaker", "rule", "sigma")
+    values = {"radius": 0.01, "norm_bound": 1.0, "encoder": ""}
+    return [{name: row[name] for name in about} | values | {"margin_db": places[row["utterance"]]} for row in rows]
+
+
+def write_hearing(folder, rows):
+    (folder / "hearing.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_hearing_margins_of_some_utterances_are_not_shown_as_those_of_all(runs, tmp_path):
+    """Measured while the run was at it, which then finished."""
+    folder = shutil.copytree(runs[0], tmp_path / "run")
+    rows = hearing_rows(folder)
+    write_hearing(folder, [row for row in rows if row["margin_db"] < 3])
+    page = Page(write_report([folder], tmp_path / "report.html").read_text())
+    assert "hearing" not in page.tables
+    assert f"tiny, sigma {SIGMA:g}: measured for 3 of 8 utterances: run voxcert hearing again." in page.text
+    assert "voxcert hearing run" in page.text, "how to measure the rest"
 
 
 def test_hearing_margins_are_shown_where_there_are_some(runs, tmp_path):
     folder = shutil.copytree(runs[0], tmp_path / "run")
-    margins = [
-        {"utterance": f"u{n}", "speaker": "a", "rule": "vote", "sigma": SIGMA, "radius": 0.01, "norm_bound": 1.0}
-        | {"margin_db": n, "encoder": ""}
-        for n in (-2.0, 4.0, 9.0)
-    ]
-    (folder / "hearing.jsonl").write_text("".join(json.dumps(row) + "\n" for row in margins))
-    heading, line = Page(write_report([folder], tmp_path / "report.html").read_text()).tables["hearing"]
-    assert line[:4] == [f"tiny, sigma {SIGMA:g}", "vote", f"{SIGMA:g}", "3 of 3"]
-    assert dict(zip(heading, line, strict=True))["g of 50%"] == "4.0"
+    margins = hearing_rows(folder)
+    write_hearing(folder, margins)
+    heading, line, *_ = Page(write_report([folder], tmp_path / "report.html").read_text()).tables["hearing"]
+    assert line[:4] == [f"tiny, sigma {SIGMA:g}", "vote", f"{SIGMA:g}", "8 of 8"]
+    assert dict(zip(heading, line, strict=True))["g of 50%"] == "3.0"
     assert "voxcert hearing run" in (tmp_path / "report.html").read_text(), "how to repeat it"
     without = Page(write_report([runs[0]], tmp_path / "report.html").read_text())
     assert "hearing" not in without.tables
@@ -412,15 +459,14 @@ def test_hearing_margins_are_shown_where_there_are_some(runs, tmp_path):
 
 
 def test_runs_whose_folders_end_alike_are_two_runs(runs, tmp_path):
-    margin = {"speaker": "a", "rule": "vote", "sigma": SIGMA, "radius": 0.01, "norm_bound": 1.0, "encoder": ""}
     for name in ("audit-en", "audit-de"):
         folder = shutil.copytree(runs[0], tmp_path / name / "certify")
-        (folder / "hearing.jsonl").write_text(json.dumps(margin | {"utterance": "u", "margin_db": 1.0}) + "\n")
+        write_hearing(folder, hearing_rows(folder))
     folders = [tmp_path / name / "certify" for name in ("audit-en", "audit-de", "audit-en/../audit-de")]
     page = Page(write_report(folders, tmp_path / "report.html").read_text())
     names = [f"tiny, sigma {SIGMA:g} ({name}/certify)" for name in ("audit-en", "audit-de")]
     assert {curve["system"] for curve in page.figures["accuracy-waveform"]["curves"]} == set(names)
-    assert [line[0] for line in page.tables["hearing"][1:]] == names
+    assert list(dict.fromkeys(line[0] for line in page.tables["hearing"][1:])) == names
 
 
 @pytest.mark.parametrize(("folders", "message"), [([], "folders must name"), (["none"], "none must be the folder")])

@@ -165,6 +165,16 @@ def test_table_and_sentence():
     assert trials_statement(summarize_trials(hopeless, 0.3), hopeless, True).startswith("Nothing useful was proved")
 
 
+def test_certified_rates_are_rounded_up():
+    """One of 3,000 impostors is not proved to stay rejected: that is not none. What was sampled stays to nearest."""
+    genuine = [trial("a", "a", [0.7, 0.6], [0.8, 0.9])] * 3
+    impostors = [trial("b", "a", [0.1] * 2, [0.2] * 2)] * 2999 + [trial("b", "a", [0.1] * 2, [0.65] * 2)]
+    *_, sampled, none, some = trials_table(summarize_trials([*genuine, *impostors], 0.5)).splitlines()
+    assert [cell.strip() for cell in sampled.split("|")[3:4]] == ["0.0"]
+    assert [cell.split()[0] for cell in none.split("|")[3:6]] == ["0.0", "0.0", "0.1"]
+    assert [cell.split()[0] for cell in some.split("|")[3:7]] == ["0.1", "0.0", "0.1", "0.033"]
+
+
 def test_figure_has_a_curve_for_every_verifier_and_radius():
     rows = [*ROWS, *(trial(r.speaker, r.claim, r.lower, r.upper, verifier="vote") for r in ROWS)]
     left, right, *_ = error_rate_figure(rows, summarize_trials(rows)).axes

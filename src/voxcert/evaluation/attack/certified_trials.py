@@ -14,7 +14,7 @@ import numpy as np
 from voxcert.evaluation.attack.robust_accuracy import breaking_norm
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.metrics.detection import crossing_error_rate
-from voxcert.evaluation.show.tables import percent, render_table
+from voxcert.evaluation.show.tables import certified_percent, percent, render_table
 from voxcert.smoothing.certified_score import CertifiedScore
 
 Pair = tuple[CertifiedScore, AttackRow]
@@ -22,9 +22,9 @@ Pair = tuple[CertifiedScore, AttackRow]
 ATTACKED_TRIALS_NOTE = (
     "All columns are about the same trials, attacked at the radius. EER: the smallest rate that neither error exceeds "
     "at some threshold; certified from bounds, under attack from scores after it. FRR and FAR: at the threshold of the "
-    "attack; under attack an abstention rejects. certified trials: those whose bound at the radius lies on the right "
-    "side of the threshold; turned: those of them that the attacked system decided wrongly within the radius (a "
-    "written file may lie outside by what was rounded)."
+    "attack; under attack an abstention rejects. Certified rates are rounded up, to say no more than is proved. "
+    "certified trials: those whose bound at the radius lies on the right side of the threshold; turned: those of them "
+    "that the attacked system decided wrongly within the radius (a written file may lie outside by what was rounded)."
 )
 
 
@@ -120,10 +120,11 @@ def attacked_trials_lines(compared: Sequence[dict[str, Any]]) -> list[list[str]]
     """The heading and the cells of that table, a line for each radius."""
     lines = [["radius", "genuine", "impostor", "EER %: certified", "under attack", "FRR %: certified", "under attack"]]
     lines[0] += ["FAR %: certified", "under attack", "certified trials", "turned", "abstains %"]
+    kinds = {"certified_": certified_percent, "": percent}
     for one in compared:
-        rates = [one[f"{kind}{name}"] for name in ("eer", "frr", "far") for kind in ("certified_", "")]
+        rates = [shown(one[f"{kind}{name}"]) for name in ("eer", "frr", "far") for kind, shown in kinds.items()]
         lines.append(
-            [f"{one['radius']:g}", str(one["num_genuine"]), str(one["num_impostor"]), *map(percent, rates)]
+            [f"{one['radius']:g}", str(one["num_genuine"]), str(one["num_impostor"]), *rates]
             + [str(one["num_certified"]), str(one["num_turned"]), percent(one["abstention_rate"])]
         )
     return lines

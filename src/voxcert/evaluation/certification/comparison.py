@@ -1,7 +1,7 @@
 """Certified accuracy of several systems on one picture, such as an encoder with a denoiser in front of it and without.
 
-A panel for each smoothing noise, with the curves of Cohen et al. 2019 (Figure 1) for the systems that were certified
-there, as in Carlini et al. 2023 for denoised smoothing.
+A panel for each smoothing noise and each place where it enters, with the curves of Cohen et al. 2019 (Figure 1) for the
+systems that were certified there, as in Carlini et al. 2023 for denoised smoothing.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,19 @@ from voxcert.evaluation.certification.folder import read_run
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee
 from voxcert.evaluation.metrics.detection import speaker_interval_of_mean
 from voxcert.evaluation.run.folder import endings, read_config
-from voxcert.evaluation.show.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, canvas, save, tidy
+from voxcert.evaluation.show.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    canvas,
+    save,
+    tidy,
+    unit_of,
+)
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.curves import certified
 
@@ -25,18 +37,25 @@ COLORS = [BLACK, BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]
 
 
 def system_name(config: dict[str, Any]) -> str:
-    """What a run certified: its encoder, and the purifier in front of it if there is one."""
+    """What a run certified: its encoder, the purifier in front of it, and where noise enters if not at the waveform."""
     encoder = _short(config.get("checkpoint") or config.get("encoder")) or "encoder"
-    purifier = _short(config.get("purifier"))
-    return encoder if purifier is None else f"{purifier} + {encoder}"
+    purifier, noise_at = _short(config.get("purifier")), config.get("noise_at", "waveform")
+    system = encoder if purifier is None else f"{purifier} + {encoder}"
+    return system if noise_at == "waveform" else f"{system}, noise at the {noise_at}"
+
+
+def common_rule(runs: Sequence[Sequence[Certificate]]) -> str | None:
+    """The first sound rule that all runs have; None where there is none, or no run."""
+    rules = [list(filter(is_guarantee, by_rule(rows))) for rows in runs]
+    return next((rule for rule in rules[0] if all(rule in own for own in rules)), None) if rules else None
 
 
 def comparison_figure(runs: Sequence[tuple[str, Sequence[Certificate]]], one_panel: bool = False) -> Figure:
-    """Draws a panel for each sigma and in it a step curve for each system, with its 95 % Wilson band.
+    """Draws a panel for each place of the noise and sigma: a step curve for each system, with its 95 % Wilson band.
 
     Args:
         runs: The system's name and the certificates of a run; of the first sound rule that all runs have.
-        one_panel: Draw all sigmas in one, where the names tell them apart.
+        one_panel: Draw all sigmas of a place in one, where the names tell them apart.
 
     Returns:
         A figure that belongs to no window and no global state.
@@ -44,26 +63,26 @@ def comparison_figure(runs: Sequence[tuple[str, Sequence[Certificate]]], one_pan
     Raises:
         ValueError: If there are no runs, or no sound rule is common to all of them.
     """
-    rules = [[rule for rule in by_rule(rows) if is_guarantee(rule)] for _, rows in runs]
-    common = [rule for rule in rules[0] if all(rule in own for own in rules)] if rules else []
-    if not common:
-        raise ValueError(f"runs must have a sound rule in common, got {rules}")
-    own = [(name, [row for row in rows if row.rule == common[0]]) for name, rows in runs]
-    sigmas = sorted({rows[0].sigma for _, rows in own})
-    groups = [own] if one_panel else [[one for one in own if one[1][0].sigma == sigma] for sigma in sigmas]
+    if (rule := common_rule([rows for _, rows in runs])) is None:
+        raise ValueError(f"runs must have a sound rule in common, got {[[*by_rule(rows)] for _, rows in runs]}")
+    own = [(name, by_rule(rows)[rule]) for name, rows in runs]
+    noises = [(rows[0].noise_at, 0.0 if one_panel else rows[0].sigma) for _, rows in own]
+    groups = [[one for one, here in zip(own, noises, strict=True) if here == noise] for noise in sorted(set(noises))]
     colors = dict(zip(dict.fromkeys(name for name, _ in own), COLORS * len(own), strict=False))
     figure = canvas(1.5 + 3.6 * len(groups) + 2.0 * one_panel, 4.2)
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     for axes, here in zip(panels, groups, strict=True):
-        sigma = here[0][1][0].sigma
+        first = here[0][1][0]
         ends = [draw_certified(axes, rows, name, colors[name]) for name, rows in here]
-        axes.set(xlim=(0, 1.06 * max(ends) or sigma), ylim=(0, 1.02), xlabel="l2 norm of the perturbation")
+        axes.set(xlim=(0, 1.06 * max(ends) or first.sigma), ylim=(0, 1.02))
+        unit = "" if first.noise_at == "waveform" else f"\n({unit_of(first.noise_at)})"
+        axes.set_xlabel(f"l2 norm of the perturbation{unit}")
         if not one_panel:
-            axes.set_title(f"$\\sigma$ = {sigma:g}", fontsize=11)
+            axes.set_title(f"$\\sigma$ = {first.sigma:g}", fontsize=11)
         tidy(axes)
     panels[0].set_ylabel("certified accuracy")
     lines = {line.get_label(): line for axes in panels for line in axes.get_lines()}
-    title = f"rule {common[0]}, 95 % Wilson bands"
+    title = f"rule {rule}, 95 % Wilson bands"
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=2, frameon=False, title=title)
     return figure
 

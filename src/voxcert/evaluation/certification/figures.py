@@ -22,6 +22,7 @@ from voxcert.evaluation.show.figures import (
     draw_share,
     save,
     tidy,
+    unit_of,
 )
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.curves import certified_accuracy, certified_radii, wilson_interval
@@ -64,8 +65,7 @@ def certified_accuracy_figure(rows: Sequence[Certificate], planned: int | None =
     axes = figure.add_subplot()
     for rule, own in groups.items():
         _draw_rule(axes, rule, own)
-    unit = "waveform in [-1, 1]" if first.noise_at == "waveform" else f"of the {first.noise_at}"
-    axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=f"l2 norm of the perturbation ({unit})")
+    axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=f"l2 norm of the perturbation ({unit_of(first.noise_at)})")
     axes.set_ylabel("certified accuracy")
     samples = rows.column("num_estimate").max()
     count = len(next(iter(groups.values())))

@@ -23,6 +23,7 @@ from voxcert.evaluation.run.folder import write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
 from voxcert.evaluation.run.processes import computed_on
 from voxcert.evaluation.run.speed import in_precision
+from voxcert.evaluation.show.tables import floored, shown_radius
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certifier import Certifier
 from voxcert.smoothing.curves import certified_accuracy
@@ -154,7 +155,7 @@ def _accuracy_so_far(rows: Sequence[Certificate], settings: CertificationSetting
     rule = settings.rules[0]
     radius = next((radius for radius in settings.report_radii if radius > 0), 0.0)
     own = by_rule(rows).get(rule)
-    return f"{rule}: CA at {radius:.3g} = {certified_accuracy(own, [radius])[0]:.2f}" if own else ""
+    return f"{rule}: CA at {shown_radius(radius)} = {floored(certified_accuracy(own, [radius])[0], 2)}" if own else ""
 
 
 def _certify_and_keep(certifier: Certifier, item: dict[str, Any], settings: CertificationSettings) -> list[Certificate]:

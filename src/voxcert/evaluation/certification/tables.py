@@ -12,7 +12,7 @@ import numpy as np
 from voxcert.columns import Columns
 from voxcert.data.audio import SAMPLE_RATE
 from voxcert.evaluation.metrics.detection import speaker_interval_of_share
-from voxcert.evaluation.show.tables import render_table, rounded_down
+from voxcert.evaluation.show.tables import ceiled, certified_share, render_table, rounded_down, shown_radius
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.smoothing.curves import (
@@ -102,9 +102,7 @@ def markdown_table(rules: dict[str, dict[str, Any]]) -> str:
 def table_lines(rules: dict[str, dict[str, Any]]) -> list[list[str]]:
     """The heading and the cells of that table, a line for each rule."""
     radii = [point["radius"] for point in next(iter(rules.values()))["certified_accuracy"]]
-    lines = [
-        ["rule", "smoothed accuracy", "abstained", *(f"CA at {radius:.3g}" for radius in radii), "ACR", "ACR, plug-in"]
-    ]
+    lines = [["rule", "smoothed accuracy", "abstained", *accuracy_headings(radii), "ACR", "ACR, plug-in"]]
     for rule, entry in rules.items():
         points = entry["certified_accuracy"]
         lines.append(
@@ -112,7 +110,7 @@ def table_lines(rules: dict[str, dict[str, Any]]) -> list[list[str]]:
                 rule_name(rule),
                 f"{entry['smoothed_accuracy']:.3f}",
                 f"{entry['abstention_rate']:.3f}",
-                *(f"{point['value']:.2f} [{point['low']:.2f}, {point['high']:.2f}]" for point in points),
+                *(certified_share(point["value"], point["low"], point["high"]) for point in points),
                 rounded_down(entry["acr"]),
                 f"{'> ' if entry['num_capped'] else ''}{rounded_down(entry['acr_plug_in'])}",
             ]
@@ -120,12 +118,18 @@ def table_lines(rules: dict[str, dict[str, Any]]) -> list[list[str]]:
     return lines
 
 
+def accuracy_headings(radii: Sequence[float]) -> list[str]:
+    """How the columns of certified accuracy at radii are called, in every table."""
+    return [f"CA at {shown_radius(radius)}" for radius in radii]
+
+
 TABLE_NOTE = (
     "CA at r: share of all utterances with the right speaker and a radius above r (l2 norm of the perturbation, "
     "waveform in [-1, 1]; where noise enters later, of what it is added to), with its 95 % Wilson interval "
-    "(utterances taken as independent). ACR: mean radius, wrong and abstained ones counting 0. Radii are rounded down. "
-    "ACR, plug-in: of the sample shares taken for the true ones, no guarantee; > marks a mean over estimates some of "
-    "which are capped, since no more can be seen in so many samples."
+    "(utterances taken as independent). ACR: mean radius, wrong and abstained ones counting 0. CA and radii are "
+    "rounded down and intervals outward, to say no more than is proved. ACR, plug-in: of the sample shares taken for "
+    "the true ones, no guarantee; > marks a mean over estimates some of which are capped, since no more can be seen in "
+    "so many samples."
 )
 
 
@@ -153,7 +157,7 @@ def statement(rows: Sequence[Certificate], planned: int | None = None) -> str:
     inside = " (purifier and encoder together)" if "+" in middle.encoder else ""
     loudness = ""
     if middle.noise_at == "waveform":
-        loudness = f" ({middle.snr_db:.1f} dB below that utterance)" if middle.snr_db is not None else ""
+        loudness = f" ({ceiled(middle.snr_db, 1)} dB below that utterance)" if middle.snr_db is not None else ""
         heard = f"the {middle.num_samples / SAMPLE_RATE:g} s of waveform that it hears"
     else:
         heard = f"the {middle.num_samples} numbers of the utterance's {middle.noise_at} (not to its waveform)"

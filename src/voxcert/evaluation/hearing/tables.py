@@ -6,7 +6,7 @@ from typing import Any
 
 from voxcert.evaluation.certification.tables import is_guarantee, rule_name
 from voxcert.evaluation.hearing.row import HearingRow
-from voxcert.evaluation.show.tables import render_table
+from voxcert.evaluation.show.tables import ceiled, render_table
 
 SHARES = (0.25, 0.5, 0.75)
 """Shares of all utterances whose margin is told."""
@@ -51,7 +51,7 @@ def hearing_lines(rules: dict[str, dict[str, Any]]) -> list[list[str]]:
     lines = [heading]
     for rule, entry in rules.items():
         certified = f"{entry['num_certified']} of {entry['num_utterances']}"
-        told = [rounded_up(margin) for margin in (entry["smallest"], *entry["margins"])]
+        told = ["-" if margin is None else ceiled(margin, 1) for margin in (entry["smallest"], *entry["margins"])]
         lines.append([rule_name(rule), f"{entry['sigma']:g}", certified, *told])
     return lines
 
@@ -72,11 +72,6 @@ def hearing_statement(rules: dict[str, dict[str, Any]]) -> str:
         return "No perturbation is covered: nothing was certified."
     return (
         f"By the rule {rule}, all that the masking threshold hides is covered for {entry['num_all_hidden']} of "
-        f"{entry['num_utterances']} utterances, and what stays more than {rounded_up(entry['smallest'])} dB below the "
+        f"{entry['num_utterances']} utterances, and what stays more than {ceiled(entry['smallest'], 1)} dB below the "
         "masking threshold for the best of them."
     )
-
-
-def rounded_up(margin: float | None) -> str:
-    """A margin with one digit, never less than it is; "-" for none."""
-    return "-" if margin is None else f"{math.ceil(margin * 10) / 10 + 0.0:.1f}"

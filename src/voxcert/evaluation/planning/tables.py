@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from voxcert.evaluation.certification.tables import accuracy_headings
 from voxcert.evaluation.show.tables import render_table
 
 
@@ -14,7 +15,7 @@ def plan_table(plan: dict[str, Any]) -> str:
     n = plan["recommended"]["num_estimate"]
     budgets = [point["radius"] for point in plan["estimates"][0]["certified_accuracy"]]
     lines = [
-        ["sigma", "rule", "named rightly", "mean radius", *(f"CA at {budget:.3g}" for budget in budgets)]
+        ["sigma", "rule", "named rightly", "mean radius", *accuracy_headings(budgets)]
         + ["samples needed", "minutes", "minutes if so many"]
     ]
     for entry in plan["estimates"]:

@@ -17,7 +17,7 @@ from voxcert.evaluation.certification.heard import ROUNDING as SAME_NORM
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee
 from voxcert.evaluation.report.runs import Run, same_names, same_speakers
 from voxcert.evaluation.report.tables import Table, first_sound
-from voxcert.evaluation.show.tables import percent_with_interval
+from voxcert.evaluation.verification.tables import rate_cells
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
 
@@ -173,12 +173,8 @@ def rates_table(run: Run, verifiers: dict[str, Any], index: int) -> Table:
             if rate is None:
                 beyond.append(budget.name)
                 continue
-            shares = (
-                percent_with_interval(rate[name], rate[f"{name}_low"], rate[f"{name}_high"])
-                for name in ("eer", "frr", "far")
-            )
-            lines.append([budget.name, verifier, f"{rate['radius']:g}", *shares, budget.source])
-    note = "A certified rate at a radius holds for every attack of a budget that stays within it."
+            lines.append([budget.name, verifier, f"{rate['radius']:g}", *rate_cells(rate), budget.source])
+    note = "A certified rate at a radius, rounded up, holds for every attack of a budget that stays within it."
     if beyond:
         note += f" Beyond all radii of this run, the largest of which is {run.rows[0].radii[-1]:g}: "
         note += f"{', '.join(dict.fromkeys(beyond))}."

@@ -13,6 +13,7 @@ from voxcert.evaluation.certification.tables import by_rule, is_guarantee, rule_
 from voxcert.evaluation.metrics.detection import error_rates
 from voxcert.evaluation.report.budgets import PUBLISHED
 from voxcert.evaluation.report.runs import Run
+from voxcert.evaluation.show.figures import unit_of
 from voxcert.evaluation.verification.figures import TICKS
 from voxcert.evaluation.verification.tables import bounds_at, by_verifier
 
@@ -26,7 +27,8 @@ def accuracy_figure(runs: Sequence[Run], attacks: Sequence[Run]) -> Figure:
         runs: Identification runs whose noise enters at one place, at least one; or none, beside attacks.
         attacks: Attack runs; shown beside runs whose noise is at the waveform.
     """
-    about_waveforms = all(run.rows[0].noise_at == "waveform" for run in runs)
+    noise_at = runs[0].noise_at if runs else "waveform"
+    about_waveforms = noise_at == "waveform"
     curves = [
         {"system": run.name, "rule": rule, "label": rule_name(rule), "guarantee": is_guarantee(rule)}
         | {"points": _points([_radius(row) for row in rows])}
@@ -43,18 +45,21 @@ def accuracy_figure(runs: Sequence[Run], attacks: Sequence[Run]) -> Figure:
     if about_waveforms and runs:
         for one in PUBLISHED:
             budgets[max(one.radius(row) for run in runs for row in run.rows)] = one.name
-    noise_at = runs[0].rows[0].noise_at if runs else "waveform"
     return {
         "kind": "accuracy",
         "curves": curves,
-        "unit": "waveform in [-1, 1]" if about_waveforms else f"of the {noise_at}",
+        "unit": unit_of(noise_at),
         "norm": _loudness(runs),
         "budgets": [{"radius": radius, "label": label} for radius, label in sorted(budgets.items())],
     }
 
 
 def radii_figure(runs: Sequence[Run]) -> Figure:
-    """The certified radius of every utterance, by speaker."""
+    """The certified radius of every utterance, by speaker.
+
+    Args:
+        runs: Identification runs whose noise enters at one place, at least one.
+    """
     dots = [
         {"system": run.name, "rule": rule, "label": rule_name(rule), "speaker": row.speaker, "utterance": row.utterance}
         | {"radius": _radius(row), "state": _state(row)}
@@ -63,17 +68,23 @@ def radii_figure(runs: Sequence[Run]) -> Figure:
         if is_guarantee(rule)
         for row in rows
     ]
-    return {"kind": "radii", "dots": dots}
+    return {"kind": "radii", "dots": dots, "unit": unit_of(runs[0].noise_at)}
 
 
-def error_rates_figure(runs: Sequence[Run], summaries: Sequence[dict[str, Any]]) -> Figure:
-    """Certified equal error rates over the radius, of every verifier."""
+def error_rates_figure(trials: Sequence[tuple[Run, dict[str, Any]]]) -> Figure:
+    """Certified equal error rates over the radius, of every verifier.
+
+    Args:
+        trials: Runs of verification or of the open set whose noise enters at one place, at least one, and what
+            `summarize_trials` says of each.
+    """
     curves = [
         {"system": run.name, "verifier": verifier, "rates": entry["rates"]}
-        for run, summary in zip(runs, summaries, strict=True)
+        for run, summary in trials
         for verifier, entry in summary.items()
     ]
-    return {"kind": "rates", "curves": curves, "norm": _loudness(runs)}
+    runs = [run for run, _ in trials]
+    return {"kind": "rates", "curves": curves, "unit": unit_of(runs[0].noise_at), "norm": _loudness(runs)}
 
 
 def det_figure(runs: Sequence[Run]) -> Figure:

@@ -9,9 +9,23 @@ from voxcert.evaluation.report.runs import Run
 from voxcert.evaluation.report.tables import Table
 
 
-def measured_margins(runs: Sequence[Run]) -> dict[str, Sequence[HearingRow]]:
-    """The margins of each run that has some, by its name."""
-    return {run.name: rows for run in runs if run.folder is not None and (rows := read_hearing(run.folder))}
+def measured_margins(runs: Sequence[Run]) -> tuple[dict[str, Sequence[HearingRow]], dict[str, str]]:
+    """The margins of each run that has those of all its rows, and how far others have come, by the name of the run.
+
+    What was measured while a run was at it says nothing of shares of all its utterances.
+    """
+    margins, lacking = {}, {}
+    for run in runs:
+        rows = [] if run.folder is None else read_hearing(run.folder)
+        if not rows:
+            continue
+        measured, needed = {row.key for row in rows}, {row.key for row in run.rows}
+        if measured == needed:
+            margins[run.name] = rows
+        else:
+            done = run.num_utterances - len({utterance for utterance, *_ in needed - measured})
+            lacking[run.name] = f"measured for {done} of {run.num_utterances} utterances: run voxcert hearing again."
+    return margins, lacking
 
 
 def margins_table(margins: Mapping[str, Sequence[HearingRow]]) -> Table:

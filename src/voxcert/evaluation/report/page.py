@@ -87,7 +87,7 @@ def render_report(runs: Sequence[Run], *, title: str | None = None, sounds: bool
     summaries = [summarize_trials(run.rows, run.config.get("threshold")) for run in trials]
     heard, unheard = _examples(certified, attacks) if sounds else ([], [])
     claims = [(run, own) for run in runs if (own := _attacked(run, attacks))]
-    margins, places = measured_margins(runs), [run.place for run in runs]
+    (margins, lacking), places = measured_margins(runs), [run.place for run in runs]
     return TEMPLATES.get_template("page.html").render(
         title=title or ", ".join(dict.fromkeys(system_name(run.config) for run in runs)),
         runs=runs,
@@ -99,14 +99,12 @@ def render_report(runs: Sequence[Run], *, title: str | None = None, sounds: bool
         alphas=sorted({row.alpha for run in certified + trials for row in run.rows}),
         verdicts=[(run, tables.first_sound(run)[0], budgets.verdicts(run, attacks)) for run in certified],
         budgets=[
-            budgets.budgets_table(run, attacks, n)
-            for n, run in enumerate(certified)
-            if run.rows[0].noise_at == "waveform"
+            budgets.budgets_table(run, attacks, n) for n, run in enumerate(certified) if run.noise_at == "waveform"
         ],
         rates=[
             budgets.rates_table(run, own, n)
             for n, (run, own) in enumerate(zip(trials, summaries, strict=True))
-            if run.rows[0].noise_at == "waveform"
+            if run.noise_at == "waveform"
         ],
         certified=[tables.certified_table(run, n) for n, run in enumerate(certified)],
         trials=[tables.trials_table(run, own, n) for n, (run, own) in enumerate(zip(trials, summaries, strict=True))],
@@ -116,7 +114,8 @@ def render_report(runs: Sequence[Run], *, title: str | None = None, sounds: bool
         abstentions=[tables.abstentions_table(run, n) for n, run in enumerate(certified)],
         settings=[tables.settings_table(run, n) for n, run in enumerate(runs)],
         hearing=margins_table(margins) if margins else None,
-        hearing_commands={run.name: f"voxcert hearing {run.place}" for run in runs if run.name in margins},
+        hearing_lacks=lacking,
+        hearing_commands={run.name: f"voxcert hearing {run.place}" for run in runs if run.name in {*margins, *lacking}},
         page_command=_page_command(places, sounds) if all(places) else "",
         sounds=sounds,
         examples=heard,
@@ -129,19 +128,18 @@ def render_report(runs: Sequence[Run], *, title: str | None = None, sounds: bool
 def _figures(certified: list[Run], trials: list[Run], attacks: list[Run], summaries: list) -> dict[str, Any]:
     """Figures by the id of the place where they are drawn."""
     found = {}
-    by_noise: dict[str, list[Run]] = {}
-    for run in certified:
-        by_noise.setdefault(run.rows[0].noise_at, []).append(run)
     named = [run for run in attacks if run.rows[0].scenario == "csi" and run.rows[0].within is None]
-    if named:
-        by_noise.setdefault("waveform", [])
-    for noise_at, own in by_noise.items():
-        found[f"accuracy-{noise_at}"] = figures.accuracy_figure(own, named)
+    summarized = list(zip(trials, summaries, strict=True))
+    for noise_at in dict.fromkeys(run.noise_at for run in [*certified, *trials, *named]):
+        own = [run for run in certified if run.noise_at == noise_at]
+        if own or (named and noise_at == "waveform"):
+            found[f"accuracy-{noise_at}"] = figures.accuracy_figure(own, named)
+        if own:
+            found[f"radii-{noise_at}"] = figures.radii_figure(own)
+        if claimed := [(run, summary) for run, summary in summarized if run.noise_at == noise_at]:
+            found[f"rates-{noise_at}"] = figures.error_rates_figure(claimed)
     if trials:
-        found["rates"] = figures.error_rates_figure(trials, summaries)
         found["det"] = figures.det_figure(trials)
-    if certified:
-        found["radii"] = figures.radii_figure(certified)
     return found
 
 
@@ -204,7 +202,7 @@ def _examples(certified: Sequence[Run], attacks: Sequence[Run]) -> tuple[list[tu
     """What can be played, of the first run whose recordings are at hand; and why not of others."""
     unheard = []
     for run in certified:
-        if run.rows[0].noise_at != "waveform" or run.folder is None:
+        if run.noise_at != "waveform" or run.folder is None:
             continue
         try:
             return [(run, one) for one in examples(run, attacks)], []

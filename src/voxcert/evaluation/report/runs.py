@@ -55,6 +55,11 @@ class Run:
         return self.rows[0].sigma
 
     @property
+    def noise_at(self) -> str:
+        """Where noise enters; attacks smooth waveforms. Radii of runs where that differs are of different things."""
+        return getattr(self.rows[0], "noise_at", "waveform")
+
+    @property
     def num_utterances(self) -> int:
         """How many utterances its rows are about."""
         return len({row.utterance for row in self.rows})

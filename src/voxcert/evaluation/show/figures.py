@@ -80,6 +80,15 @@ def add_loudness_axis(axes: Axes, norms: Sequence[float]) -> None:
     top.set_xlabel("SNR of the perturbation in dB (utterance of median norm)", fontsize=9, color="0.35")
 
 
+def unit_of(noise_at: str) -> str:
+    """What the l2 norms of an axis are in; those of different representations never share one.
+
+    Args:
+        noise_at: Where noise enters.
+    """
+    return "waveform in [-1, 1]" if noise_at == "waveform" else f"of the {noise_at}"
+
+
 def save(figure: Figure, path: str | Path) -> None:
     """Writes a PNG file; folders are made."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)

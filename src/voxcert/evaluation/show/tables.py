@@ -24,6 +24,37 @@ def rounded_down(value: float, digits: int = 3) -> str:
     return text if float(text) <= value else f"{(math.floor(value / step) - 1) * step:.{digits}g}"
 
 
+def shown_radius(radius: float) -> str:
+    """A radius that was asked for, three significant digits, never more than it is but for numerical dust."""
+    return rounded_down(float(f"{radius:.12g}"))
+
+
+def floored(value: float, decimals: int) -> str:
+    """A number with so many decimals, never more than it is but for numerical dust."""
+    return f"{math.floor(round(value * 10**decimals, 9)) / 10**decimals:.{decimals}f}"
+
+
+def ceiled(value: float, decimals: int) -> str:
+    """A number with so many decimals, never less than it is but for numerical dust."""
+    return f"{math.ceil(round(value * 10**decimals, 9)) / 10**decimals:.{decimals}f}"
+
+
+def certified_share(share: float, low: float | None, high: float | None) -> str:
+    """A share of what is certified as `0.52 [0.38, 0.66]`: rounded down, its interval (None for none) outward."""
+    return floored(share, 2) + ("" if low is None else f" [{floored(low, 2)}, {ceiled(high, 2)}]")
+
+
+def certified_percent(rate: float | None) -> str:
+    """A certified error rate as a number of percent with one digit, rounded up; "-" for none."""
+    return "-" if rate is None else ceiled(100 * rate, 1)
+
+
+def certified_percent_with_interval(rate: float, low: float | None, high: float | None) -> str:
+    """A certified error rate and its interval as `52.0 [38.5, 65.2]`: rounded up, the interval outward."""
+    least = "-" if low is None else floored(100 * low, 1)
+    return f"{certified_percent(rate)} [{least}, {certified_percent(high)}]"
+
+
 def two_decimals(value: float | None) -> str:
     """A number for a table; "-" for None."""
     return "-" if value is None else f"{value:.2f}"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy.special import ndtri
 
 from voxcert.evaluation.metrics.detection import crossing_error_rate, error_rates
-from voxcert.evaluation.show.figures import BLUE, GREEN, add_loudness_axis, canvas, save, tidy
+from voxcert.evaluation.show.figures import BLUE, GREEN, add_loudness_axis, canvas, save, tidy, unit_of
 from voxcert.evaluation.verification.tables import bounds_at, by_verifier
 from voxcert.smoothing.certified_score import CertifiedScore
 
@@ -47,9 +47,7 @@ def error_rate_figure(rows: Sequence[CertifiedScore], summary: dict[str, dict[st
             left.fill_between(radii, *(100 * np.array(bands)), step="pre", color=color, alpha=0.12, linewidth=0)
     entry = next(iter(summary.values()))
     left.set(xlim=(0, None), ylim=(0, None), ylabel="certified equal error rate in %")
-    left.set_xlabel(
-        "l2 norm of the perturbation (waveform in [-1, 1])" if rows[0].noise_at == "waveform" else "l2 norm"
-    )
+    left.set_xlabel(f"l2 norm of the perturbation ({unit_of(rows[0].noise_at)})")
     left.legend(title="verifier", frameon=False, loc="center right")
     tidy(left, has_top=True)
     if rows[0].noise_at == "waveform":

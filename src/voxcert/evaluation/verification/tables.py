@@ -16,7 +16,7 @@ from voxcert.evaluation.metrics.detection import (
     speaker_interval,
     speaker_interval_of_share,
 )
-from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table, rounded_down
+from voxcert.evaluation.show.tables import ceiled, certified_percent_with_interval, percent, render_table, rounded_down
 from voxcert.smoothing.certified_score import CertifiedScore
 
 RATES = "eer", "frr", "far"
@@ -109,12 +109,13 @@ def trials_lines(verifiers: dict[str, dict[str, Any]]) -> list[list[str]]:
     for verifier, entry in verifiers.items():
         lines.append([verifier, "no attack, as sampled", percent(entry["smoothed_eer"]), "", "", ""])
         for rate in entry["rates"]:
-            shown = (
-                percent_with_interval(rate[name], rate[f"{name}_low"], rate[f"{name}_high"])
-                for name in ("eer", "frr", "far")
-            )
-            lines.append([verifier, f"{rate['radius']:g}", *shown, f"{rate['min_dcf']:.3f}"])
+            lines.append([verifier, f"{rate['radius']:g}", *rate_cells(rate), ceiled(rate["min_dcf"], 3)])
     return lines
+
+
+def rate_cells(rate: dict[str, Any]) -> list[str]:
+    """The certified EER, FRR and FAR at one radius of a summary, each with its interval."""
+    return [certified_percent_with_interval(rate[name], rate[f"{name}_low"], rate[f"{name}_high"]) for name in RATES]
 
 
 TRIALS_NOTE = (
@@ -123,7 +124,8 @@ TRIALS_NOTE = (
     "threshold, FRR: share of genuine trials not proved to stay accepted (in an open set, for their speaker); FAR: "
     "share of impostor trials not proved to stay rejected. EER: the smallest rate that neither exceeds at some "
     "threshold. In brackets the 95 % interval over speakers (bootstrap; for FRR and FAR of all or none Wilson's, with "
-    "each speaker as one trial). minDCF: prior 0.01, both errors cost 1."
+    "each speaker as one trial). minDCF: prior 0.01, both errors cost 1. Certified rates and minDCF are rounded up and "
+    "intervals outward, to say no more than is proved."
 )
 
 

@@ -6,7 +6,7 @@
   const DECADES = 2.5; // most of a logarithmic axis
   const unique = (values) => [...new Set(values)];
   const cycled = (list, n) => list[n % list.length];
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const percent = (share, whole = Math.round) => `${(whole(Number((1000 * share).toFixed(6))) / 10).toFixed(1)} %`;
   const floored = (value) => { // four significant digits, never more than the value
     if (!(value > 0)) return "0";
     const step = 10 ** (Math.floor(Math.log10(value)) - 3);
@@ -127,10 +127,11 @@
         const own = curve.rule ? of(several ? systems : rules, curve.system === undefined || !several ? curve.rule : curve.system) : of(attacks, curve.system);
         const dash = curve.rule ? of(rules, curve.rule).dash : own.dash;
         const banded = curve.rule ? curve.guarantee : attacks.filter((entry) => entry.shown).length < 3; // more would hide all
+        const [down, up] = curve.rule ? [Math.floor, Math.ceil] : [Math.round, Math.round]; // what is proved is never more
         const said = curve.rule ? `${curve.label}: certified` : "empirical";
         return curve.points.map(([x, y, low, high]) => ({
           x: x || 1e-9, y, low, high, curve: `${curve.system}/${curve.rule}`, colour: own.colour, dash, band: banded, marked: !curve.rule && curve.marks.includes(x),
-          title: `${curve.system}\n${said} ${percent(y)} [${percent(low)}, ${percent(high)}]\nbeyond l2 norm ${floored(x)}`,
+          title: `${curve.system}\n${said} ${percent(y, down)} [${percent(low, down)}, ${percent(high, up)}]\nbeyond l2 norm ${floored(x)}`,
         }));
       });
       const ends = points.map((point) => point.x).filter((x) => x > 1e-9);
@@ -175,7 +176,7 @@
     const redraw = () => {
       const own = entries.filter((entry) => entry.shown);
       const points = own.flatMap(({ curve, colour }) => curve.rates.map((rate) => ({
-        ...rate, colour, title: `${curve.verifier}, ${curve.system}\ncertified EER ${percent(rate.eer)} [${rate.eer_low === null ? "-" : percent(rate.eer_low)}, ${rate.eer_high === null ? "-" : percent(rate.eer_high)}]\nup to l2 norm ${floored(rate.radius)}`,
+        ...rate, colour, title: `${curve.verifier}, ${curve.system}\ncertified EER ${percent(rate.eer, Math.ceil)} [${rate.eer_low === null ? "-" : percent(rate.eer_low, Math.floor)}, ${rate.eer_high === null ? "-" : percent(rate.eer_high, Math.ceil)}]\nup to l2 norm ${floored(rate.radius)}`,
       })));
       const domain = [0, 1.05 * (d3.max(points, (point) => point.radius) || 1)];
       const size = frame(place, 380);
@@ -190,7 +191,7 @@
           ...own.map(({ curve, colour, dash }) => Plot.lineY(curve.rates, { x: "radius", y: "eer", curve: "step-before", stroke: colour, strokeWidth: 2.25, strokeDasharray: dash })),
           Plot.dot(points, { x: "radius", y: "eer", fill: "colour", r: 3.5 }),
           ...loudness(figure.norm, domain, false, size.width < 520),
-          bottom("l2 norm of the perturbation"),
+          bottom(`l2 norm of the perturbation (${figure.unit})`),
           tip(points, "radius", "eer"),
         ],
       });
@@ -245,7 +246,7 @@
           Plot.gridX(grid), Plot.ruleY(speakers, { stroke: "var(--line)" }),
           Plot.dot(points.filter((dot) => dot.radius > 0), { x: "radius", y: "speaker", fill: "var(--c0)", fillOpacity: 0.75, r: "r" }),
           Plot.dot(points.filter((dot) => !dot.radius), { x: "radius", y: "speaker", symbol: "times", stroke: "var(--broken)", strokeWidth: 1.75, r: "r" }),
-          bottom("certified radius (l2 norm)"), Plot.axisX({ anchor: "top", ticks: 6, tickFormat: "~g", label: null, color: "var(--muted)" }),
+          bottom(`certified radius (l2 norm, ${figure.unit})`), Plot.axisX({ anchor: "top", ticks: 6, tickFormat: "~g", label: null, color: "var(--muted)" }),
           tip(points, "radius", "speaker"),
         ],
       });
