@@ -20,8 +20,9 @@ from voxcert.evaluation.audit.settings import AuditSettings
 from voxcert.evaluation.audit.stages import FIRST, IMPOSTORS, Stage, System, forwards, stages
 from voxcert.evaluation.planning import plan_certification
 from voxcert.evaluation.report import write_report
-from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, check_settings, read_summary, write_config
-from voxcert.evaluation.run.job import UNKNOWN, Provenance, check_data
+from voxcert.evaluation.run.claim import claim
+from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, read_summary, write_config
+from voxcert.evaluation.run.job import UNKNOWN, Provenance
 from voxcert.evaluation.run.lock import locked
 from voxcert.evaluation.run.processes import at_hand
 from voxcert.evaluation.run.progress import listening
@@ -74,10 +75,9 @@ def audit_encoder(
 
 def _begin(system: System, config: dict[str, Any], bar: tqdm) -> None:
     """Refuses an audit of something else, and what a run would refuse of the data; the report stays in data.txt."""
-    check_settings(system.folder, config)
     bar.set_description_str("audit: reading the data")
     planned = system.data.plan("test")
-    check_data(system.folder, planned)
+    claim(system.folder, config, planned)
     if (system.folder / CONFIG).is_file():
         return
     protocol = system.data.protocol
