@@ -13,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from voxcert.data.check import check_corpus, describe
+from voxcert.data.claims import check_claims
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.data.identity import write_plan
 from voxcert.evaluation.attack.row import AttackRow
@@ -58,9 +59,7 @@ def audit_encoder(
     system = System(encoder, data, settings, provenance)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
-    speakers = {one.speaker for one in data.tested("test")}
-    if len(speakers) < 2:
-        raise ValueError(f"data must have 2 or more tested speakers, for verification, got {len(speakers)}")
+    check_claims(data)
     with locked(system.folder):
         with tqdm(bar_format="{desc} [{elapsed}]", leave=False) as bar:
             _begin(system, config, bar)
