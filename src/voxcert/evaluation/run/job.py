@@ -24,7 +24,7 @@ from voxcert.evaluation.run.folder import PLAN, ROWS
 from voxcert.evaluation.run.lock import locked
 from voxcert.evaluation.run.processes import launch, stop_requests
 from voxcert.evaluation.run.progress import LogFormat, Progress
-from voxcert.evaluation.run.queue import Queue, shared_store
+from voxcert.evaluation.run.queue import GO_ON, Queue, shared_store
 from voxcert.evaluation.run.speed import Precision, float32_products
 from voxcert.evaluation.run.tasks import About, Kind, Task, merge_rows, rows_path, unfinished
 from voxcert.rows import RowWriter, iterate_rows
@@ -94,14 +94,18 @@ def started(
     Raises:
         ValueError: If another job works there, the folder holds results of other settings or data (the message names
             them), or the accelerator is not there.
+        KeyboardInterrupt: On Ctrl-C where no task is at hand; says that the job can go on.
     """
-    with locked(folder):
-        claim(folder, config, plan, may_differ)  # before other processes are started
-        fabric = launch(accelerator, devices, num_nodes)
-        if plan is not None and fabric.is_global_zero:
-            write_plan(plan, Path(folder) / PLAN)
-        with float32_products(precision):
-            yield fabric
+    try:
+        with locked(folder):
+            claim(folder, config, plan, may_differ)  # before other processes are started
+            fabric = launch(accelerator, devices, num_nodes)
+            if plan is not None and fabric.is_global_zero:
+                write_plan(plan, Path(folder) / PLAN)
+            with float32_products(precision):
+                yield fabric
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(GO_ON) from None
 
 
 def do_tasks(
