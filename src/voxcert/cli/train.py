@@ -115,7 +115,7 @@ def _refused(setting: str) -> Iterator[None]:
     """What Lightning says of a setting, as an error of this package that names it."""
     try:
         yield
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ImportError, ValueError) as error:
         raise ValueError(f"{setting}: {error}") from error
 
 

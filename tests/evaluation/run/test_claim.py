@@ -10,6 +10,7 @@ from voxcert.evaluation.certification.folder import PROTOTYPES, read_prototypes,
 from voxcert.evaluation.defence import system
 from voxcert.evaluation.run.claim import ENROLLED, PREPARED, claim
 from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, write_config
+from voxcert.evaluation.run.job import started
 from voxcert.evaluation.run.lock import locked
 from voxcert.evaluation.verification.cohort import COHORT
 from voxcert.rows import replace_rows
@@ -88,6 +89,13 @@ def test_a_run_that_was_killed_while_it_forgot_is_forgotten_by_the_next(refused)
     (refused / PLAN).unlink()
     claim(refused, OLD, plan())
     assert files(refused) == [ROWS]
+
+
+def test_who_stops_a_job_is_told_that_it_goes_on(tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"), started(tmp_path, OLD, plan(), "cpu"):
+        raise KeyboardInterrupt
+    with locked(tmp_path):
+        assert (tmp_path / PLAN).is_file()
 
 
 def test_the_names_are_those_of_the_jobs():
