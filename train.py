@@ -3,4 +3,4 @@
 from voxcert.cli.train import train
 
 if __name__ == "__main__":
-    train()
+    train(program="python train.py")

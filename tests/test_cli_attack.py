@@ -170,6 +170,14 @@ def test_a_run_that_was_cut_continues_and_other_settings_are_refused(config, tmp
     assert "holds a run with other settings: attack.init_args.epsilon is 0.01 there, got 0.02" in printed
 
 
+def test_a_refused_run_leaves_its_folder_to_the_corrected_command(config, tmp_path, capsys):
+    changes = ["--attack.class_path", "voxcert.attacks.pgd", "--attack.init_args.epsilon", 0.01]
+    printed = message(capsys, "attack", "--config", config, *changes, "--attack.init_args.steps", 0)
+    assert "must be at least 1, got steps=0" in printed
+    attack(config, *changes, "--attack.init_args.steps", 1)
+    assert {row.attack_settings["steps"] for row in timeless(tmp_path / "run")} == {1}
+
+
 @pytest.fixture
 def certified(config, tmp_path, capsys):
     """A function that certifies the experiment's system, with settings of a task; gives the folder of the run."""

@@ -217,6 +217,7 @@ def test_checkpoint_or_encoder_not_both_and_not_neither(config, capsys):
         (["--sigma", "0"], "error: sigma must be finite and above 0, got 0.0"),
         (["--sigma", "-0.1"], "error: sigma must be finite and above 0, got -0.1"),
         (["--alpha", "0"], "error: alpha must be in (0, 1), got 0.0"),
+        (["--seed", str(10**23)], "error: seed must be in [-2^63, 2^64), which torch takes, got 1"),
         (["--alpha", "1"], "error: alpha must be in (0, 1), got 1.0"),
         (["--checkpoint", "none"], "error: checkpoint none does not exist"),
         (["--checkpoint_hash", "0123"], "error: checkpoint_hash must be 0123, got "),

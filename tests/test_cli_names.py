@@ -225,6 +225,14 @@ def test_what_the_system_refuses_is_a_message(tmp_path, capsys):
         assert capsys.readouterr().err == f"error: {place}: {reason}\n"
 
 
+@pytest.mark.parametrize(("about", "line"), [((), "stopped\n"), (("it goes on",), "stopped; it goes on\n")])
+def test_ctrl_c_is_a_line(about, line, capsys):
+    with pytest.raises(SystemExit) as stopped, messages_for_errors():
+        raise KeyboardInterrupt(*about)
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == line
+
+
 def test_what_is_about_no_file_stays_a_bug():
     with pytest.raises(OSError, match="broken"), messages_for_errors():
         raise OSError("broken")

@@ -160,6 +160,41 @@ def test_bad_values_end_with_a_message_and_exit_2(config, capsys):
     assert "num_enroll" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "expected"),
+    [
+        ("accelerator", "tpu", "trainer: "),
+        ("max_epochs", "-5", "trainer: `max_epochs` must be"),
+        ("strategy", "nope", "trainer: "),
+        ("limit_train_batches", "-1", "trainer: You have passed invalid value -1"),
+        ("profiler", "nope", "trainer: "),
+        ("check_val_every_n_epoch", "0", "trainer.check_val_every_n_epoch must be at least 1, or null, got 0"),
+        ("gradient_clip_val", "-1", "trainer.gradient_clip_val must be at least 0, or null, got -1"),
+    ],
+)
+def test_mistakes_about_the_trainer_are_messages(config, capsys, flag, value, expected):
+    with pytest.raises(SystemExit) as error:
+        train(["fit", "--config", str(config), f"--trainer.{flag}={value}"])
+    assert error.value.code == 2
+    assert f"error: {expected}" in capsys.readouterr().err
+
+
+def test_a_seed_out_of_range_is_a_message(config, capsys):
+    with pytest.raises(SystemExit) as error:
+        train(["fit", "--config", str(config), "--seed_everything=-3"])
+    assert error.value.code == 2
+    assert "error: seed_everything: -3 is not in bounds" in capsys.readouterr().err
+
+
+def test_usage_names_the_command(capsys):
+    for program in ("voxcert train", "python train.py"):
+        with pytest.raises(SystemExit):
+            train([], program=program)
+        printed = capsys.readouterr().err
+        assert f"usage: {program} " in printed
+        assert f"run: {program} --help" in printed
+
+
 def test_what_cannot_be_gone_on_from_or_tested_is_said_in_a_sentence(config, tmp_path, capsys):
     (tmp_path / "text.ckpt").write_text("hello")
     for arguments, message in (

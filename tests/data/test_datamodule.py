@@ -1,4 +1,5 @@
 import math
+import re
 
 import lightning as L
 import pytest
@@ -308,6 +309,19 @@ def test_two_speakers_are_too_few_and_the_command_is_given(write_audio, tmp_path
         ValueError, match=r"num_test_speakers must be in \[0, 2\], got 5.* type --data.num_test_speakers 2"
     ):
         SpeakerDataModule(corpus, num_test_speakers=5).items("test")
+
+
+@pytest.mark.parametrize("names", [("anna",), ("anna", "ben")])
+def test_what_a_message_advises_works(write_audio, tmp_path, names):
+    for name in names:
+        write_audio(f"{name}/a.wav")
+        write_audio(f"{name}/b.wav")
+    corpus = SpeakerFolders(str(tmp_path))
+    with pytest.raises(ValueError, match="needs 3 speakers") as error:
+        SpeakerDataModule(corpus, num_val_speakers="auto", num_test_speakers="auto").items("test")
+    flags = [int(number) for number in re.findall("--data.num_(?:val|test)_speakers ([0-9]+)", str(error.value))]
+    assert flags == ([0, 2] if len(names) == 2 else [])
+    assert ("2 speakers with enough material are the least" in str(error.value)) == (len(names) < 2)
 
 
 def test_auto_beside_test_parts_and_numbers(librispeech):

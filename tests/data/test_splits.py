@@ -123,6 +123,11 @@ def test_auto_holds_out_for_both_purposes_where_few_speakers_have_enough():
     assert (len(names(split.val.test)), len(names(split.test.test))) == (1, 2)
 
 
+def test_nobody_is_not_advised_to_test_nobody():
+    with pytest.raises(ValueError, match="got 0, 0 of them with enough; 2 speakers with enough material are the least"):
+        divide([], num_val_speakers="auto", num_test_speakers="auto")
+
+
 def test_speakers_on_both_sides_are_announced():
     both = corpus({"a": "abc", "b": "cd"})
     with pytest.warns(UserWarning, match="1 speakers of test_parts are trained on too, such as 'c'"):

@@ -6,16 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+STOPPED = 130
+"""Exit status of what Ctrl-C ended, as shells have it: 128 and the number of SIGINT."""
+
 
 @contextmanager
 def messages_for_errors() -> Iterator[None]:
     """Shows what a ValueError of this package says (a setting, a file) without a traceback, exit status 2.
 
     A file that the system does not let us read or write (no such path, no permission, a full disk) is a message too,
-    and so is a process of the job that is gone.
+    and so is a process of the job that is gone. Ctrl-C is one too, exit status 130, and says whether a job goes on.
     """
     try:
         yield
+    except KeyboardInterrupt as stop:
+        print("; ".join(["stopped", *map(str, stop.args)]), file=sys.stderr)
+        raise SystemExit(STOPPED) from None
     except OSError as error:
         if error.filename is not None:
             from voxcert.data.paths import shown  # here: --help answers without torch

@@ -83,6 +83,8 @@ def parse(parser: ArgumentParser, args: list[str]) -> tuple[Any, dict[str, Any]]
 
 def instantiate(parser: ArgumentParser, config: Any) -> Any:
     """Builds what the configuration names; weights that nothing is loaded into depend on its seed alone."""
+    if not -(2**63) <= config.seed < 2**64:
+        raise ValueError(f"seed must be in [-2^63, 2^64), which torch takes, got {config.seed}")
     torch.manual_seed(config.seed)
     return parser.instantiate(config)
 

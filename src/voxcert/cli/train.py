@@ -2,10 +2,13 @@
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from voxcert.cli.configs import with_files
@@ -64,6 +67,22 @@ class TrainCLI(LightningCLI):
         """Parses arguments, those of the command line when null; configs are found by name."""
         self.config = parser.parse_args(list(with_files(sys.argv[1:] if args is None else args)))
 
+    def instantiate_trainer(self, **settings: Any) -> L.Trainer:
+        """Builds the trainer; refuses too what Lightning would stumble over in an epoch, or take for something else."""
+        every, clip = (
+            self._get(self.config, f"trainer.{name}") for name in ("check_val_every_n_epoch", "gradient_clip_val")
+        )
+        if every is not None and every < 1:
+            raise ValueError(f"trainer.check_val_every_n_epoch must be at least 1, or null, got {every}")
+        if clip is not None and clip < 0:
+            raise ValueError(f"trainer.gradient_clip_val must be at least 0, or null, got {clip}")
+        with _refused("trainer"):
+            return super().instantiate_trainer(**settings)
+
+    def _set_seed(self) -> None:
+        with _refused("seed_everything"):
+            super()._set_seed()
+
     def before_instantiate_classes(self) -> None:
         """Refuses a `--ckpt_path` that no training wrote, before data are read."""
         check_ckpt_path(self._get(self.config, "ckpt_path"))
@@ -91,12 +110,22 @@ class TrainCLI(LightningCLI):
         """
 
 
-def train(args: list[str] | None = None, run: bool = True) -> TrainCLI:
+@contextmanager
+def _refused(setting: str) -> Iterator[None]:
+    """What Lightning says of a setting, as an error of this package that names it."""
+    try:
+        yield
+    except (MisconfigurationException, ImportError, ValueError) as error:
+        raise ValueError(f"{setting}: {error}") from error
+
+
+def train(args: list[str] | None = None, run: bool = True, program: str = "voxcert train") -> TrainCLI:
     """Runs `train.py`: `fit`, `validate` or `test` with configs and flags.
 
     Args:
         args: Arguments instead of those of the command line.
         run: Whether to run a sub-command, or only to build trainer, model and data from arguments without one.
+        program: How the command was called.
     """
     # Lightning 2.6 flattens loaders the way torch 2.11 deprecates: nothing that a user could change.
     warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated", category=FutureWarning)
@@ -111,6 +140,7 @@ def train(args: list[str] | None = None, run: bool = True) -> TrainCLI:
             parser_class=TrainParser,
             auto_configure_optimizers=False,  # the modules bring their own
             seed_everything_default=0,
+            parser_kwargs={"prog": program},
             args=args,
             run=run,
         )

@@ -22,7 +22,16 @@ from voxcert.data.datasets import (
 )
 from voxcert.data.enrollment import EnrollUnit, balanced_subset, by_speaker, cut
 from voxcert.data.identity import Planned, planned
-from voxcert.data.splits import Count, Evaluation, Protocol, Split, check_apart, split_speakers
+from voxcert.data.splits import (
+    Count,
+    Evaluation,
+    Protocol,
+    Split,
+    check_apart,
+    num_able,
+    split_speakers,
+    to_test_everybody,
+)
 from voxcert.data.utterance import Utterance
 
 Stage = Literal["val", "test"]
@@ -262,6 +271,15 @@ class SpeakerDataModule(L.LightningDataModule):
         utterances = self._evaluation(stage).test
         count = len(utterances) if self.max_test_utterances is None else self.max_test_utterances
         return balanced_subset(utterances, count, seed=self.protocol.seed)
+
+    @property
+    def more_to_test(self) -> str:
+        """What a message tells who needs two tested speakers and has fewer."""
+        if len(by_speaker(self.split.test.test)) > 1:
+            return "--data.max_test_utterances must then be 2 or more"
+        if self.test_parts:
+            return "test_parts must then hold 2 or more speakers with enough material to enrol and test"
+        return to_test_everybody(num_able(self.corpus.utterances(), self.protocol, self.train_parts))
 
     def _cut(self, utterance: Utterance) -> list[Utterance]:
         try:

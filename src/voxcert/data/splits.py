@@ -166,6 +166,30 @@ def check_apart(split: Split) -> None:
         )
 
 
+def num_able(utterances: list[Utterance], protocol: Protocol, train_parts: list[str] | None = None) -> int:
+    """How many speakers of the training parts have enough material to enrol and test.
+
+    Args:
+        utterances: The corpus.
+        protocol: How speakers are enrolled.
+        train_parts: As for `split_speakers`.
+    """
+    pool = by_speaker(one for one in utterances if train_parts is None or one.part in train_parts)
+    return sum(_has_enough(own, protocol) for own in pool.values())
+
+
+def to_test_everybody(able: int) -> str:
+    """What a message tells who has too few speakers to hold some out.
+
+    Args:
+        able: Speakers with enough material to enrol and test.
+    """
+    if able < 2:
+        return "2 speakers with enough material are the least that can be told apart"
+    flags = f"--data.num_val_speakers 0 --data.num_test_speakers {able}"
+    return f"to test everybody with an encoder that was trained on others: {flags}"
+
+
 def _held_out(
     pool: dict[str, list[Utterance]], protocol: Protocol, num_val: Count, num_test: Count
 ) -> tuple[int, int, bool]:
@@ -175,8 +199,8 @@ def _held_out(
     if spare < 1:
         raise ValueError(
             'num_val_speakers and num_test_speakers must be given, "auto" needs 3 speakers (two to train and one with '
-            f"enough material to enrol and test), got {len(pool)}, {able} of them with enough; to test everybody "
-            f"with a trained encoder: --data.num_val_speakers 0 --data.num_test_speakers {able}"
+            f"enough material to enrol and test), got {len(pool)}, {able} of them with enough; "
+            f"{to_test_everybody(able)}"
         )
     if num_val == num_test == "auto" and spare == 1:
         return 1, 1, True

@@ -32,7 +32,8 @@ def check_settings(settings: Any) -> None:
         f"an integer of at least {FEWEST_THRESHOLDS}",
         _is_integer(grid) and grid >= FEWEST_THRESHOLDS,
     )
-    require("seed", settings.seed, "an integer", _is_integer(settings.seed))
+    seed = settings.seed
+    require("seed", seed, "an integer in [-2^63, 2^64)", _is_integer(seed) and -(2**63) <= seed < 2**64)
     sigma, alpha, tolerance = settings.sigma, settings.alpha, settings.tolerance
     require("sigma", sigma, "finite and above 0", is_number(sigma) and 0.0 < sigma < math.inf)
     require("alpha", alpha, "in (0, 1)", is_number(alpha) and 0.0 < alpha < 1.0)

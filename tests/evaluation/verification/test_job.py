@@ -126,6 +126,27 @@ def test_few_impostors(toy, settings, tmp_path):
     assert sum(row.target for row in rows) == 13 * 2
 
 
+def test_one_tested_speaker_is_refused_before_anybody_is_enrolled(toy, settings, tmp_path):
+    encoder, data = toy
+    data.tests = [item for item in data.tests if item["speaker"] == "a"]
+    with pytest.raises(ValueError, match="2 or more tested speakers, for verification, got 1"):
+        verify_speakers(encoder, data, settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_whose_run_was_refused_after_the_enrolment_takes_the_corrected_one(toy, settings, tmp_path):
+    encoder, data = toy
+    with pytest.raises(ValueError, match="enrolled must leave strangers"):
+        verify_speakers(encoder, data, replace(settings, task="open_set", sigma=0.1, enrolled=list("abcd")))
+    assert (tmp_path / "run" / "prototypes.safetensors").is_file()
+    summary = verify_speakers(encoder, data, settings)
+    own = (tmp_path / "run" / "prototypes.safetensors").read_bytes()
+    assert verify_speakers(encoder, data, replace(settings, output_dir=str(tmp_path / "new"))).keys() == summary.keys()
+    assert own == (tmp_path / "new" / "prototypes.safetensors").read_bytes(), "not those enrolled at another sigma"
+    with pytest.raises(ValueError, match="holds a run with other settings: sigma is 0.05 there, got 0.1"):
+        verify_speakers(encoder, data, replace(settings, sigma=0.1))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -13,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from voxcert.data.check import check_corpus, describe
+from voxcert.data.claims import check_claims
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.data.identity import write_plan
 from voxcert.evaluation.attack.row import AttackRow
@@ -20,8 +21,9 @@ from voxcert.evaluation.audit.settings import AuditSettings
 from voxcert.evaluation.audit.stages import FIRST, IMPOSTORS, Stage, System, forwards, stages
 from voxcert.evaluation.planning import plan_certification
 from voxcert.evaluation.report import write_report
-from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, check_settings, read_summary, write_config
-from voxcert.evaluation.run.job import UNKNOWN, Provenance, check_data
+from voxcert.evaluation.run.claim import claim
+from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, read_summary, write_config
+from voxcert.evaluation.run.job import UNKNOWN, Provenance
 from voxcert.evaluation.run.lock import locked
 from voxcert.evaluation.run.processes import at_hand
 from voxcert.evaluation.run.progress import listening
@@ -57,9 +59,7 @@ def audit_encoder(
     system = System(encoder, data, settings, provenance)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
-    speakers = {one.speaker for one in data.tested("test")}
-    if len(speakers) < 2:
-        raise ValueError(f"data must have 2 or more tested speakers, for verification, got {len(speakers)}")
+    check_claims(data)
     with locked(system.folder):
         with tqdm(bar_format="{desc} [{elapsed}]", leave=False) as bar:
             _begin(system, config, bar)
@@ -74,10 +74,9 @@ def audit_encoder(
 
 def _begin(system: System, config: dict[str, Any], bar: tqdm) -> None:
     """Refuses an audit of something else, and what a run would refuse of the data; the report stays in data.txt."""
-    check_settings(system.folder, config)
     bar.set_description_str("audit: reading the data")
     planned = system.data.plan("test")
-    check_data(system.folder, planned)
+    claim(system.folder, config, planned)
     if (system.folder / CONFIG).is_file():
         return
     protocol = system.data.protocol

@@ -86,11 +86,11 @@ def enrolled(
         ValueError: If the folder holds a run with other settings or data (the message names them), the encoder has no
             representation to put noise at, or enrolment fails.
     """
-    settings = _as_before(settings)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
     processes = settings.accelerator, settings.devices, settings.num_nodes, settings.precision
-    may_differ = ("radii",) if settings.task == "identification" else ()  # of which rows of verification are about
+    may_differ = ["compile"] if settings.compile == "auto" else []  # it is as the folder's run found it
+    may_differ += ["radii"] if settings.task == "identification" else []  # which rows of verification are about
     with started(settings.output_dir, config, data.plan("test"), *processes, may_differ=may_differ) as fabric:
         encoder, data = at_representation(encoder.to(fabric.device).eval(), data, settings.noise_at, fabric.device)
         in_full, items = encoder, data.items("test")
@@ -175,9 +175,15 @@ def _with_batch_size(
 def _with_compile(
     settings: CertificationSettings, kept: KeptEmbeddings | None, encoder: nn.Module, items: Any, fabric: Fabric
 ) -> CertificationSettings:
-    """Settles whether generated code is worth it here: what it takes to generate counts, and so does a wrong result."""
+    """Settles an automatic `compile`: as the folder was made, or else whether generated code is worth it here.
+
+    What it takes to generate counts, and so does a wrong result.
+    """
     if settings.compile != "auto":
         return settings
+    found = read_config(settings.output_dir) or {}
+    if found.get("compile", "auto") != "auto":
+        return replace(settings, compile=found["compile"])
     probe = _probe(items, settings, fabric.device)
     num_rows = len(items) * (settings.num_select + settings.num_estimate) / fabric.world_size
     if _first_is_kept(kept, items, settings, fabric.device):
@@ -202,12 +208,6 @@ def _first_is_kept(
     sampler = NoisySampler(item["waveform"].to(device), settings.sigma, settings.seed, item["utterance"], grid)
     first, stop = (ESTIMATE_START + sample for sample in settings.samples)
     return kept.holds(sampler, 0, settings.num_select) and kept.holds(sampler, first, stop)
-
-
-def _as_before(settings: CertificationSettings) -> CertificationSettings:
-    """An automatic `compile` is what the folder's run found; all other settings are as given."""
-    found = read_config(settings.output_dir) or {}
-    return replace(settings, compile=found.get("compile", "auto")) if settings.compile == "auto" else settings
 
 
 def _first_readable(items: Any) -> dict[str, Any] | None:

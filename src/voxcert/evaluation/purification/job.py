@@ -61,8 +61,6 @@ def purify_files(
     with started(folder, config, None, settings.accelerator) as fabric:
         purifier = purifier.to(fabric.device).eval()
         listener = None if listener is None else listener.to(fabric.device)
-        write_config(folder, config)
-
         names = {source: printable(str(source)) for source in files}
         contents = {names[source]: content_hash(source) for source in files}
 
@@ -74,6 +72,7 @@ def purify_files(
         for source, place in files.items():
             if made.get(place, names[source]) != names[source]:
                 raise ValueError(f"output_dir {folder} has {place} of {made[place]} already, got {source} for it")
+        write_config(folder, config)
         rows = do_tasks(
             [Task(source, ((names[source],),)) for source in files],
             lambda source: [

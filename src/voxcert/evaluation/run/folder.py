@@ -44,7 +44,8 @@ def read_config(folder: str | Path) -> dict[str, Any] | None:
     """
     path = Path(folder) / CONFIG
     if not path.is_file():
-        if (Path(folder) / ROWS).exists():
+        rows = Path(folder) / ROWS
+        if rows.is_file() and rows.stat().st_size:
             raise ValueError(f"output_dir must be new or hold a run, got {folder} with {ROWS} but without {CONFIG}")
         return None
     try:

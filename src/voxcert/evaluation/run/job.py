@@ -18,12 +18,13 @@ from lightning.fabric import Fabric
 
 from voxcert.columns import Columns
 from voxcert.data.corpus import Utterance
-from voxcert.data.identity import Planned, check_plan, read_plan, write_plan
-from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, check_settings
+from voxcert.data.identity import Planned, write_plan
+from voxcert.evaluation.run.claim import claim
+from voxcert.evaluation.run.folder import PLAN, ROWS
 from voxcert.evaluation.run.lock import locked
 from voxcert.evaluation.run.processes import launch, stop_requests
 from voxcert.evaluation.run.progress import LogFormat, Progress
-from voxcert.evaluation.run.queue import Queue, shared_store
+from voxcert.evaluation.run.queue import GO_ON, Queue, shared_store
 from voxcert.evaluation.run.speed import Precision, float32_products
 from voxcert.evaluation.run.tasks import About, Kind, Task, merge_rows, rows_path, unfinished
 from voxcert.rows import RowWriter, iterate_rows
@@ -78,7 +79,7 @@ def started(
     precision: Precision = 32,
     may_differ: Collection[str] = (),
 ) -> Iterator[Fabric]:
-    """Starts a job: its folder is this job's alone and has no other settings or data, and its processes run.
+    """Starts a job: its folder is this job's alone and has no result of other settings or data, and its processes run.
 
     Args:
         folder: Of the run.
@@ -91,18 +92,20 @@ def started(
         may_differ: See `check_settings`.
 
     Raises:
-        ValueError: If another job works there, the folder holds a run with other settings or data (the message names
+        ValueError: If another job works there, the folder holds results of other settings or data (the message names
             them), or the accelerator is not there.
+        KeyboardInterrupt: On Ctrl-C where no task is at hand; says that the job can go on.
     """
-    with locked(folder):
-        check_settings(folder, config, may_differ)  # before other processes are started
-        if plan is not None:
-            check_data(Path(folder), plan)
-        fabric = launch(accelerator, devices, num_nodes)
-        if plan is not None and fabric.is_global_zero:
-            write_plan(plan, Path(folder) / PLAN)
-        with float32_products(precision):
-            yield fabric
+    try:
+        with locked(folder):
+            claim(folder, config, plan, may_differ)  # before other processes are started
+            fabric = launch(accelerator, devices, num_nodes)
+            if plan is not None and fabric.is_global_zero:
+                write_plan(plan, Path(folder) / PLAN)
+            with float32_products(precision):
+                yield fabric
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(GO_ON) from None
 
 
 def do_tasks(
@@ -175,15 +178,6 @@ def do_tasks(
     if len(rows) < sum(len(task.keys) for task in tasks):
         raise RuntimeError(f"{folder} lacks rows of some of {len(tasks)} planned tasks")
     return rows
-
-
-def check_data(folder: Path, plan: Sequence[Planned]) -> None:
-    """Refuses data other than those that the folder's run is about; ValueError names what differs."""
-    if not (folder / CONFIG).is_file():
-        return  # nothing was made there yet
-    if not (folder / PLAN).is_file():
-        raise ValueError(f"output_dir must be new or hold a run that noted its data, got {folder} without {PLAN}")
-    check_plan(read_plan(folder / PLAN), plan, f"the run in output_dir {folder}")
 
 
 def seed_of(*parts: Any) -> int:

@@ -31,7 +31,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     Raises:
         ValueError: If another job works there (the message names it), or there can be no such folder.
     """
-    if not _is_first_process():
+    if not is_first_process():
         yield
         return
     folder = Path(folder)
@@ -57,7 +57,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         lock.release()
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
     """As the environment says, which launchers prepare: the job may not have started its processes yet."""
     node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
     return rank_zero_only.rank == 0 and int(node) == 0

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from voxcert.data.claims import check_claims
 from voxcert.data.identity import read_plan
 from voxcert.data.listed import listed
 from voxcert.data.same_audio import content_hash
@@ -68,6 +69,8 @@ def verify_speakers(
         found = listed(data, settings.trials)
         data, trials, voices = found.data, found.trials, found.voices
         settings = replace(settings, trials_hash=digest)
+    elif settings.task == "verification":
+        check_claims(data)
     tested = data.tested("test")
     with enrolled(encoder, data, settings, provenance) as system:
         settings, items, fabric = system.settings, system.items, system.fabric
