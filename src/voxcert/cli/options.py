@@ -87,6 +87,9 @@ def parse(parser: ArgumentParser, args: list[str]) -> tuple[Any, dict[str, Any]]
     with messages_for_errors():
         args = with_files(args)
     config = parser.parse_args(args)
+    with messages_for_errors():
+        if not (folder := config.get("output_dir", "run")).strip():  # it would be the working directory
+            raise ValueError(f"output_dir must name a folder (. is the working directory), got {folder!r}")
     return config, yaml.safe_load(parser.dump(config, skip_unset=False))
 
 

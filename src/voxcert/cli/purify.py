@@ -40,3 +40,5 @@ def purify(args: list[str], program: str = "voxcert purify") -> None:
         print(f"{len(rows) - len(failed)} files are purified in {config.output_dir}, {len(failed)} failed.")
         for row in failed:
             print(f"  {row.failed}")
+        if len(failed) == len(rows):
+            raise SystemExit(1)  # so that a script stops here
