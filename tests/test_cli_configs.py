@@ -53,8 +53,9 @@ def test_an_error_says_where_was_looked(empty):
 
 @pytest.mark.parametrize("args", [["--config", NAME], [f"--config={NAME}"]])
 def test_arguments_become_files(args, capsys):
-    *_, last = with_files(["--checkpoint", "folder", *args])
-    assert Path(last.removeprefix("--config=")).samefile(CONFIGS / NAME)
+    *named, option, value = with_files([*args, "--checkpoint", "folder"])
+    assert (option, value) == ("--checkpoint", "folder")
+    assert Path(named[-1].removeprefix("--config=")).samefile(CONFIGS / NAME)
     assert capsys.readouterr().err == f"--config reads {config_folder() / NAME}\n"
 
 
@@ -62,6 +63,57 @@ def test_other_arguments_stay(capsys):
     args = ["one.yaml", "--radii", "[0.1]", "--radii=[0.2]", "--data", "{corpus: null}", "--checkpoint", "folder"]
     assert list(with_files(args)) == args
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ("fit --a 1 --config A", "fit --config A --a 1"),
+        ("fit --a=1 --b --config=A", "fit --config=A --a=1 --b"),
+        ("--config A fit --a 1 -c B", "--config A fit -c B --a 1"),
+        ("--print_config fit --a 1 --config A", "--print_config fit --config A --a 1"),
+        ("--a 1 --config A --b 2 --config B", "--config A --config B --a 1 --b 2"),
+        ("--data A --config B", "--config B --data A"),
+        ("--data.x 1 --data A --data B --config C", "--config C --data A --data B --data.x 1"),
+        ("--data.corpus A --dataset 1 --data B", "--data B --data.corpus A --dataset 1"),
+        ("--data.corpus Class --data.corpus.path A", "--data.corpus Class --data.corpus.path A"),
+        ("--encoder Class --encoder.dim 2 --encoder A", "--encoder Class --encoder A --encoder.dim 2"),
+    ],
+)
+def test_files_go_before_the_flags_that_are_about_what_they_hold(empty, args, expected):
+    for name in "ABC":
+        write(empty / f"{name}.yaml", {})
+    names = {name: f"{name}.yaml" for name in "ABC"}
+    args, expected = (
+        ["=".join(names.get(word, word) for word in arg.split("=")) for arg in one.split()] for one in (args, expected)
+    )
+    assert with_files(args) == expected
+
+
+FLAGS = ["--sigma", "0.5", "--data.num_test_speakers", "2", "--data.corpus.root=four"]
+
+
+@pytest.mark.parametrize("place", [0, 2, 4, 5])
+def test_flags_win_over_files_wherever_they_stand(place):
+    files = ["--data=data/folders.yaml", "--config", NAME]
+    _, plain = parse(certify_parser("voxcert certify"), [*FLAGS[:place], *files, *FLAGS[place:]])
+    assert (plain["sigma"], plain["data"]["num_test_speakers"]) == (0.5, 2)
+    assert plain["data"]["corpus"]["init_args"]["root"] == "four"  # of folders, not of the corpus of the config
+
+
+def test_flags_of_a_training_win_over_files_wherever_they_stand():
+    args = [
+        "--trainer.max_steps",
+        "7",
+        "--config",
+        "train/demo.yaml",
+        "--data.num_enroll=3",
+        "--data",
+        "data/espeak.yaml",
+    ]
+    cli = train(args, run=False)
+    assert cli.trainer.max_steps == 7
+    assert cli.datamodule.protocol.num_enroll == 3
 
 
 def test_certify_takes_every_option_by_name(empty):

@@ -39,6 +39,38 @@ def test_the_exit_status_tells_a_script(write_audio, tmp_path, capsys):
     assert len(Manifest(str(tmp_path / "clean.jsonl")).utterances()) == 1
 
 
+def test_the_manifest_that_is_read_is_not_replaced(write_audio, tmp_path, capsys):
+    write_audio("a.wav")
+    (tmp_path / "all.csv").write_text(text := "path,speaker\na.wav,anna\nnone.wav,ben\n")
+    (tmp_path / "link.csv").symlink_to("all.csv")
+    for name in ("all.csv", "link.csv"):
+        with pytest.raises(SystemExit, match="2"):
+            data(["check", str(tmp_path / "all.csv"), "--write", str(tmp_path / name)])
+        assert "must be written to another file than the one that is read, got" in capsys.readouterr().err
+    assert (tmp_path / "all.csv").read_text() == text
+
+
+def test_one_channel_of_opposite_phases_is_heard(tmp_path, capsys):
+    sound = np.random.default_rng(0).normal(0, 0.1, 8000)
+    (tmp_path / "calls" / "anna").mkdir(parents=True)
+    soundfile.write(tmp_path / "calls" / "anna" / "a.wav", np.stack([sound, -sound], axis=1), 16_000)
+    with pytest.raises(SystemExit, match="1"):
+        data(["check", str(tmp_path / "calls")])
+    assert "(channel 0 is the first)" in capsys.readouterr().out
+    data(["check", str(tmp_path / "calls"), "--channel", "1"])
+    assert "channel=1" in capsys.readouterr().out
+
+
+def test_the_audio_of_a_manifest_may_lie_elsewhere(write_audio, tmp_path, capsys):
+    write_audio("audio/a.wav")
+    (tmp_path / "shortcuts.csv").write_text("path,speaker\na.wav,anna\n")  # "cuts" in its name makes it not lhotse's
+    data(["check", str(tmp_path / "shortcuts.csv"), "--audio_root", str(tmp_path / "audio")])
+    assert "refused    0" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        data(["check", str(tmp_path / "shortcuts.csv"), "--channel", "0"])
+    assert "error: channel must be null for Manifest, which has none, got 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "args",
     [

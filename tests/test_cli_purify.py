@@ -234,6 +234,15 @@ def test_purify_writes_the_same_names_and_says_what_failed(voices, tmp_path, cap
     assert "purifier.init_args.std is 2.0 there, got 3.0" in message(capsys, *other)
 
 
+def test_purify_ends_with_status_1_where_everything_failed(tmp_path, capsys):
+    (tmp_path / "torn.wav").write_bytes(b"")
+    args = ["--inputs", f"[{tmp_path / 'torn.wav'}]", "--output_dir", tmp_path / "out"]
+    with pytest.raises(SystemExit) as stop:
+        run("purify", *args, "--purifier", "voxcert.purifiers.MeanFilter")
+    assert stop.value.code == 1
+    assert f"0 files are purified in {tmp_path}/out, 1 failed." in capsys.readouterr().out
+
+
 @pytest.fixture
 def reader(tmp_path):
     """Folder of a diffusion purifier that reads, with random weights that do something."""
@@ -289,6 +298,11 @@ def test_defends_by_what_is_heard_in_what_is_attacked(comparison, reader, words,
     assert not any(row["failed"] for row in rows)
     # Enrolment, genuine and attacked speech are each heard, and kept by their samples.
     assert len(list((tmp_path / "defences" / "heard").iterdir())) > 8
+
+
+def test_an_output_folder_without_a_name_is_refused(capsys):
+    args = ["purify", "--inputs", "[a]", "--purifier", "voxcert.purifiers.MeanFilter", "--output_dir", ""]
+    assert "error: output_dir must name a folder (. is the working directory), got ''" in message(capsys, *args)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,14 @@ def test_identify_prints_a_line_for_every_recording(run, capsys, monkeypatch):
     assert not {"seed", "utterance"} & first.keys(), "the noise is a secret"
 
 
+def test_status_1_says_that_no_recording_could_be_read(run, capsys):
+    (run / "empty.wav").write_bytes(b"")
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="1"):
+        main(["identify", *[str(run / "empty.wav")] * 2, "--run", str(run / "run")])
+    assert all("empty" in line["error"] for line in lines(capsys))
+
+
 def test_a_name_that_is_no_utf_8_is_a_line_that_says_so(run, capsys, monkeypatch):
     good, old = str(run / "voices/speaker1/2.wav"), f"{run}/caf\udce9.wav"
     shutil.copy(good, old)
@@ -78,8 +86,10 @@ def test_the_channel_is_chosen(run, tmp_path, capsys):
     sound, rate = soundfile.read(run / "voices/speaker1/2.wav")
     soundfile.write(tmp_path / "call.wav", np.stack([0 * sound, sound], axis=1), rate)
     capsys.readouterr()
-    for channel in ("1", "0"):
-        main(["identify", str(tmp_path / "call.wav"), "--run", str(run / "run"), "--channel", channel, "--seed", "0"])
+    heard = ["identify", str(tmp_path / "call.wav"), "--run", str(run / "run"), "--seed", "0", "--channel"]
+    main([*heard, "1"])
+    with pytest.raises(SystemExit, match="1"):
+        main([*heard, "0"])
     right, left = lines(capsys)
     assert right["prediction"] in ("speaker1", None)
     assert right["score"] > 0.5
@@ -107,11 +117,25 @@ def test_identify_tells_nobody_from_an_abstention(run, capsys):
     assert line["nobody"] is False
 
 
+SPEAKERS = "error: speaker must be one of the 3 enrolled (speaker0, speaker1, speaker2), got 'x'"
+
+
+def test_a_checkpoint_that_is_not_seen_from_here_is_explained(run, tmp_path, capsys):
+    shutil.copytree(run / "run", tmp_path / "run")
+    settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(settings | {"checkpoint": "checkpoints/mini"}))
+    with pytest.raises(SystemExit, match="2"):
+        main(["identify", str(run / "voices/speaker1/2.wav"), "--run", str(tmp_path / "run")])
+    printed = capsys.readouterr().err
+    assert f"error: checkpoint must say where the encoder of {tmp_path}/run is now: checkpoints/mini does" in printed
+    assert "the run noted a path from where it was started" in printed
+
+
 def test_mistakes_are_messages(run, capsys):
     recording = str(run / "voices/speaker0/1.wav")
     for arguments, message in (
         (["identify", recording, "--run", str(run / "voices")], "must be the folder of a certification run"),
-        (["verify", recording, "--run", str(run / "run"), "--speaker", "x", "--threshold", "0"], "claim must be"),
+        (["verify", recording, "--run", str(run / "run"), "--speaker", "x", "--threshold", "0"], SPEAKERS),
         (["identify", recording, "--run", str(run / "run"), "--classifier", "x"], "classifier must be one of"),
         (["identify", recording, "--run", str(run / "run"), "--threshold", "2"], "threshold must be None or in (-1, 1"),
         (["identify", recording, "--run", str(run / "run"), "--accelerator", "x"], "accelerator must be auto, cpu or"),

@@ -44,14 +44,15 @@ def test_a_folder_without_rows_is_named(tmp_path, capsys):
     assert capsys.readouterr().err == f"error: run must be a folder with rows, got {tmp_path} without rows.jsonl\n"
 
 
-def test_rows_are_never_replaced_by_a_table_of_them(tmp_path, capsys):
+@pytest.mark.parametrize("name", [ROWS, "config.yaml", "x.csv", "parquet"])
+def test_only_parquet_files_are_written(tmp_path, capsys, name):
     write_config(tmp_path, {})
     replace_rows(tmp_path / ROWS, [ROWS_OF["certification"]])
-    before = (tmp_path / ROWS).read_bytes()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(SystemExit, match="2"):
-        main(["rows", str(tmp_path), str(tmp_path / ROWS)])
-    assert "file must be one to write a table to, such as rows.parquet, got" in capsys.readouterr().err
-    assert (tmp_path / ROWS).read_bytes() == before
+        main(["rows", str(tmp_path), str(tmp_path / name)])
+    assert capsys.readouterr().err == f"error: file must end in .parquet, such as rows.parquet, got {tmp_path / name}\n"
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_rows_that_are_not_merged_yet_are_spoken_of(tmp_path, capsys):

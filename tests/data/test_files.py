@@ -1,12 +1,23 @@
+import errno
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from voxcert.data import AudioError, Manifest, SpeakerFolders
-from voxcert.data.files import READABLE, PassedOver, files, looks_like_audio, read_text, recordings, without_ending
+from voxcert.data.files import (
+    READABLE,
+    PassedOver,
+    files,
+    looks_like_audio,
+    read_text,
+    recordings,
+    without_ending,
+    write_whole,
+)
 from voxcert.data.same_audio import content_hash, equal_files
 
 ENDINGS = {"OGG": ["ogg", "oga", "opus"], "AIFF": ["aif", "aiff"], "NIST": ["sph", "nist"], "MP3": ["mp3", "mp2"]}
@@ -160,3 +171,17 @@ def test_nobody_waits_for_a_pipe(tmp_path, write_audio):
         Manifest(str(tmp_path / "list.csv")).utterances()
     with pytest.raises(ValueError, match="must be a text file that can be read, got no file"):
         read_text(tmp_path / "list.csv")
+
+
+def test_a_full_disk_names_the_file_and_leaves_no_draft(tmp_path, monkeypatch):
+    (tmp_path / "x.csv").write_text("old")
+
+    def full(path, *args, **settings):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*/x\.csv'"):
+        write_whole(tmp_path / "x.csv", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+    assert (tmp_path / "x.csv").read_text() == "old"

@@ -1,3 +1,4 @@
+import errno
 import pickle
 import sys
 
@@ -51,8 +52,35 @@ def test_a_missing_folder_is_named(tmp_path):
 
 def test_a_pickle_beside_the_config_is_never_read(tiny, folder):
     (folder / "model.safetensors").rename(folder / "model.pt")
-    with pytest.raises(CheckpointError, match=r"model\.pt is a pickle, which is never read"):
+    with pytest.raises(
+        CheckpointError, match=r"model\.pt is a pickle, which is never read: python -c .*load\(.model.pt"
+    ):
         load_encoder(folder)
+
+
+def test_a_damaged_card_is_named(folder):
+    for text in ('{"sigma": 0.', "[1]", ""):
+        (folder / "card.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"tiny/card\.json is not the card of a checkpoint, a JSON object: "):
+            read_card(folder)
+
+
+def test_files_may_be_read_by_whom_the_umask_allows(folder):
+    assert len({(folder / name).stat().st_mode for name in ("model.safetensors", "config.yaml", "card.json")}) == 1
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tiny, folder, monkeypatch):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with torch.no_grad():
+        next(tiny.parameters()).add_(1)
+    with pytest.raises(OSError, match=r"No space left on device: .*model\.safetensors'"):
+        save_checkpoint(tiny, folder, {})
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 class Bomb:

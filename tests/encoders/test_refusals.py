@@ -13,6 +13,7 @@ import voxcert
 from voxcert.encoders.checkpoint import CheckpointError, load_folder, save_checkpoint
 from voxcert.encoders.loading import load_weights
 from voxcert.encoders.refusals import refusal
+from voxcert.purifiers import GaussianFilter
 from voxcert.purifiers.checkpoint import load_purifier
 from voxcert.training.export import export
 
@@ -34,7 +35,7 @@ def make(tmp_path):
                 "unrelated": ("notes.txt", "weights.npz"),
                 "config_alone": ("config.yaml",),
                 "wespeaker_config": ("config.yaml",),
-                "run": ("rows.jsonl", "config.yaml"),
+                "run": ("rows.jsonl", "config.yaml", "prototypes.safetensors"),
             }
             for name in files.get(kind, ()):
                 (path / name).write_text("model: CAMPPlus\n")
@@ -71,8 +72,8 @@ def make(tmp_path):
             path.write_bytes(b"\x08\x08\x12\x07pytorch")
         elif kind == "noise.npy":
             path.write_bytes(bytes(range(256)))
-        elif kind in ("notes.txt", "weights.yaml"):
-            path.write_text("no weights")
+        elif kind in ("notes.txt", "weights.yaml", "words.pt", "hello.pt"):
+            path.write_text("hello" if kind == "hello.pt" else "no weights")
         return path
 
     return made
@@ -103,6 +104,8 @@ KINDS = {
     "model.onnx": r"this is no ONNX network that onnxruntime can run",
     "noise.npy": r"is a file of a format that is not known here, not weights",
     "notes.txt": r"is a text file, not weights",
+    "words.pt": r"words.pt must be weights as torch.save writes them, got a file that torch cannot read",
+    "hello.pt": r"hello.pt must be weights as torch.save writes them, got a file that torch cannot read",
     "nothing": r"checkpoint .*nothing does not exist",
     "x" * 300: r"checkpoint .*xxx\.\.\. does not exist",
     "x/" * 2500: r"checkpoint .*\.\.\. does not exist",
@@ -122,11 +125,17 @@ def test_an_export_says_the_same(make, tmp_path, kind):
         export(str(make(kind)), str(tmp_path / "exported"))
 
 
+def test_a_purifier_is_no_encoder(tmp_path):
+    save_checkpoint(GaussianFilter(2.0), tmp_path / "own", {})
+    message = "must be in voxcert.encoders, got 'voxcert.purifiers.*: a purifier is given by --purifier"
+    with pytest.raises(CheckpointError, match=message):
+        voxcert.load_encoder(tmp_path / "own")
+
+
 def test_a_checkpoint_folder_need_not_be_exported(tiny, tmp_path):
     save_checkpoint(tiny, tmp_path / "own", {})
-    with pytest.raises(
-        CheckpointError, match="source must be a Lightning checkpoint or published weights, got the folder"
-    ):
+    message = r"a Lightning checkpoint or published weights, got the folder .*own, .* \(--format onnx\) for an ONNX"
+    with pytest.raises(CheckpointError, match=message):
         export(str(tmp_path / "own"), str(tmp_path / "exported"))
 
 

@@ -31,7 +31,7 @@ def test_other_folders_are_refused(make, tmp_path, encoder):
     with pytest.raises(CheckpointError, match="is not the checkpoint folder of a purifier: .*No such file"):
         load_purifier(tmp_path)
     save_checkpoint(encoder, tmp_path, {})
-    with pytest.raises(CheckpointError, match="class_path must be in voxcert.purifiers, .*got 'voxcert.encoders"):
+    with pytest.raises(CheckpointError, match="must be in voxcert.purifiers, got 'voxcert.encoders.*by --checkpoint"):
         load_purifier(tmp_path)
     save_checkpoint(make(), tmp_path, {})
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())

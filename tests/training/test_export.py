@@ -60,6 +60,12 @@ def test_round_trip_gives_the_same_embeddings(run, tmp_path):
     ]
 
 
+def test_a_file_name_needs_its_format(run, tmp_path):
+    with pytest.raises(ValueError, match=r"format must be onnx \(--format onnx\) for a target that ends in .onnx, got"):
+        export(run[1], tmp_path / "mini.onnx")
+    assert not (tmp_path / "mini.onnx").exists()
+
+
 def test_half_the_size_is_another_encoder_by_no_more_than_a_rounding(run, tmp_path):
     module, path = run
     whole, half = export(path, tmp_path / "whole"), export(path, tmp_path / "half", half=True)

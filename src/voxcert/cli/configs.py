@@ -4,11 +4,13 @@ A wheel holds configs/ of the repository as `voxcert/configs`; an editable insta
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 SUFFIXES = (".yaml", ".yml")
+CONFIG = ("--config", "-c")
+"""Options whose files may hold any other option; the short one is Lightning's."""
 
 
 def config_folder() -> Path:
@@ -40,8 +42,12 @@ def find_config(name: str, option: str = "name") -> Path:
     )
 
 
-def with_files(args: Iterable[str]) -> Iterator[str]:
+def with_files(args: Iterable[str]) -> list[str]:
     """Replaces the names of configs among arguments by files, and says on stderr which file an option reads.
+
+    A parser lays one argument over the other as they come, so a file goes before the flags that are about what it
+    holds: flags win wherever they stand, a file of `--data` wins over one of `--config`, and of two files for one
+    option the later one.
 
     Args:
         args: Arguments of a command line; `--option name.yaml` and `--option=name.yaml` hold the names.
@@ -49,15 +55,45 @@ def with_files(args: Iterable[str]) -> Iterator[str]:
     Raises:
         ValueError: If there is no such file (the message begins with the option), or it is not UTF-8.
     """
+    groups: list[list[str]] = [[]]  # each option with its values, after what stands before all options
+    for arg in args:
+        if _is_flag(arg):
+            groups.append([])
+        groups[-1].append(arg)
+    placed: list[list[str]] = []
+    for group in groups:
+        named = _with_file(group)
+        inside = (place for place, other in enumerate(placed) if named and _lies_in(_flag(other), _flag(named)))
+        placed.insert(next(inside, len(placed)), named or group)
+    return [arg for group in placed for arg in group]
+
+
+def _with_file(group: list[str]) -> list[str] | None:
+    """An option whose value is the name of a config, with the file; None for any other."""
     from voxcert.data.files import read_text  # here: --help answers without torch
 
-    option = ""  # that waits for its value
-    for arg in args:
-        flag, equals, value = arg.partition("=") if arg.startswith("--") else (option, "", arg)
-        option = "" if equals or not arg.startswith("--") else arg
-        if flag and value.endswith(SUFFIXES):
-            path = find_config(value, flag)
-            read_text(path)  # the parser would not say which file it cannot read
-            print(f"{flag} reads {path}", file=sys.stderr)
-            arg = f"{flag}={path}" if equals else str(path)
-        yield arg
+    flag, equals, value = group[0].partition("=") if group else ("", "", "")
+    rest = group[1:]
+    if not equals and rest:
+        value, *rest = rest
+    if not _is_flag(flag) or not value.endswith(SUFFIXES):
+        return None
+    path = find_config(value, flag)
+    read_text(path)  # the parser would not say which file it cannot read
+    print(f"{flag} reads {path}", file=sys.stderr)
+    return [*([f"{flag}={path}"] if equals else [flag, str(path)]), *rest]
+
+
+def _is_flag(arg: str) -> bool:
+    return arg.startswith("--") or arg in CONFIG
+
+
+def _flag(group: list[str]) -> str:
+    return group[0].partition("=")[0] if group else ""
+
+
+def _lies_in(flag: str, other: str) -> bool:
+    """Whether a flag is about a part of what the file of another one holds."""
+    if other in CONFIG:
+        return _is_flag(flag) and flag not in (*CONFIG, "--print_config")  # which may stand before a sub-command
+    return flag.startswith(f"{other}.")

@@ -16,6 +16,8 @@ def data(args: list[str], program: str = "voxcert data") -> None:
     parser.add_argument("action", choices=["check"], help="check: read everything from end to end.")
     parser.add_argument("path", type=str, help="Manifest, or root of a corpus.")
     parser.add_argument("--corpus", type=str | None, help="Class of voxcert.data; told from what is there when null.")
+    parser.add_argument("--channel", type=int | None, help="Channel of every file, 0 the first, as the run has it.")
+    parser.add_argument("--audio_root", type=str | None, help="Folder that a manifest's paths start from, likewise.")
     parser.add_argument("--crop_seconds", type=float, default=3.0, help="Length of the crops that would be tested.")
     parser.add_argument("--num_enroll", type=int, default=5, help="Recordings that would enrol a speaker.")
     parser.add_argument("--num_workers", type=int, default=2, help="Threads that read audio.")
@@ -26,8 +28,8 @@ def data(args: list[str], program: str = "voxcert data") -> None:
         from voxcert.data.manifest import check_place, write_manifest
 
         if config.write is not None:
-            check_place(config.write)
-        corpus = corpus_at(config.path, config.corpus)
+            check_place(config.write, config.path)
+        corpus = corpus_at(config.path, config.corpus, channel=config.channel, audio_root=config.audio_root)
         report = check_corpus(corpus, config.crop_seconds, config.num_workers, config.num_enroll)
         print(describe(report))
         if config.write is not None:

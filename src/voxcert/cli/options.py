@@ -28,7 +28,7 @@ Settings = TypeVar("Settings")
 def encoder_parser(program: str, command: Callable[..., None]) -> ArgumentParser:
     """A parser with the options that name an encoder, for this command."""
     parser = Parser(prog=program, description=COMMANDS[command.__name__].purpose)
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below; may be repeated.")
+    add_config(parser)
     parser.add_argument(
         "--checkpoint",
         type=str | None,
@@ -44,6 +44,15 @@ def encoder_parser(program: str, command: Callable[..., None]) -> ArgumentParser
         "--checkpoint_hash", type=str | None, help="Refuse other weights; the config.yaml of a run holds those it had."
     )
     return parser
+
+
+def add_config(parser: ArgumentParser) -> None:
+    """Adds `--config`."""
+    parser.add_argument(
+        "--config",
+        action="config",
+        help="YAML file with any of the options below, which win over it as flags; of several the later ones win.",
+    )
 
 
 def add_purifier(parser: ArgumentParser, required: bool = False) -> None:
@@ -76,8 +85,11 @@ def check_words(config: Any) -> None:
 def parse(parser: ArgumentParser, args: list[str]) -> tuple[Any, dict[str, Any]]:
     """The configuration, and the same as plain values, as YAML holds them; configs are found by name."""
     with messages_for_errors():
-        args = list(with_files(args))
+        args = with_files(args)
     config = parser.parse_args(args)
+    with messages_for_errors():
+        if not (folder := config.get("output_dir", "run")).strip():  # it would be the working directory
+            raise ValueError(f"output_dir must name a folder (. is the working directory), got {folder!r}")
     return config, yaml.safe_load(parser.dump(config, skip_unset=False))
 
 

@@ -3,6 +3,7 @@
 from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.options import (
+    add_config,
     add_purifier,
     add_words,
     check_words,
@@ -21,7 +22,7 @@ from voxcert.evaluation.run.job import Provenance
 def purify(args: list[str], program: str = "voxcert purify") -> None:
     """Purifies audio files: the same names in another folder, ready to be played or recognised."""
     parser = Parser(prog=program, description=COMMANDS["purify"].purpose)
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below; may be repeated.")
+    add_config(parser)
     parser.add_class_arguments(PurifySettings, None)
     add_purifier(parser, required=True)
     add_words(parser)
@@ -39,3 +40,5 @@ def purify(args: list[str], program: str = "voxcert purify") -> None:
         print(f"{len(rows) - len(failed)} files are purified in {config.output_dir}, {len(failed)} failed.")
         for row in failed:
             print(f"  {row.failed}")
+        if len(failed) == len(rows):
+            raise SystemExit(1)  # so that a script stops here

@@ -10,6 +10,8 @@ from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.parser import Parser
 
+SHOWN = 8  # names of speakers in a message
+
 
 def identify(args: list[str], program: str = "voxcert identify") -> None:
     """Names the speakers of recordings, as the system that a certification run was about; JSON lines."""
@@ -38,7 +40,11 @@ def verify(args: list[str], program: str = "voxcert verify") -> None:
     def ask(recognizer: Any, waveform: Any) -> Any:
         from voxcert.data.names import as_speaker  # here: --help and mistakes answer without torch
 
-        return recognizer.verify(waveform, as_speaker(config.speaker), config.threshold)
+        claim, enrolled = as_speaker(config.speaker), recognizer.speakers
+        if claim not in enrolled:
+            some = ", ".join(enrolled[:SHOWN]) + (", ..." if len(enrolled) > SHOWN else "")
+            raise ValueError(f"speaker must be one of the {len(enrolled)} enrolled ({some}), got {claim!r}")
+        return recognizer.verify(waveform, claim, config.threshold)
 
     _answer(config, ask)
 
@@ -58,19 +64,22 @@ def _parser(program: str, command: str) -> Parser:
 
 
 def _answer(config: Any, ask: Callable[[Any, Any], Any]) -> None:
-    """Prints a line for every recording, in their order; one that cannot be read says why."""
+    """Prints a line for every recording, in their order; one that cannot be read says why, status 1 if none can be."""
     with messages_for_errors():
         from voxcert.data.audio import AudioError  # here: --help and mistakes answer without torch
         from voxcert.data.paths import printable
         from voxcert.deployment.answers import public
 
-        recognizer = recognizer_of(config)
+        recognizer, failed = recognizer_of(config), []
         for path in _paths(config.recordings):
             try:
                 answer = public(ask(recognizer, recognizer.read(path)))
             except AudioError as error:
                 answer = {"error": str(error)}
+            failed.append("error" in answer)
             print(json.dumps({"recording": printable(path)} | answer, ensure_ascii=False), flush=True)
+        if failed and all(failed):
+            raise SystemExit(1)  # so that a script stops here
 
 
 def add_channel(parser: Parser) -> None:

@@ -15,7 +15,7 @@ def rows(args: list[str], program: str = "voxcert rows") -> None:
     parser.add_argument(
         "run", type=str, help="Output folder of `certify`, `voxcert attack` or `voxcert defend`, finished or not."
     )
-    parser.add_argument("file", type=str, help="The file to write, such as rows.parquet.")
+    parser.add_argument("file", type=str, help="The Parquet file to write, such as rows.parquet.")
     config = parser.parse_args(args)
     with messages_for_errors():
         from voxcert.cli.tables import kind_of_rows  # here: --help and mistakes answer without torch
@@ -27,8 +27,8 @@ def rows(args: list[str], program: str = "voxcert rows") -> None:
         kind, path = kind_of_rows(config.run), Path(config.run) / ROWS
         if not path.is_file():
             raise ValueError(f"run must be a folder with rows, got {config.run} without {ROWS}")
-        if Path(config.file).suffix == ".jsonl":
-            raise ValueError(f"file must be one to write a table to, such as rows.parquet, got {config.file}")
+        if Path(config.file).suffix.lower() != ".parquet":
+            raise ValueError(f"file must end in .parquet, such as rows.parquet, got {config.file}")
         if said := unmerged(config.run):
             print(said, file=sys.stderr)
         number = write_parquet(iterate_rows(path, kind), kind, config.file)

@@ -7,8 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import soundfile
 from torch import Tensor
@@ -34,6 +36,7 @@ _LAYOUTS = {  # the place of a recording inside the root -> who reads it
     re.compile(r"(^|/)id\d{5}/[^/]+/\d+\.\w+$|(^|/)(wav|aac)/[^/]+/[\w-]{11}/\d+\.\w+$"): VoxCeleb,
     re.compile(r"[^/]+/([^-/]+)/([^-/]+)/\1-\2-\d+\.\w+$"): LibriSpeech,
 }
+_CUTS = re.compile(r"cuts.*\.jsonl?$")
 
 
 @dataclass(frozen=True)
@@ -73,19 +76,25 @@ class _Heard:
     error: str | None
 
 
-def corpus_at(path: str, kind: str | None = None) -> Corpus:
+def corpus_at(path: str, kind: str | None = None, **settings: Any) -> Corpus:
     """The corpus in a folder or a file.
 
     Args:
         path: Manifest, or root of a corpus.
         kind: Class of `voxcert.data`, one of `KINDS`; told from what is there when None.
+        settings: Of the corpus, such as `channel` or `audio_root`; those that are None are left to it.
 
     Raises:
-        ValueError: There is no such folder or file, or no such class.
+        ValueError: There is no such folder or file, or no such class, or it has no such setting.
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"corpus must be one of {list(KINDS)}, got {kind!r}")
-    return (KINDS[kind] if kind else _kind_of(path))(path)
+    found = KINDS[kind] if kind else _kind_of(path)
+    given = {name: value for name, value in settings.items() if value is not None}
+    for name, value in given.items():
+        if name not in signature(found).parameters:
+            raise ValueError(f"{name} must be null for {found.__name__}, which has none, got {value!r}")
+    return found(path, **given)
 
 
 def check_corpus(corpus: Corpus, crop_seconds: float = 3.0, num_workers: int = 1, num_enroll: int = 5) -> Report:
@@ -156,7 +165,7 @@ def describe(report: Report) -> str:
 def _kind_of(path: str) -> type[Corpus]:
     if is_file(path):
         name = Path(path).name.lower()
-        return Lhotse if name.endswith((".gz", ".yaml")) or "cuts" in name else Manifest
+        return Lhotse if name.endswith((".gz", ".yaml")) or _CUTS.search(name) else Manifest
     if not is_folder(path):
         raise ValueError(f"path must be an existing manifest or folder, got {shown(path)!r}")
     root = Path(path)

@@ -150,11 +150,20 @@ def write_whole(path: str | Path, text: str) -> None:
     Args:
         path: The file; what a link points at is written.
         text: All of it, with the line breaks that it is to have.
+
+    Raises:
+        OSError: If it cannot be written, on a full disk for example; names the file. The old one is left.
     """
     path = Path(os.path.realpath(path))
     draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text, encoding="utf-8", newline="")
-    draft.replace(path)
+    try:
+        draft.write_text(text, encoding="utf-8", newline="")
+        draft.replace(path)
+    except BaseException as error:
+        draft.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a write to an open file names none
+        raise
 
 
 def _is_loop(root: Path, folder: str, name: str) -> bool:

@@ -98,16 +98,19 @@ def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> None:
     write_whole(path, text.getvalue())
 
 
-def check_place(path: str | Path) -> None:
+def check_place(path: str | Path, read: str | Path | None = None) -> None:
     """Check that a manifest may be written there, before the work for it is done.
 
     Args:
         path: Of the manifest.
+        read: What its utterances come from.
 
     Raises:
-        ValueError: The suffix is another one, or the folder is not there.
+        ValueError: The suffix is another one, the folder is not there, or it would replace what is read.
     """
     _suffix(Path(path))
+    if read is not None and is_file(path) and is_file(read) and Path(path).samefile(read):
+        raise ValueError(f"a manifest must be written to another file than the one that is read, got {shown(path)!r}")
     if not is_folder(Path(path).parent):
         raise ValueError(f"a manifest must lie in an existing folder, got {shown(path)!r}")
 

@@ -1,5 +1,6 @@
 """The system that a certification run was about, read from its folder: what is deployed is what was certified."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from voxcert.data.identity import read_plan
 from voxcert.encoders.base import Recognizer
-from voxcert.encoders.loading import load_encoder, source_hash
+from voxcert.encoders.loading import is_checkpoint, load_encoder, source_hash
 from voxcert.evaluation.certification.folder import PROTOTYPES, read_prototypes
 from voxcert.evaluation.defence.encoder import DefendedEncoder, denoising, open_purifier, system_id
 from voxcert.evaluation.run.folder import PLAN, read_config
@@ -40,6 +41,11 @@ def system_of_run(
     source = checkpoint or config.get("checkpoint")
     if source is None:
         raise ValueError(f"checkpoint must be given: the run in {folder} had an encoder of random weights")
+    if checkpoint is None and is_checkpoint(source) and not os.path.exists(source):
+        where = (
+            "" if os.path.isabs(source) else f" seen from {Path.cwd()}; the run noted a path from where it was started"
+        )
+        raise ValueError(f"checkpoint must say where the encoder of {folder} is now: {source} does not exist{where}")
     purifier = config.get("purifier")
     purifier = None if purifier is None else denoising(open_purifier(purifier), config["sigma"])
     encoder = load_encoder(source)

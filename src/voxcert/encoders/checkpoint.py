@@ -18,16 +18,23 @@ from typing import Any, TypeVar
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.privacy import without_places
 from voxcert.encoders.refusals import missing_content, refusal
+from voxcert.rows import replace_file
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.json"
 Network = TypeVar("Network", bound=nn.Module)
 TRUSTED_MODULES = "VOXCERT_TRUSTED_MODULES"
+USES = {
+    "voxcert.encoders": "an encoder is given by --checkpoint (load_encoder)",
+    "voxcert.purifiers": "a purifier is given by --purifier (load_purifier)",
+    "voxcert.attacks": "a generator is given to its attack (voxcert.attacks.ssed)",
+}
+"""Where what is a folder of ours, but of another kind, belongs."""
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
 
 
@@ -53,6 +60,9 @@ def named_class(path: str, package: str, kinds: tuple[type, ...]) -> type:
     named = os.environ.get(TRUSTED_MODULES, "")
     trusted = [one.strip() for one in named.split(",") if one.strip()]
     if not any(f"{module}.".startswith(f"{one}.") for one in [package, *trusted]):
+        for other, use in USES.items():
+            if f"{module}.".startswith(f"{other}."):
+                raise CheckpointError(f"class_path must be in {package}, got {path!r}: {use}")
         raise CheckpointError(
             f"class_path must be in {package}, or in a module of your own that the environment variable "
             f"{TRUSTED_MODULES} names ({named!r} now; docs/extend.md), got {path!r}"
@@ -100,6 +110,7 @@ def save_checkpoint(network: nn.Module, folder: str | Path, card: dict[str, Any]
 
     Raises:
         ValueError: If a weight is too large for float16.
+        OSError: If a file cannot be written, on a full disk for example; names it. The old one is left.
     """
     folder = Path(folder)
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
@@ -107,20 +118,23 @@ def save_checkpoint(network: nn.Module, folder: str | Path, card: dict[str, Any]
         weights[name] = weights[name].half()
         if not weights[name].isfinite().all():
             raise ValueError(f"half must be false for weights beyond the 65504 of float16, got such a weight in {name}")
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / WEIGHTS)
-    (folder / CONFIG).write_text(yaml.safe_dump(network.config, sort_keys=False))
+    replace_file(folder / WEIGHTS, save(weights))  # safetensors' own writing names no file, and lets only us read it
+    replace_file(folder / CONFIG, yaml.safe_dump(network.config, sort_keys=False))
     write_card(folder, card)
 
 
 def write_card(folder: str | Path, card: dict[str, Any]) -> None:
     """Writes `card.json` of a checkpoint folder, which may be published: without absolute paths."""
-    (Path(folder) / CARD).write_text(json.dumps(without_places(card), indent=2) + "\n")
+    replace_file(Path(folder) / CARD, json.dumps(without_places(card), indent=2) + "\n")
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
-    """Reads `card.json` of a checkpoint folder; CheckpointError if it is missing."""
-    return json.loads(_require(Path(folder), CARD).read_text())
+    """Reads `card.json` of a checkpoint folder; CheckpointError if it is missing or damaged."""
+    path = _require(Path(folder), CARD)
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is not the card of a checkpoint, a JSON object: {error}") from error
 
 
 def load_checkpoint(folder: str | Path) -> Encoder:
@@ -190,11 +204,14 @@ def read_pickled(path: Path) -> Any:
         raise CheckpointError(f"{path} is missing")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        message = "is not a file of tensors and plain values alone; what else it holds is never run"
-        raise CheckpointError(f"{path} {message}") from error
     except Exception as error:  # torch raises many kinds for a file that is torn or of another format
-        raise CheckpointError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        with path.open("rb") as file:
+            is_pickle = file.read(2).startswith((b"\x80", b"PK"))
+        if is_pickle and isinstance(error, pickle.UnpicklingError):
+            message = "is not a file of tensors and plain values alone; what else it holds is never run"
+            raise CheckpointError(f"{path} {message}") from error
+        got = f"a file that torch cannot read ({type(error).__name__}: {error}".splitlines()[0]
+        raise CheckpointError(f"{path} must be weights as torch.save writes them, got {got})") from error
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -225,6 +242,12 @@ def checkpoint_hash(folder: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
+_CONVERT = (
+    """python -c 'import torch, safetensors.torch as s; s.save_file(torch.load("{}", weights_only=True), """
+    f""""{WEIGHTS}")' makes safetensors of a state dict there"""
+)
+
+
 def _require(folder: Path, name: str) -> Path:
     path = folder / name
     if os.path.isfile(path):
@@ -233,7 +256,7 @@ def _require(folder: Path, name: str) -> Path:
         raise CheckpointError(refusal(folder))
     found = sorted(file.name for file in folder.iterdir())
     pickles = [file for file in found if Path(file).suffix in PICKLES]
-    hint = f"; {pickles[0]} is a pickle, which is never read: export it to safetensors first" if pickles else ""
+    hint = f"; {pickles[0]} is a pickle, which is never read: {_CONVERT.format(pickles[0])}" if pickles else ""
     raise CheckpointError(f"{path} is missing (the folder has {', '.join(found) or 'nothing'}){hint}")
 
 

@@ -16,7 +16,7 @@ from huggingface_hub import snapshot_download
 
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import WEIGHTS, CheckpointError, checkpoint_hash, load_checkpoint, require_finite
-from voxcert.encoders.refusals import missing_content, refusal
+from voxcert.encoders.refusals import PROTOTYPES, missing_content, refusal
 
 HUB, MODELSCOPE = "hf:", "modelscope:"
 FOLDERS = {
@@ -39,6 +39,8 @@ FILES = {
     "eres2net_*_model.ckpt": "published.three_d_speaker.load_released",
 }
 """Name of a file that is a whole encoder, alone or alone of its kind in a folder -> the function that reads it."""
+OF_FOLDERS = {WEIGHTS, PROTOTYPES}
+"""Files of folders that this project writes, and no encoders by themselves."""
 FETCHED = ["*.yaml", "preprocessor_config.json", *FOLDERS, *(name for name in FILES if name != "*.onnx")]
 """Not ONNX, which lies beside what it was exported from, or in collections of many."""
 
@@ -136,7 +138,7 @@ def _published(path: Path) -> tuple[Callable[[Path], Encoder] | None, Path]:
             return _function(reader), path.parent if path.name == name else path
     candidates = sorted(path.iterdir()) if path.is_dir() else [path]
     found = {file: reader for pattern, reader in FILES.items() for file in candidates if file.match(pattern)}
-    found = {file: reader for file, reader in found.items() if file.name != WEIGHTS}  # of a folder of this project
+    found = {file: reader for file, reader in found.items() if file.name not in OF_FOLDERS}
     if len(found) > 1:
         names = ", ".join(sorted(file.name for file in found))
         raise CheckpointError(f"{path} holds {names}: name the file that is meant, not the folder")

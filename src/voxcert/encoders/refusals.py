@@ -7,6 +7,8 @@ from pathlib import Path
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 LIGHTNING = b"pytorch-lightning_version"
+PROTOTYPES = "prototypes.safetensors"
+"""Of the folder of a run: speakers, and no weights."""
 SHOWN = 8  # names of files in a message
 DOCS = "docs/encoders.md lists what can be loaded"
 
@@ -60,7 +62,7 @@ def _folder(path: Path) -> str:
     names = [one.name for one in listed]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     has = f"it has {', '.join(names[:SHOWN])}{more}"
-    if "rows.jsonl" in names:
+    if "rows.jsonl" in names or PROTOTYPES in names:
         return f"{path} is the folder of a run and no checkpoint; its config.yaml says which checkpoint it was about"
     if "config.yaml" in names:
         return f"{path} has no known weights, and a config.yaml without the class_path of an encoder: {has}; {DOCS}"

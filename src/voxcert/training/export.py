@@ -73,8 +73,8 @@ def export(
 
     Raises:
         CheckpointError: If the source is missing or no such checkpoint.
-        ValueError: If the target is there and `overwrite` is off, `config` cannot be read, a weight is too large for
-            `half`, or as `export_onnx`.
+        ValueError: If the target does not fit the format, or is there and `overwrite` is off, `config` cannot be read,
+            a weight is too large for `half`, or as `export_onnx`.
     """
     if format not in ("checkpoint", "onnx"):
         raise ValueError(f"format must be checkpoint or onnx, got {format!r}")
@@ -83,6 +83,10 @@ def export(
             raise ValueError("half must be false and config, command and attribution null for onnx: it has no card")
         return _export_onnx(Path(source), Path(target), seconds, overwrite)
     target = Path(target)
+    if target.suffix.lower() == ".onnx":
+        raise ValueError(
+            f"format must be onnx (--format onnx) for a target that ends in .onnx, got checkpoint and {target}"
+        )
     taken = [name for name in (WEIGHTS, CONFIG) if (target / name).exists()]
     if taken and not overwrite:
         raise ValueError(f"target must not hold a checkpoint (or set overwrite), got {target} with {taken[0]}")
@@ -125,7 +129,10 @@ def _read_lightning(path: Path) -> tuple[str, nn.Module, dict[str, Any], str | N
     `current_model_state`), so the averages need no case of their own.
     """
     if os.path.isfile(path / WEIGHTS) and os.path.isfile(path / CONFIG):
-        raise CheckpointError(f"source must be a Lightning checkpoint or published weights, got the folder {path}")
+        raise CheckpointError(
+            f"source must be a Lightning checkpoint or published weights, got the folder {path}, which "
+            "is exported already: set format to onnx (--format onnx) for an ONNX file of it"
+        )
     if not os.path.isfile(path) or missing_content(path):
         raise CheckpointError(refusal(path))
     checkpoint = read_pickled(path)

@@ -100,6 +100,38 @@ def test_other_settings_weights_and_names_are_refused(folder, tmp_path):
         PurifySettings(["a"], "out", chunk_seconds=0.5)
 
 
+def test_a_recording_that_no_run_made_is_not_overwritten(folder, tmp_path):
+    out = tmp_path / "out"
+    (out / "deep").mkdir(parents=True)
+    (out / "deep" / "b.flac").write_bytes(b"another recording")
+    with pytest.raises(ValueError, match=r"no other files where results go, got .*out with deep/b.flac, which no run"):
+        purify_files(MeanFilter(3), settings(folder, tmp_path))
+    assert (out / "deep" / "b.flac").read_bytes() == b"another recording"
+    assert not (out / "a.wav").exists(), "before anything is purified"
+    assert not (out / "config.yaml").exists()
+    (out / "deep" / "b.flac").unlink()
+    purify_files(MeanFilter(3), settings(folder, tmp_path))
+    (out / "later.wav").write_bytes(b"another recording")
+    (folder / "a.wav").rename(folder / "later.wav")
+    with pytest.raises(ValueError, match=r"got .*out with later.wav, which no run made there"):
+        purify_files(MeanFilter(3), settings(folder, tmp_path))
+
+
+def test_a_file_whose_row_was_not_written_any_more_is_made_again(folder, tmp_path):
+    purify_files(MeanFilter(3), settings(folder, tmp_path))
+    audio = (tmp_path / "out" / "a.wav").read_bytes()
+    (tmp_path / "out" / "rows.jsonl").write_text("")  # as a kill between the two leaves it
+    assert purify_files(MeanFilter(3), settings(folder, tmp_path))[0].output == "a.wav"
+    assert (tmp_path / "out" / "a.wav").read_bytes() == audio
+
+
+def test_folders_of_older_runs_go_on(folder, tmp_path):
+    purify_files(MeanFilter(3), settings(folder, tmp_path))
+    (tmp_path / "out" / ".places.json").unlink()  # which they had not
+    (tmp_path / "out" / "rows.jsonl").rename(tmp_path / "out" / "rows.rank1.jsonl")
+    assert len(purify_files(MeanFilter(3), settings(folder, tmp_path))) == 5
+
+
 def test_results_inside_the_inputs_are_not_purified_again(folder):
     job = PurifySettings([str(folder)], str(folder / "purified"), accelerator="cpu")
     assert len(purify_files(MeanFilter(), job)) == len(purify_files(MeanFilter(), job)) == 5

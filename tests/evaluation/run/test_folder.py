@@ -90,3 +90,10 @@ def test_runs_that_would_be_called_the_same_are_told_apart_by_the_end_of_their_f
     assert endings(["name"] * 5, [*folders, None]) == ends
     assert endings(["one", "two", "one", "three"], folders) == [" (en/certify)", "", " (de/certify)", ""]
     assert endings(["name"] * 2, folders[:1] * 2) == [" (certify)"] * 2, "there is nothing to tell apart"
+
+
+def test_a_damaged_summary_is_named(tmp_path):
+    for text in ('{"rules": ', "[1]", ""):
+        (tmp_path / "summary.json").write_text(text)
+        with pytest.raises(ValueError, match=r"summary\.json is not the summary of a run, a JSON object: "):
+            read_summary(tmp_path)

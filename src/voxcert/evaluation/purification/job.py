@@ -18,12 +18,14 @@ from voxcert.data.paths import is_file, is_folder, printable, shown
 from voxcert.data.same_audio import content_hash
 from voxcert.encoders.loading import encoder_hash
 from voxcert.evaluation.purification.pieces import purify_long
+from voxcert.evaluation.purification.places import claim_places
 from voxcert.evaluation.purification.row import PurifiedRow
 from voxcert.evaluation.purification.settings import PurifySettings
 from voxcert.evaluation.run.audio_files import write_rounded
-from voxcert.evaluation.run.folder import LONGEST_ON_DISK, ROWS, file_name, write_config
+from voxcert.evaluation.run.folder import LONGEST_ON_DISK, file_name, write_config
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, Task, do_tasks, seed_of, started
 from voxcert.evaluation.run.processes import at_hand
+from voxcert.evaluation.run.tasks import row_files
 from voxcert.purifiers.base import Purifier
 from voxcert.purifiers.hearing import Aud2Vec
 from voxcert.rows import read_rows
@@ -48,8 +50,8 @@ def purify_files(
         One row per file, in order of name.
 
     Raises:
-        ValueError: If there are no files, two would get one name, one would be overwritten, or the folder holds a run
-            with other settings or weights.
+        ValueError: If there are no files, two would get one name, one or any other file would be overwritten, or the
+            folder holds a run with other settings or weights.
     """
     own = encoder_hash(purifier)
     if settings.purifier_hash not in (None, own):
@@ -61,6 +63,8 @@ def purify_files(
     with started(folder, config, None, settings.accelerator) as fabric:
         purifier = purifier.to(fabric.device).eval()
         listener = None if listener is None else listener.to(fabric.device)
+        kept = [row for path in row_files(folder) for row in read_rows(path, PurifiedRow)]
+        claim_places(folder, files.values(), kept, fabric.is_global_zero)
         names = {source: printable(str(source)) for source in files}
         contents = {names[source]: content_hash(source) for source in files}
 
@@ -68,7 +72,7 @@ def purify_files(
             unchanged = row.content == contents.get(row.file, row.content)
             return row.failed is None and unchanged and (folder / row.output).is_file()
 
-        made = {row.output: row.file for row in read_rows(folder / ROWS, PurifiedRow) if is_done(row)}
+        made = {row.output: row.file for row in kept if is_done(row)}
         for source, place in files.items():
             if made.get(place, names[source]) != names[source]:
                 raise ValueError(f"output_dir {folder} has {place} of {made[place]} already, got {source} for it")

@@ -99,12 +99,15 @@ def read_summary(folder: str | Path) -> dict[str, Any]:
     """Reads summary.json.
 
     Raises:
-        ValueError: If the run has none, which means that it was not finished.
+        ValueError: If the run has none, which means that it was not finished, or a damaged one.
     """
     path = Path(folder) / SUMMARY
     if not path.is_file():
         raise ValueError(f"{folder} must be the folder of a finished run, got one without {SUMMARY}")
-    return json.loads(path.read_text())
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not the summary of a run, a JSON object: {error}") from error
 
 
 class _Quoting(yaml.SafeDumper):
