@@ -191,10 +191,10 @@ class EncoderModule(FreezingModule):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with other classes, learning rates or frozen modules, or another teacher or encoder."""
         check_classes(self, checkpoint)
-        check_kept(self, checkpoint, ("lr", "lr_warmup", "lr_multipliers", "weight_decay", "freeze"))
         keep(self, "teacher", checkpoint.get("teacher", self._teacher_hash), self._teacher_hash)
         check_network(self, checkpoint, "encoder")
         check_weights(self, checkpoint)
+        check_kept(self, checkpoint, ("lr", "lr_warmup", "lr_multipliers", "weight_decay", "freeze"))
         draw_anew(self, checkpoint)
 
     def configure_optimizers(self) -> dict:

@@ -110,9 +110,9 @@ class IdentificationModule(FreezingModule):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with other classes, learning rates or frozen modules, or with another encoder."""
         check_classes(self, checkpoint)
-        check_kept(self, checkpoint, ("lr", "final_lr", "freeze"))
         check_network(self, checkpoint, "encoder")
         check_weights(self, checkpoint)
+        check_kept(self, checkpoint, ("lr", "final_lr", "freeze"))
         draw_anew(self, checkpoint)
 
     def configure_optimizers(self) -> dict:
