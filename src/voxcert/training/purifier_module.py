@@ -157,8 +157,8 @@ class PurifierModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with another learning rate or another network."""
-        check_network(self, checkpoint, "purifier", free=("steps", "start", "checkpointing", "seed"))
         check_weights(self, checkpoint)
+        check_network(self, checkpoint, "purifier", free=("steps", "start", "checkpointing", "seed"))
         check_kept(self, checkpoint, ("lr", "one_cycle"))
         draw_anew(self, checkpoint)
 
