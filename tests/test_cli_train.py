@@ -1,5 +1,6 @@
 """`train.py` as a user meets it: flags, files and messages."""
 
+import os
 import re
 import subprocess
 import sys
@@ -136,6 +137,55 @@ def test_without_a_logger_no_file_of_the_user_is_touched(config, tmp_path, monke
     assert "margin" not in named["training"]["model"]
 
 
+def log_in_one_folder(config):
+    settings = yaml.safe_load(config.read_text())
+    settings["trainer"]["logger"]["init_args"]["version"] = "train"
+    settings["trainer"]["log_every_n_steps"] = 1
+    config.write_text(yaml.safe_dump(settings))
+
+
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")  # Lightning's own, whose metrics are set aside
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+def test_what_a_training_wrote_stays(config, tmp_path, capsys):
+    """Under a folder with a fixed name, as demo.yaml has it."""
+    log_in_one_folder(config)
+    train(["fit", "--config", str(config)])
+    folder = tmp_path / "runs" / "train"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert b"train/loss" in before[folder / "metrics.csv"]
+    (checkpoint,) = folder.rglob("*.ckpt")
+    again = ["--config", str(config), "--ckpt_path", str(checkpoint)]
+    with pytest.raises(SystemExit) as error:
+        train(["validate", *again])
+    assert error.value.code == 2
+    assert "trainer.logger must log to a folder without a training" in capsys.readouterr().err
+    for _ in range(2):  # a validation may be repeated
+        train(["validate", *again, "--trainer.logger.init_args.version", "validation"])
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert (tmp_path / "runs" / "validation" / "validate.yaml").exists()
+    train(["fit", *again])
+    assert (folder / "metrics-1.csv").read_bytes() == before[folder / "metrics.csv"]
+
+
+def test_the_default_trainer_works_without_a_logger(config, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(CertificationCallback, "on_validation_epoch_end", lambda *_: None)
+    settings = yaml.safe_load(config.read_text())
+    default = yaml.safe_load((CONFIGS / "trainer/default.yaml").read_text())
+    callbacks = [one for one in default["callbacks"] if "monitor" not in one.get("init_args", {})]
+    settings["trainer"] = default | settings["trainer"] | {"callbacks": callbacks, "logger": False}
+    config.write_text(yaml.safe_dump(settings))
+    assert train(["fit", "--config", str(config)]).trainer.global_step > 0
+
+
+def test_other_precisions_are_refused_in_a_sentence(config, capsys):
+    for precision in ("bf16-true", "64-true"):
+        with pytest.raises(SystemExit) as error:
+            train(["fit", "--config", str(config), "--trainer.precision", precision])
+        assert error.value.code == 2
+        assert f"must be one of 32-true, 16-mixed, bf16-mixed, got {precision}" in capsys.readouterr().err
+
+
 def test_a_misspelt_key_is_named(config, capsys):
     with pytest.raises(SystemExit) as error:
         train(["fit", "--config", str(config), "--model.init_args.learning_rate", "1"])
@@ -270,12 +320,35 @@ def test_a_taught_run_can_be_repeated_from_the_config_that_it_saved(taught, tmp_
     assert "started from: start\n- teacher: a copy of itself as it started" in readme
 
 
+HEARD = """
+import torch
+from voxcert.training import EncoderModule
+
+class Heard(EncoderModule):
+    def _views(self, waveform):
+        views = super()._views(waveform)
+        torch.save(views - waveform, f"{self.trainer.default_root_dir}/noise-{self.global_rank}-{self.global_step}.pt")
+        return views
+"""
+
+
 @pytest.mark.slow
-def test_two_processes_are_taught(taught, tmp_path):
-    """No parameter is left out of the loss, where processes would wait for it; nor is the teacher shared or kept."""
+def test_two_processes_are_taught(taught, tmp_path, monkeypatch):
+    """No parameter is left out of the loss, where processes would wait for it; nor is the teacher shared or kept.
+
+    Each draws noise of its own.
+    """
+    (tmp_path / "heard.py").write_text(HEARD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    settings = yaml.safe_load(taught.read_text())
+    settings["model"]["class_path"] = "heard.Heard"
+    taught.write_text(yaml.safe_dump(settings))
     command = [sys.executable, "train.py", "fit", "--config", str(taught)]
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
     done = subprocess.run([*command, *two], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     names = torch.load(last_checkpoint(tmp_path), weights_only=True)["state_dict"]
     assert {name.partition(".")[0] for name in names} == {"encoder"}
+    drawn = [torch.load(path, weights_only=True) for path in sorted(tmp_path.glob("noise-*.pt"))]
+    assert len(drawn) == 2 * 2
+    assert len({noise.flatten()[:1000].sum().item() for noise in drawn}) == len(drawn)

@@ -6,8 +6,10 @@ import yaml
 
 from voxcert.encoders.checkpoint import CheckpointError, save_checkpoint
 from voxcert.purifiers.checkpoint import build_purifier, load_matching, load_purifier
-from voxcert.purifiers.diffusion import OneShotDenoiser
+from voxcert.purifiers.diffusion import DiffusionPurifier, OneShotDenoiser
 from voxcert.purifiers.filters import MeanFilter
+from voxcert.purifiers.networks import SpectralDiffWave
+from voxcert.purifiers.schedule import PurificationScheduler
 
 
 @pytest.mark.parametrize("conditional", [True, False])
@@ -74,6 +76,30 @@ def test_weights_go_over_to_a_purifier_with_more(make, spectral, waveform, tmp_p
     save_checkpoint(large, tmp_path, {})
     with pytest.raises(CheckpointError, match="has weights that do not fit the purifier to train: network.conditioner"):
         load_matching(small, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("network", "process", "settings", "message"),
+    [
+        ({}, {}, {"data_std": 0.06}, "its data_std is None, got 0.06"),
+        ({"dilation_cycle": 1}, {}, {}, "its network.dilation_cycle is 2, got 1"),
+        ({"hop": 128}, {}, {}, "its network.hop is 256, got 128"),
+        ({}, {"beta_end": 0.06}, {}, "its scheduler.beta_end is 0.05, got 0.06"),
+        ({}, {"conditional": True}, {"start": 2, "seed": None, "checkpointing": True}, None),
+    ],
+)
+def test_weights_do_not_go_over_to_another_network_or_process(tmp_path, network, process, settings, message):
+    def built(network, process, **settings):
+        small = {"channels": 8, "num_layers": 2, "dilation_cycle": 2, "step_dim": 16} | network
+        scheduler = PurificationScheduler(**{"conditional": False} | process)
+        return DiffusionPurifier(SpectralDiffWave(**small), scheduler, **settings)
+
+    save_checkpoint(built({}, {}), tmp_path, {})
+    if message is None:
+        load_matching(built(network, process, **settings), tmp_path)
+        return
+    with pytest.raises(CheckpointError, match=f"has another network or process than the purifier to train: {message}"):
+        load_matching(built(network, process, **settings), tmp_path)
 
 
 @pytest.mark.parametrize("config", [None, [], {}, {"init_args": {}}])

@@ -216,8 +216,15 @@ def test_a_validation_alone_certifies_whoever_s_turn_it_is(module, data, trainer
     )
     radii = {name.rpartition("@")[2] for name in metrics if "/ca@" in name}
     assert radii == {"0", "0.125", "0.25", "0.5"}
-    (rows,) = (tmp_path / "again" / "certification").glob("*.jsonl")
-    assert {row.sigma for row in read_rows(rows, Certificate)} == {0.25}
+    (path,) = (tmp_path / "again" / "certification").glob("*.jsonl")
+    rows = read_rows(path, Certificate)
+    assert {row.sigma for row in rows} == {0.25}
+    stored = torch.load(tmp_path / "one.ckpt", weights_only=True)
+    moment = f"epoch={stored['epoch']}-step={stored['global_step']}"
+    assert stored["global_step"] > 0
+    assert {path.stem, *(row.encoder for row in rows)} == {moment}, "not that of an encoder that nobody trained"
+    with (path.parent / "certified_accuracy.csv").open() as file:
+        assert {row["step"] for row in csv.DictReader(file)} == {str(stored["global_step"])}
     assert others.state_dict()["num_validations"] == 1, "the count is of the training alone"
 
 
@@ -304,6 +311,9 @@ def test_wandb_offline_run_holds_history_and_curve(module, data, trainer, tmp_pa
     assert all("not a guarantee" in name for name in names if "published" in name)
     acr = [record["certified/acr"] for record in history if "certified/acr" in record]
     assert len(acr) == 2
+    steps = sorted(int(path.stem.partition("step=")[2]) for path in tmp_path.rglob("certification/epoch=*.jsonl"))
+    for name in ("certified/curve_table/path", "certified/trials/path", "report/_type"):
+        assert [record.get("trainer/global_step") for record in history if name in record] == steps
     tables = {}
     for name in ("certified/curve_table", "certified/rows", "certified/eer_curve_table", "certified/trials"):
         paths = [record[f"{name}/path"] for record in history if f"{name}/path" in record]

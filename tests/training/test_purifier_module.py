@@ -115,6 +115,16 @@ def test_pairs_come_from_the_attack(data, trainer, victim):
     assert not noisy.requires_grad
 
 
+def test_speech_that_a_change_of_speed_took_past_1_is_attacked(victim):
+    module = PurifierModule(purifier(False), attack=pgd(**ATTACK), victim=victim)
+    module.log = lambda *_, **__: None
+    waveform = 0.1 * torch.randn(2, 8000)
+    module._victims.append(enroll(load_checkpoint(victim), [{"waveform": waveform, "speaker": ["a", "b"]}]))
+    loud = waveform.clone()
+    loud[0, 5] = 1.001
+    assert torch.isfinite(module.training_step({"waveform": loud, "text": ["", ""]}, 0))
+
+
 def test_the_purifier_alone_learns(data, trainer, victim):
     module = PurifierModule(purifier(), attack=pgd(**ATTACK), victim=victim, text=HashedText())
     start = copy.deepcopy(module.purifier.state_dict())

@@ -1,13 +1,16 @@
 import copy
+import warnings
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from voxcert.encoders.checkpoint import CheckpointError, save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
+from voxcert.purifiers import DiffusionPurifier, PurificationScheduler, SpectralDiffWave
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.noise import Fixed
+from voxcert.training.purifier_module import PurifierModule
 from voxcert.training.resuming import check_ckpt_path, check_kept, check_weights
 
 
@@ -60,6 +63,28 @@ def test_another_encoder_is_refused(begun, encoder, data, trainer, changes, mess
     other = EncoderModule(ECAPA(**encoder.config["init_args"] | changes), 4, lr=1e-3)
     with pytest.raises(ValueError, match=message):
         trainer(max_epochs=2).fit(other, datamodule=data, ckpt_path=begun, weights_only=True)
+
+
+def test_a_checkpoint_of_another_kind_of_module_is_said_to_be_one(begun, data, trainer):
+    """Not that the learning rate is another."""
+    purifier = DiffusionPurifier(
+        SpectralDiffWave(channels=8, num_layers=2, dilation_cycle=2, step_dim=16),
+        PurificationScheduler(conditional=False),
+    )
+    with pytest.raises(ValueError, match=r"ckpt_path must be a checkpoint of the model at hand, whose purifier\."):
+        trainer(max_epochs=2).fit(PurifierModule(purifier), datamodule=data, ckpt_path=begun, weights_only=True)
+
+
+def test_averaged_weights_do_not_go_on_without_their_callback(encoder, data, trainer, tmp_path):
+    fitted = trainer(callbacks=[EMAWeightAveraging(decay=0.9)])
+    fitted.fit(EncoderModule(copy.deepcopy(encoder), 4), datamodule=data)
+    fitted.save_checkpoint(tmp_path / "averaged.ckpt")
+    again = {"datamodule": data, "ckpt_path": tmp_path / "averaged.ckpt", "weights_only": True}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")
+        with pytest.raises(ValueError, match="a resumed run must keep its weight averaging True, got False"):
+            trainer().fit(EncoderModule(encoder, 4), **again)
+        trainer().validate(EncoderModule(encoder, 4), **again, verbose=False)
 
 
 def test_other_frozen_modules_are_refused(begun, encoder, data, trainer, tmp_path):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -18,6 +19,8 @@ from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.run.processes import keep_freed_memory
 from voxcert.training.distributed import run_folder
 from voxcert.training.export import RUN_CONFIG
+from voxcert.training.precision import check_precision
+from voxcert.training.record import check_folder, set_metrics_aside
 from voxcert.training.resuming import check_ckpt_path
 
 
@@ -25,11 +28,14 @@ class LoggedConfig(SaveConfigCallback):
     """Saves the whole config with the logs and in every checkpoint, so that a run can be read and repeated."""
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Writes config.yaml where logs go, also over that of a run which is resumed in its folder; rank 0 only."""
+        """Writes config.yaml where logs go, also over that of a run which is resumed in its folder; rank 0 only.
+
+        That of a validation or test is validate.yaml or test.yaml: it repeats no training.
+        """
         folder = run_folder(trainer)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "config.yaml").write_text(self._text())
+            (folder / ("config.yaml" if stage == "fit" else f"{stage}.yaml")).write_text(self._text())
             trainer.logger.log_hyperparams({"config": self._text()})
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -87,15 +93,29 @@ class TrainCLI(LightningCLI):
         """Refuses a `--ckpt_path` that no training wrote, before data are read."""
         check_ckpt_path(self._get(self.config, "ckpt_path"))
 
+    def before_fit(self) -> None:
+        """Refuses a precision that networks here do not have, and keeps the metrics of a training that goes on.
+
+        The learning rate is watched only where it can be logged.
+        """
+        check_precision(self.trainer)
+        if not self.trainer.loggers:
+            kept = [one for one in self.trainer.callbacks if not isinstance(one, LearningRateMonitor)]
+            self.trainer.callbacks = kept
+        if self._get(self.config, "ckpt_path") is not None:
+            set_metrics_aside(self.trainer)
+
     def before_validate(self) -> None:
-        """Refuses a model without validation."""
+        """Refuses a model without validation, and the folder of a training."""
         self._require_step("validation_step", "validate")
 
     def before_test(self) -> None:
-        """Refuses a model without a test."""
+        """Refuses a model without a test, and the folder of a training."""
         self._require_step("test_step", "test")
 
     def _require_step(self, step: str, command: str) -> None:
+        check_precision(self.trainer)
+        check_folder(self.trainer)
         if not is_overridden(step, self.model):
             raise ValueError(
                 f"model must have a {step} for `{command}`, got {type(self.model).__name__}, which has none: export "

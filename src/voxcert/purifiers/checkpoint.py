@@ -14,6 +14,8 @@ from voxcert.purifiers.networks import NoisePredictor
 from voxcert.purifiers.schedule import PurificationScheduler
 
 PARTS = Purifier, NoisePredictor, Conditioner, PurificationScheduler  # not those that would read weights from elsewhere
+OF_A_RUN = "conditional", "fast_betas", "steps", "start", "checkpointing", "seed"
+"""Arguments that a training may change: its weights do not depend on them, or learn what is new."""
 
 
 def build_purifier(config: dict[str, Any]) -> Purifier:
@@ -53,13 +55,33 @@ def load_matching(purifier: Purifier, folder: str | Path) -> None:
     """Copies a checkpoint's weights into a purifier that has all of them and may have more, such as a conditioner.
 
     Raises:
-        CheckpointError: As `load_purifier`, or if a weight of the checkpoint has no place in the purifier.
+        CheckpointError: As `load_purifier`, if the checkpoint has another network or process, or if a weight of it has
+            no place in the purifier.
     """
-    state, own = load_purifier(folder).state_dict(), purifier.state_dict()
+    loaded = load_purifier(folder)
+    state, own = loaded.state_dict(), purifier.state_dict()
     unfit = [name for name, value in state.items() if name not in own or own[name].shape != value.shape]
     if unfit:
         raise CheckpointError(f"{folder} has weights that do not fit the purifier to train: {', '.join(unfit[:3])}")
+    before, now = _flat(loaded.config), _flat(purifier.config)
+    for name in before:
+        if name.rpartition(".")[2] not in OF_A_RUN and name in now and before[name] != now[name]:
+            raise CheckpointError(
+                f"{folder} has another network or process than the purifier to train: its {name} is {before[name]!r}, "
+                f"got {now[name]!r}"
+            )
     purifier.load_state_dict(own | state)
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The arguments of a config and of its parts, such as network.hop; parts that are not there are left out."""
+    found = {f"{prefix}class_path": config["class_path"]}
+    for name, value in config["init_args"].items():
+        if isinstance(value, dict) and "class_path" in value:
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return found
 
 
 def _build(config: Any) -> Any:

@@ -120,6 +120,7 @@ class CertificationCallback(L.Callback):
         self._num_validations = 0
         self._values: dict[str, float] = {}
         self._begun_with: dict[str, Any] = {}
+        self._loaded: tuple[int, int] | None = None
 
     @property
     def _first_sound_rule(self) -> str:
@@ -151,7 +152,7 @@ class CertificationCallback(L.Callback):
         Raises:
             ValueError: If certificates are made otherwise now: the best checkpoint so far was chosen by others.
         """
-        now = self._about()
+        now, self._loaded = self._about(), None
         for name, before in self._begun_with.items():
             if before != now[name]:
                 raise ValueError(
@@ -184,6 +185,14 @@ class CertificationCallback(L.Callback):
         self._begun_with = state_dict.get("settings", {})
         self._num_validations, self._values = state_dict["num_validations"], state_dict["values"]
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Remembers when the weights were trained: in a validation alone the trainer counts from 0."""
+        self._loaded = checkpoint["epoch"], checkpoint["global_step"]
+
+    def _moment(self, trainer: L.Trainer) -> tuple[int, int]:
+        """Epoch and step of the weights."""
+        return self._loaded or (trainer.current_epoch, trainer.global_step)
+
     def _about(self) -> dict[str, Any]:
         """What the logged values depend on, as plain values."""
         own = asdict(self.settings) | {"num_utterances": self.num_utterances, "eer_radii": self.eer_radii}
@@ -200,7 +209,8 @@ class CertificationCallback(L.Callback):
             batch_size = find_batch_size(encoder, items, settings, device) if trainer.is_global_zero else 0
             self.settings = settings = replace(settings, batch_size=trainer.strategy.broadcast(batch_size))
         recognizer = enroll_speakers(encoder, data.enrollment_dataloader("val"), settings, device)
-        encoder_id = f"epoch={trainer.current_epoch}-step={trainer.global_step}"
+        epoch, step = self._moment(trainer)
+        encoder_id = f"epoch={epoch}-step={step}"
         certifier = build_certifier(recognizer, settings, encoder_id)
         order = torch.randperm(len(items), generator=torch.Generator().manual_seed(settings.seed)).tolist()
         chosen = sorted(order[: self.num_utterances])
@@ -246,7 +256,7 @@ class CertificationCallback(L.Callback):
     def _write(self, rows: list[Certificate], trials: list[CertifiedScore], trainer: L.Trainer, folder: Path) -> None:
         """Writes rows, curves and figure of this epoch; the curves of all epochs share one CSV."""
         folder.mkdir(parents=True, exist_ok=True)
-        epoch, step = trainer.current_epoch, trainer.global_step
+        epoch, step = self._moment(trainer)
         name = f"epoch={epoch}-step={step}"
         (folder / f"{name}.jsonl").write_text("".join(row.to_json() + "\n" for row in rows))
         plot_certified_accuracy(rows, folder / f"{name}.png")
@@ -261,10 +271,10 @@ class CertificationCallback(L.Callback):
             write_eers(trials, folder, epoch, step)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                self._log_wandb(rows, logger)
+                self._log_wandb(rows, logger, step)
                 if trials:
-                    log_eers(trials, logger)
-                self._log_page(rows, trials, logger, folder, name)
+                    log_eers(trials, logger, step)
+                self._log_page(rows, trials, logger, folder, name, step)
 
     def _curve(self, rows: list[Certificate], rule: str, num_points: int = 50) -> list[tuple[float, ...]]:
         """Certified accuracy with its Wilson interval from radius 0 to the largest radius of any rule."""
@@ -273,7 +283,7 @@ class CertificationCallback(L.Callback):
         points = zip(radii, certified_accuracy(chosen, radii), strict=True)
         return [(r, float(ca), *wilson_interval(round(float(ca) * len(chosen)), len(chosen))) for r, ca in points]
 
-    def _log_wandb(self, rows: list[Certificate], logger: WandbLogger) -> None:
+    def _log_wandb(self, rows: list[Certificate], logger: WandbLogger, step: int) -> None:
         curves = {rule: self._curve(rows, rule) for rule in self.settings.rules}
         series = wandb.plot.line_series(
             xs=[point[0] for point in curves[self.settings.rules[0]]],
@@ -287,10 +297,16 @@ class CertificationCallback(L.Callback):
             record["rule"] = rule_name(record["rule"])
         columns = list(records[0])
         table = wandb.Table(columns=columns, data=[[record[name] for name in columns] for record in records])
-        logger.experiment.log({"certified/curve": series, "certified/rows": table})
+        logger.log_metrics({"certified/curve": series, "certified/rows": table}, step)
 
     def _log_page(
-        self, rows: list[Certificate], trials: list[CertifiedScore], logger: WandbLogger, folder: Path, name: str
+        self,
+        rows: list[Certificate],
+        trials: list[CertifiedScore],
+        logger: WandbLogger,
+        folder: Path,
+        name: str,
+        step: int,
     ) -> None:
         """The page about this epoch, in the place of that of the last one, with its figure."""
         settings = asdict(self.settings)
@@ -300,4 +316,4 @@ class CertificationCallback(L.Callback):
             runs.append(Run(None, "verification", trials, own, {}, None, f"{name}, verification"))
         page = folder / "report.html"
         replace_file(page, render_report(runs, title=f"Certified while training: {name}"))
-        log_report(logger.experiment, page, {"certified_accuracy": folder / f"{name}.png"})
+        log_report(logger.experiment, page, {"certified_accuracy": folder / f"{name}.png"}, step)

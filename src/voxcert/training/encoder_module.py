@@ -7,7 +7,7 @@ losses and metrics alone.
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from voxcert.encoders.base import Encoder, enroll
@@ -17,7 +17,7 @@ from voxcert.training.classes import check_classes, keep_classes
 from voxcert.training.distillation import Distillation, Lesson
 from voxcert.training.distributed import draw_apart, gather_dict
 from voxcert.training.finite import check_at_least_0, check_positive
-from voxcert.training.frozen import FreezingModule, frozen_modules
+from voxcert.training.frozen import FreezingModule, freeze_modules
 from voxcert.training.losses import AngularMarginSoftmax, Regularizer
 from voxcert.training.noise import NoiseDistribution
 from voxcert.training.resuming import check_kept, check_network, check_weights, draw_anew, keep
@@ -119,7 +119,7 @@ class EncoderModule(FreezingModule):
         self.distillation = distillation
         if distillation is not None:
             distillation.start(encoder)
-        self.frozen = frozen_modules(self, freeze)
+        self.frozen = freeze_modules(self, freeze)
         if freeze_statistics:
             self.frozen += self._normalisations()
         for prefix in lr_multipliers or {}:
@@ -191,10 +191,10 @@ class EncoderModule(FreezingModule):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with other classes, learning rates or frozen modules, or another teacher or encoder."""
         check_classes(self, checkpoint)
-        check_kept(self, checkpoint, ("lr", "lr_warmup", "lr_multipliers", "weight_decay", "freeze"))
         keep(self, "teacher", checkpoint.get("teacher", self._teacher_hash), self._teacher_hash)
         check_network(self, checkpoint, "encoder")
         check_weights(self, checkpoint)
+        check_kept(self, checkpoint, ("lr", "lr_warmup", "lr_multipliers", "weight_decay", "freeze"))
         draw_anew(self, checkpoint)
 
     def configure_optimizers(self) -> dict:
@@ -263,8 +263,8 @@ class EncoderModule(FreezingModule):
         multipliers = self.hparams.lr_multipliers or {}
         return next((factor for prefix, factor in multipliers.items() if name.startswith(prefix)), 1.0)
 
-    def _normalisations(self) -> list[nn.Module]:
-        found = [module for module in self.encoder.modules() if isinstance(module, _BatchNorm)]
+    def _normalisations(self) -> list[str]:
+        found = [f"encoder.{name}" for name, module in self.encoder.named_modules() if isinstance(module, _BatchNorm)]
         if not found:
             kind = type(self.encoder).__name__
             raise ValueError(f"freeze_statistics needs an encoder with batch normalisation, got a {kind} without")

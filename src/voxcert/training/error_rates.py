@@ -55,8 +55,8 @@ def write_eers(trials: Sequence[CertifiedScore], folder: Path, epoch: int, step:
     add_lines(folder / "certified_error_rates.csv", "verifier,radius,certified_eer", epoch, step, lines)
 
 
-def log_eers(trials: Sequence[CertifiedScore], logger: WandbLogger) -> None:
-    """Sends the curves and the trials to Weights & Biases."""
+def log_eers(trials: Sequence[CertifiedScore], logger: WandbLogger, step: int) -> None:
+    """Sends the curves and the trials of a training step to Weights & Biases."""
     rates = certified_eers(trials)
     series = wandb.plot.line_series(
         xs=trials[0].radii,
@@ -68,4 +68,4 @@ def log_eers(trials: Sequence[CertifiedScore], logger: WandbLogger) -> None:
     records = [asdict(row) for row in trials]
     columns = list(records[0])
     table = wandb.Table(columns=columns, data=[[record[name] for name in columns] for record in records])
-    logger.experiment.log({"certified/eer_curve": series, "certified/trials": table})
+    logger.log_metrics({"certified/eer_curve": series, "certified/trials": table}, step)

@@ -11,21 +11,21 @@ class FreezingModule(L.LightningModule):
     """A module with parts that do not learn.
 
     Attributes:
-        frozen: These parts, as `frozen_modules` gives them.
+        frozen: Names of these parts; the modules behind them may be exchanged, as `sync_batchnorm` does.
     """
 
-    frozen: list[nn.Module]
+    frozen: list[str]
 
     def train(self, mode: bool = True) -> Self:
         """As of any module, but frozen ones stay in eval mode, so that their batch statistics stay too."""
         super().train(mode)
-        for module in self.frozen:
-            module.eval()
+        for name in self.frozen:
+            self.get_submodule(name).eval()
         return self
 
 
-def frozen_modules(module: L.LightningModule, names: Sequence[str] | None) -> list[nn.Module]:
-    """The modules of these names, with weights that do not learn.
+def freeze_modules(module: L.LightningModule, names: Sequence[str] | None) -> list[str]:
+    """Lets the weights of the modules of these names learn no more, and returns the names.
 
     Args:
         module: It trains an `encoder`.
@@ -34,7 +34,10 @@ def frozen_modules(module: L.LightningModule, names: Sequence[str] | None) -> li
     Raises:
         ValueError: If there is none of a name.
     """
-    return [_submodule(module, name).requires_grad_(False) for name in names or []]
+    frozen = list(names or [])
+    for name in frozen:
+        _submodule(module, name).requires_grad_(False)
+    return frozen
 
 
 def _submodule(module: L.LightningModule, name: str) -> nn.Module:

@@ -178,9 +178,9 @@ class GeneratorModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with another learning rate or another network; whom it forges is known once it starts."""
-        check_kept(self, checkpoint, ("lr",))
         check_weights(self, checkpoint)
         check_network(self, checkpoint, "generator", free=OF_A_TARGET)
+        check_kept(self, checkpoint, ("lr",))
         draw_anew(self, checkpoint)
         self._forged = checkpoint["generator_config"]["init_args"]["target"]
 

@@ -17,7 +17,7 @@ from voxcert.training.attacked import check_training_attack, evaluating
 from voxcert.training.classes import check_classes, keep_classes
 from voxcert.training.distributed import draw_apart
 from voxcert.training.finite import check_positive
-from voxcert.training.frozen import FreezingModule, frozen_modules
+from voxcert.training.frozen import FreezingModule, freeze_modules
 from voxcert.training.noise import NoiseDistribution
 from voxcert.training.resuming import check_kept, check_network, check_weights, draw_anew
 from voxcert.training.schedule import check_steps, last_step
@@ -74,7 +74,7 @@ class IdentificationModule(FreezingModule):
         self.encoder, self.noise, self.attack = encoder.train(), noise, attack  # a loaded one comes in eval mode
         if init_from is not None:
             load_weights(encoder, init_from)
-        self.frozen = frozen_modules(self, freeze)
+        self.frozen = freeze_modules(self, freeze)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Maps chunks (batch, time) to log-posteriors (batch, num_classes)."""
@@ -110,9 +110,9 @@ class IdentificationModule(FreezingModule):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with other classes, learning rates or frozen modules, or with another encoder."""
         check_classes(self, checkpoint)
-        check_kept(self, checkpoint, ("lr", "final_lr", "freeze"))
         check_network(self, checkpoint, "encoder")
         check_weights(self, checkpoint)
+        check_kept(self, checkpoint, ("lr", "final_lr", "freeze"))
         draw_anew(self, checkpoint)
 
     def configure_optimizers(self) -> dict:

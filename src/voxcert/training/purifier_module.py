@@ -45,7 +45,8 @@ class PurifierModule(L.LightningModule):
         attack: Makes y, untargeted; None is y = x_0.
         victim: The encoder that the attack is made against, as `voxcert.load_encoder` takes it; needed by an attack.
         text: Embeds transcripts for a network with a conditioner; None trains without text.
-        init_from: Checkpoint folder of a purifier to start from; what it lacks starts afresh.
+        init_from: Checkpoint folder of a purifier of the same network and process to start from; a conditioner that it
+            lacks starts afresh.
         sigmas: Where one-shot denoising is validated, waveform amplitude.
         lr: Learning rate of Adam.
         one_cycle: Let the learning rate rise to `lr` and fall to nothing over all steps; constant in the paper.
@@ -101,7 +102,7 @@ class PurifierModule(L.LightningModule):
 
     def training_step(self, batch: dict, batch_idx: int) -> Tensor:
         """Returns the loss of a batch with `waveform` (batch, time) and `text` (transcripts)."""
-        clean = batch["waveform"]
+        clean = batch["waveform"].clamp(-1, 1)  # where attacks live; a change of speed may overshoot
         noise, timesteps = torch.randn_like(clean), self._timesteps(len(clean))
         attacked = self._attacked(clean, seed=int(torch.randint(2**31, ())))
         loss = self._losses(clean, attacked, self._embedded(batch), noise, timesteps).mean()
@@ -156,9 +157,9 @@ class PurifierModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses to go on with another learning rate or another network."""
-        check_kept(self, checkpoint, ("lr", "one_cycle"))
         check_weights(self, checkpoint)
         check_network(self, checkpoint, "purifier", free=("steps", "start", "checkpointing", "seed"))
+        check_kept(self, checkpoint, ("lr", "one_cycle"))
         draw_anew(self, checkpoint)
 
     def configure_optimizers(self) -> torch.optim.Optimizer | dict:

@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -43,7 +44,7 @@ def check_ckpt_path(path: str | None) -> None:
 
 
 def check_kept(module: L.LightningModule, checkpoint: dict[str, Any], names: Sequence[str]) -> None:
-    """Refuses to train on with other hyper-parameters than a checkpoint's.
+    """Refuses to train on with other hyper-parameters than a checkpoint's, or without what averages its weights.
 
     Args:
         module: It keeps its hyper-parameters.
@@ -53,6 +54,9 @@ def check_kept(module: L.LightningModule, checkpoint: dict[str, Any], names: Seq
     Raises:
         ValueError: If one differs; says which, what it was and what was given.
     """
+    if "averaging_state" in checkpoint:  # the weights beside it are the averages
+        callbacks = [] if module._trainer is None else module._trainer.callbacks
+        keep(module, "weight averaging", True, any(isinstance(one, WeightAveraging) for one in callbacks))
     before = checkpoint.get("hyper_parameters", {})
     for name in names:
         now = module.hparams[name]
@@ -124,7 +128,8 @@ def arguments(config: dict[str, Any] | None) -> dict[str, Any]:
 def draw_anew(module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
     """Moves the seed on by the steps that were made, or batches, crops and noise were those of the first ones again.
 
-    To be called while a checkpoint is loaded: loaders draw before the training starts.
+    To be called while a checkpoint is loaded: loaders draw before the training starts. On several devices Lightning's
+    sampler orders an epoch by its number alone: a training that goes on inside one hears its first recordings again.
     """
     trainer = module._trainer
     if trainer is not None and trainer.state.fn == TrainerFn.FITTING:

@@ -12,13 +12,16 @@ from voxcert.evaluation.run.folder import endings
 ARTIFACT = "report"
 
 
-def log_report(run: Any, page: str | Path, pictures: Mapping[str, str | Path] | None = None) -> None:
+def log_report(
+    run: Any, page: str | Path, pictures: Mapping[str, str | Path] | None = None, step: int | None = None
+) -> None:
     """Logs a page to a run.
 
     Args:
         run: Of Weights & Biases.
         page: The HTML file.
         pictures: PNG files of the same runs, by their names.
+        step: Of the training that the page is about, where Lightning's logger has its x axis.
     """
     artifact = wandb.Artifact(
         ARTIFACT, type=ARTIFACT, description="What was proved, what attacks reached, how to repeat it."
@@ -26,7 +29,8 @@ def log_report(run: Any, page: str | Path, pictures: Mapping[str, str | Path] | 
     artifact.add_file(str(page), "report.html")
     run.log_artifact(artifact)
     shown = {f"{ARTIFACT}/{name}": wandb.Image(str(path)) for name, path in (pictures or {}).items()}
-    run.log({ARTIFACT: wandb.Html(Path(page).read_text(encoding="utf-8"), inject=False), **shown})
+    moment = {} if step is None else {"trainer/global_step": step}
+    run.log({ARTIFACT: wandb.Html(Path(page).read_text(encoding="utf-8"), inject=False), **shown, **moment})
 
 
 def track_report(project: str, page: str | Path, pictures: Sequence[str | Path] = ()) -> None:
