@@ -9,16 +9,18 @@ import itertools
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from lightning.fabric import Fabric
+from torch import nn
 
 from voxcert.columns import Columns
 from voxcert.data.corpus import Utterance
 from voxcert.data.identity import Planned, check_plan, read_plan, write_plan
+from voxcert.encoders.loading import encoder_hash
 from voxcert.evaluation.run.folder import CONFIG, PLAN, ROWS, check_settings
 from voxcert.evaluation.run.lock import locked
 from voxcert.evaluation.run.processes import launch, stop_requests
@@ -50,7 +52,8 @@ class Provenance:
     """What made the results of a job.
 
     Attributes:
-        encoder_id: Hash of the encoder; stands in every row, and a continued run must have the same.
+        encoder_id: Hash of the encoder; stands in every row, and a continued run must have the same. Without one, jobs
+            take its `encoder_hash`.
         origin: What made encoder and data, as plain values: kept in config.yaml, and compared on a restart.
         command: The command line, for the summary.
     """
@@ -58,6 +61,18 @@ class Provenance:
     encoder_id: str = ""
     origin: dict[str, Any] = field(default_factory=dict)
     command: str = ""
+
+    def of(self, encoder: nn.Module) -> "Provenance":
+        """The same with a name for the encoder, so that no run goes on with another one.
+
+        Raises:
+            ValueError: If the encoder is no module, such as a function.
+        """
+        if not isinstance(encoder, nn.Module):
+            raise ValueError(
+                f"encoder must be a torch.nn.Module (a function becomes one as its forward), got {encoder!r}"
+            )
+        return self if self.encoder_id else replace(self, encoder_id=encoder_hash(encoder))
 
 
 _QUEUES = itertools.count()
@@ -92,13 +107,14 @@ def started(
 
     Raises:
         ValueError: If another job works there, the folder holds a run with other settings or data (the message names
-            them), or the accelerator is not there.
+            them), the accelerator is not there, or processes have other encoders.
     """
     with locked(folder):
         check_settings(folder, config, may_differ)  # before other processes are started
         if plan is not None:
             check_data(Path(folder), plan)
         fabric = launch(accelerator, devices, num_nodes)
+        _check_encoder(config.get("checkpoint_hash"), fabric)
         if plan is not None and fabric.is_global_zero:
             write_plan(plan, Path(folder) / PLAN)
         with float32_products(precision):
@@ -184,6 +200,12 @@ def check_data(folder: Path, plan: Sequence[Planned]) -> None:
     if not (folder / PLAN).is_file():
         raise ValueError(f"output_dir must be new or hold a run that noted its data, got {folder} without {PLAN}")
     check_plan(read_plan(folder / PLAN), plan, f"the run in output_dir {folder}")
+
+
+def _check_encoder(own: str | None, fabric: Fabric) -> None:
+    """Refuses processes with other weights than the first one's, as random ones without a seed are."""
+    if own != (first := fabric.broadcast(own)):
+        raise ValueError(f"encoder must be one and the same in all processes, got {first} in the first and {own} here")
 
 
 def seed_of(*parts: Any) -> int:
