@@ -1,5 +1,6 @@
 """Loading from folders of this project and from published files; the readers of each layout have tests of their own."""
 
+import copy
 import inspect
 import pickle
 import shutil
@@ -8,11 +9,13 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch import nn
 
 import voxcert
 from voxcert.encoders.checkpoint import CheckpointError, build_encoder, save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.encoders.loading import FILES, FOLDERS, encoder_hash, is_checkpoint, load_weights
+from voxcert.purifiers import Quantise
 
 
 @pytest.fixture
@@ -69,6 +72,28 @@ def test_the_hash_depends_on_config_and_weights(tiny):
     with torch.no_grad():
         next(tiny.parameters()).view(-1)[0].add_(1)
     assert len({before, encoder_hash(hop), encoder_hash(tiny)}) == 3
+
+
+class Calling(nn.Module):
+    """A network that prints a function, with its place in memory."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def extra_repr(self):
+        """What it calls."""
+        return repr(self.function)
+
+
+def test_networks_without_a_config_have_a_hash_too():
+    linear, other = nn.Linear(4, 4), nn.Linear(4, 4)
+    assert encoder_hash(linear) == encoder_hash(copy.deepcopy(linear)) != encoder_hash(other)
+    printed = [nn.BatchNorm1d(4, eps=eps) for eps in (1e-5, 1e-3)]  # weights and buffers are the same
+    configured = [nn.Sequential(Quantise(bits), linear) for bits in (8, 9)]  # so is what they print
+    networks = [linear, copy.deepcopy(linear).bfloat16(), *printed, *configured]
+    assert len({encoder_hash(network) for network in networks}) == 6
+    assert encoder_hash(Calling(lambda: 1)) == encoder_hash(Calling(lambda: 1)), "in another place of the memory"
 
 
 @pytest.mark.parametrize("other", ["b.model", "b.pkl"])

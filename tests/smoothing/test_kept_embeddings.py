@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from voxcert.smoothing import Certifier
+from voxcert.smoothing.devices import device_name
 from voxcert.smoothing.embedder import Embedder
 from voxcert.smoothing.kept_embeddings import KeptEmbeddings
 from voxcert.smoothing.sampler import ESTIMATE_START, NoisySampler
@@ -76,6 +77,24 @@ def test_other_noisy_copies_are_never_taken_for_these(tmp_path, other):
     encoder = Counting().eval()
     embedded(encoder, kept, 0, 4, sampler(**other))
     assert encoder.rows == 4
+
+
+def test_two_models_of_gpus_draw_other_noise_and_share_nothing(tmp_path, monkeypatch):
+    """One that took the other's would compare them with copies of its own, and blame the encoder."""
+    kept, noisy, identities = KeptEmbeddings(tmp_path, "abc"), sampler().batch(0, 4).clone(), set()
+    for model in ("NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3"):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, model=model: model)
+        assert device_name(torch.device("cuda")) == model
+        for module in ("sampler", "kept_embeddings"):
+            monkeypatch.setattr(f"voxcert.smoothing.{module}.device_name", lambda device, model=model: model)
+        assert not kept.holds(sampler(), 0, 4)
+        counting = Counting()
+        embedded(counting, kept, 0, 4)
+        kept.through(counting)(noisy)
+        assert counting.rows == 8
+        identities.add(sampler().identity)
+    assert len(identities) == 2
+    assert device_name(torch.device("cpu")) == "cpu"
 
 
 def test_another_encoder_has_embeddings_of_its_own(tmp_path):

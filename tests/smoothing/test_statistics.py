@@ -46,7 +46,10 @@ def test_merging_adds_in_any_order():
         ({"num_planned": 61}, "^num_planned must be the same"),
         ({"num_looks": 2}, "^num_looks must be the same"),
         ({"ranges": ((19, 39),)}, "^ranges of statistics to merge must be disjoint"),
-        ({"pilot": pilot_of(np.zeros((5, 4)), 16)}, "^statistics to merge must have the same pilot"),
+        (
+            {"pilot": pilot_of(np.zeros((5, 4)), 16)},
+            "^statistics to merge must have the same pilot, .* unlike devices .*GPUs of two models",
+        ),
     ],
 )
 def test_what_does_not_belong_together_is_not_merged(change, message):

@@ -8,13 +8,17 @@ import hashlib
 import importlib
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import torch
 import yaml
 from huggingface_hub import snapshot_download
+from torch import Tensor, nn
 
-from voxcert.encoders.base import Encoder
+from voxcert.encoders.base import Encoder, public_path
 from voxcert.encoders.checkpoint import WEIGHTS, CheckpointError, checkpoint_hash, load_checkpoint, require_finite
 from voxcert.encoders.refusals import PROTOTYPES, missing_content, refusal
 
@@ -108,12 +112,16 @@ def load_weights(encoder: Encoder, source: str | Path) -> None:
     encoder.load_state_dict(loaded.state_dict())
 
 
-def encoder_hash(encoder: Encoder) -> str:
-    """Identifies an encoder by config and weights: the first 16 hex digits of a SHA-256."""
-    digest = hashlib.sha256(json.dumps(encoder.config, sort_keys=True).encode())
+def encoder_hash(encoder: nn.Module) -> str:
+    """Identifies an encoder, or any other network, by config and weights: the first 16 hex digits of a SHA-256.
+
+    What has no config goes by its class, by what printing it shows and by the configs of its parts: two that differ in
+    nothing but a plain attribute, or in a function that they call, have one hash.
+    """
+    digest = hashlib.sha256(json.dumps(_described(encoder), sort_keys=True, default=_shown).encode())
     for name, value in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(_content(value))
     return digest.hexdigest()[:16]
 
 
@@ -127,6 +135,27 @@ def is_checkpoint(folder: str | Path) -> bool:
     if _is_remote(folder):
         return False
     return not os.path.exists(folder) or _published(Path(folder))[0] is None
+
+
+def _described(network: nn.Module) -> dict[str, Any]:
+    """How a network is built, as far as it says."""
+    config = getattr(network, "config", None)
+    if isinstance(config, dict):
+        return config
+    parts = {name: part.config for name, part in network.named_modules() if hasattr(part, "config")}
+    return {"class_path": public_path(type(network)), "shown": _shown(network), "parts": parts}
+
+
+def _shown(value: Any) -> str:
+    """What printing a value shows, without places in memory: the same in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _content(value: Any) -> bytes:
+    """The bytes of a tensor of any type; of what else a state may hold, what printing it shows."""
+    if not isinstance(value, Tensor) or value.is_quantized:
+        return _shown(value).encode()
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _published(path: Path) -> tuple[Callable[[Path], Encoder] | None, Path]:

@@ -1,8 +1,8 @@
 """Keeps what an encoder made of noisy copies, so that another question about the same copies costs one forward.
 
 The expensive part of certifying is embedding noisy copies, and an embedding depends on encoder, waveform, noise level,
-seed and index alone. Files lie under a digest of all of these. What a digest cannot know, such as code that was edited,
-a comparison finds out: whoever takes embeddings embeds a batch of them again, of every recording.
+seed, index and device alone. Files lie under a digest of all of these. What a digest cannot know, such as code that was
+edited, a comparison finds out: whoever takes embeddings embeds a batch of them again, of every recording.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from voxcert.rows import replace_file
+from voxcert.smoothing.devices import device_name
 from voxcert.smoothing.probe import PROBE_TOLERANCE
 from voxcert.smoothing.sampler import NoisySampler
 
@@ -90,7 +91,7 @@ class KeptEmbeddings:
         """
 
         def embed(waveform: Tensor) -> Tensor:
-            about = f"{self.encoder_id}:{waveform.device.type}:{waveform.dtype}:{tuple(waveform.shape)}:"
+            about = f"{self.encoder_id}:{device_name(waveform.device)}:{waveform.dtype}:{tuple(waveform.shape)}:"
             key = hashlib.sha256(about.encode() + waveform.cpu().numpy().tobytes()).hexdigest()
             path = self.folder / key[:2] / f"{key}.npy"
             if path.is_file():

@@ -11,6 +11,8 @@ import math
 import numpy as np
 import torch
 
+from voxcert.smoothing.devices import device_name
+
 CHUNK = 16
 """Samples drawn from one generator: the unit that makes any range of samples reproducible by itself."""
 
@@ -36,8 +38,9 @@ RESOLUTION = 2.0**-49
 class NoisySampler:
     """Draws ``waveform + sigma * noise`` for any range of sample indices, into one reused buffer.
 
-    Samples 16 c to 16 c + 15 come from a generator seeded for the chunk c, on the waveform's device. The streams of
-    CPU and CUDA differ, and so do results between the two; each is reproducible on its own kind of device.
+    Samples 16 c to 16 c + 15 come from a generator seeded for the chunk c, on the waveform's device. The CPU draws them
+    as any other CPU does; CUDA draws other ones, and only GPUs of one model (`device_name`) with one version of torch
+    draw the same.
 
     Args:
         waveform: (time,) float32, on the device where the noise is to be drawn; rounded to the grid.
@@ -74,8 +77,9 @@ class NoisySampler:
 
     @property
     def identity(self) -> str:
-        """A digest of all that decides the samples: two samplers that share it draw the same ones."""
-        about = f"{self._sigma!r}:{self._grid!r}:{self.waveform.device.type}:{tuple(self.waveform.shape)}:".encode()
+        """A digest of all that decides the samples but for torch: two samplers that share it draw the same ones."""
+        device, shape = device_name(self.waveform.device), tuple(self.waveform.shape)
+        about = f"{self._sigma!r}:{self._grid!r}:{device}:{shape}:".encode()
         return hashlib.sha256(self._digest + about + self.waveform.cpu().numpy().tobytes()).hexdigest()
 
     def batch(self, start: int, stop: int) -> torch.Tensor:

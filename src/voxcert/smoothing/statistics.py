@@ -73,7 +73,10 @@ class Statistics:
             if mine != others:
                 raise ValueError(f"{name} must be the same in statistics to merge, got {mine} and {others}")
         if self.pilot.to_dict() != other.pilot.to_dict():
-            raise ValueError("statistics to merge must have the same pilot, got two that chose differently")
+            raise ValueError(
+                "statistics to merge must have the same pilot, got two that chose differently, as they do of noise "
+                "from unlike devices (CPU and CUDA, or GPUs of two models) or two versions of torch"
+            )
         ranges = _joined(self.ranges + other.ranges)
         return replace(
             self,

@@ -15,10 +15,10 @@ from voxcert.evaluation.run.job import Provenance
 def audit(voices, checkpoint):
     """A function that audits into a folder; the encoder may be wrapped."""
 
-    def run(folder: Path, wrap=lambda encoder: encoder, encoder_id="the tiny one", **changes):
+    def run(folder: Path, wrap=lambda encoder: encoder, **changes):
         data = SpeakerDataModule(SpeakerFolders(str(voices)), **DATA)
         settings = AuditSettings(str(folder), **TINY | changes)
-        return audit_encoder(wrap(load_encoder(str(checkpoint))).eval(), data, settings, Provenance(encoder_id))
+        return audit_encoder(wrap(load_encoder(str(checkpoint))).eval(), data, settings, Provenance("the tiny one"))
 
     return run
 

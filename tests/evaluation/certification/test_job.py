@@ -382,7 +382,12 @@ def test_enrolment_is_kept_with_the_embeddings(toy, settings, tmp_path, monkeypa
     assert certify_speakers(*toy, more, Provenance("abc"))["num_made_up"] == 6
 
 
-def test_an_encoder_without_a_name_keeps_nothing(toy, settings, tmp_path):
-    kept = replace(settings, embeddings=str(tmp_path / "kept"))
-    with pytest.raises(ValueError, match="embeddings must be null for an encoder without a name"):
-        certify_speakers(*toy, kept)
+def test_an_encoder_without_a_name_keeps_embeddings_under_its_hash(toy, settings, tmp_path, monkeypatch):
+    encoder, data = toy
+    kept = replace(settings, batch_size=16, embeddings=str(tmp_path / "kept"))
+    certify_speakers(encoder, data, kept)
+    monkeypatch.setattr(KeptEmbeddings, "write", lambda *args: pytest.fail("something was embedded again"))
+    certify_speakers(encoder, data, replace(kept, output_dir=str(tmp_path / "again")))
+    encoder.weight += 0.1
+    with pytest.raises(pytest.fail.Exception, match="embedded again"):
+        certify_speakers(encoder, data, replace(kept, output_dir=str(tmp_path / "other")))

@@ -71,6 +71,7 @@ def attack_speakers(
             not heard as `settings.certified` certified it.
     """
     check_attack(attack, settings)
+    provenance = provenance.of(encoder)
     settings, other = _with_judge(replace(settings, attack_hash=check_hash(settings.attack_hash, attack)))
     config = {"attack": describe_attack(attack), **provenance.origin, "checkpoint_hash": provenance.encoder_id}
     config |= asdict(settings)

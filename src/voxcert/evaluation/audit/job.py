@@ -56,6 +56,7 @@ def audit_encoder(
         ValueError: If the folder holds an audit with other settings or data (the message names them), something is
             wrong with the data, or a stage refuses.
     """
+    provenance = provenance.of(encoder)
     system = System(encoder, data, settings, provenance)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}

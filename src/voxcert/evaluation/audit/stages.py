@@ -175,7 +175,7 @@ def _smoothed(system: System, sigma: float, num_estimate: int, batch_size: int) 
         "seed": own.seed,
         "batch_size": batch_size,
         "accelerator": own.accelerator,
-        "embeddings": str(system.folder / EMBEDDINGS) if system.provenance.encoder_id else None,
+        "embeddings": str(system.folder / EMBEDDINGS),
     }
     victim = {
         "sigma": sigma,
@@ -200,7 +200,7 @@ def _smoothed(system: System, sigma: float, num_estimate: int, batch_size: int) 
         Stage(
             names["verify"],
             f"which error rates can no attack raise at sigma {sigma:g}?",
-            batch_size if sampling["embeddings"] else samples,  # to compare with what is kept
+            batch_size,  # to compare with what is kept
             partial(_verify, system, names["verify"], certified, task="verification", **sampling),
         ),
         Stage(

@@ -56,6 +56,7 @@ def certify_speakers(
         ValueError: If the folder holds a run with other settings (the message names them), the encoder has no
             representation to put noise at, or enrolment fails.
     """
+    provenance = provenance.of(encoder)
     with enrolled(encoder, data, settings, provenance) as system:
         settings, items, fabric = system.settings, system.items, system.fabric
         certifier = build_certifier(system.recognizer, settings, provenance.encoder_id)

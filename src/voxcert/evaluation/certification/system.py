@@ -107,18 +107,9 @@ def enrolled(
 
 
 def kept_embeddings(settings: CertificationSettings, encoder_id: str) -> KeptEmbeddings | None:
-    """Where a run keeps the embeddings of noisy copies, and takes them from; None if it does not.
-
-    Raises:
-        ValueError: If nobody named the encoder: its embeddings could not be told from another's.
-    """
+    """Where a run keeps the embeddings of noisy copies, and takes them from; None if it does not."""
     if settings.embeddings is None:
         return None
-    if not encoder_id:
-        raise ValueError(
-            "embeddings must be null for an encoder without a name (Provenance.encoder_id, such as its encoder_hash), "
-            f"got {settings.embeddings}"
-        )
     return KeptEmbeddings(settings.embeddings, f"{in_precision(encoder_id, settings.precision)} {settings.noise_at}")
 
 

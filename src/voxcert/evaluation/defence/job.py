@@ -23,10 +23,11 @@ from voxcert.evaluation.defence.system import DefendedSystem, Words
 from voxcert.evaluation.defence.tables import render_defences, summarize_defences
 from voxcert.evaluation.run.folder import ROWS, comparable, read_config, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
-from voxcert.evaluation.run.processes import at_hand, device_name
+from voxcert.evaluation.run.processes import at_hand
 from voxcert.purifiers.hearing import Aud2Vec
 from voxcert.purifiers.text import TextEmbedder
 from voxcert.rows import read_rows
+from voxcert.smoothing.devices import device_name
 
 DEFENCES_PLOT, TABLES = "defences.png", "tables.md"
 
@@ -65,6 +66,7 @@ def compare_defences(
             comparison cannot be made.
     """
     check_comparison(defences, attacks, text_embedder is not None, listener is not None)
+    provenance = provenance.of(encoder)
     settings = replace(settings, attack_hash=check_hash(settings.attack_hash, *attacks.values()))
     config = {"defences": [{"name": one.name, "text": one.text} for one in defences]}  # weights are in the rows
     config |= {"attacks": {name: describe_attack(attack) for name, attack in attacks.items()}}

@@ -27,8 +27,9 @@ from voxcert.evaluation.inversion.system import InvertedSystem
 from voxcert.evaluation.inversion.tables import describe_baselines, inversion_table, summarize_inversions
 from voxcert.evaluation.run.folder import comparable, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, Task, do_tasks, started
-from voxcert.evaluation.run.processes import at_hand, device_name
+from voxcert.evaluation.run.processes import at_hand
 from voxcert.evaluation.show.figures import save
+from voxcert.smoothing.devices import device_name
 
 TABLE = "table.md"
 
@@ -67,6 +68,7 @@ def invert_speakers(
         raise ValueError(f"start_samples must be at least {least}, two chunks, got {settings.start_samples}")
     if settings.stride > encoder.chunk_samples and any(one.method == "sliding" for one in settings.experiments):
         raise ValueError(f"stride must be at most {encoder.chunk_samples}, a chunk, got {settings.stride}")
+    provenance = provenance.of(encoder)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **_plain(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}
     plan = planned(() if speech is None else speech.utterances(), data.split.train)

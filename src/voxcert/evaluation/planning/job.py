@@ -23,10 +23,11 @@ from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.planning.settings import PlanSettings
 from voxcert.evaluation.run.folder import comparable, read_config, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
-from voxcert.evaluation.run.processes import FilledBatches, at_hand, device_name
+from voxcert.evaluation.run.processes import FilledBatches, at_hand
 from voxcert.evaluation.run.speed import at_precision
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certifier import Certifier
+from voxcert.smoothing.devices import device_name
 from voxcert.smoothing.embedder import filled
 from voxcert.smoothing.expected import expected_radius
 from voxcert.smoothing.statistics import Statistics
@@ -68,6 +69,7 @@ def plan_certification(
         ValueError: If the folder holds a pilot with other settings or data (the message names them), enrolment fails,
             or no utterance of the pilot can be heard.
     """
+    provenance = provenance.of(encoder)
     stage, goal = pilot_stage(data), planned_stage(data)
     config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
     config |= {"accelerator": at_hand(settings.accelerator)}

@@ -9,16 +9,18 @@ import itertools
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from lightning.fabric import Fabric
+from torch import nn
 
 from voxcert.columns import Columns
 from voxcert.data.corpus import Utterance
 from voxcert.data.identity import Planned, write_plan
+from voxcert.encoders.loading import encoder_hash
 from voxcert.evaluation.run.claim import claim
 from voxcert.evaluation.run.folder import PLAN, ROWS
 from voxcert.evaluation.run.lock import locked
@@ -51,7 +53,8 @@ class Provenance:
     """What made the results of a job.
 
     Attributes:
-        encoder_id: Hash of the encoder; stands in every row, and a continued run must have the same.
+        encoder_id: Hash of the encoder; stands in every row, and a continued run must have the same. Without one, jobs
+            take its `encoder_hash`.
         origin: What made encoder and data, as plain values: kept in config.yaml, and compared on a restart.
         command: The command line, for the summary.
     """
@@ -59,6 +62,18 @@ class Provenance:
     encoder_id: str = ""
     origin: dict[str, Any] = field(default_factory=dict)
     command: str = ""
+
+    def of(self, encoder: nn.Module) -> "Provenance":
+        """The same with a name for the encoder, so that no run goes on with another one.
+
+        Raises:
+            ValueError: If the encoder is no module, such as a function.
+        """
+        if not isinstance(encoder, nn.Module):
+            raise ValueError(
+                f"encoder must be a torch.nn.Module (a function becomes one as its forward), got {encoder!r}"
+            )
+        return self if self.encoder_id else replace(self, encoder_id=encoder_hash(encoder))
 
 
 _QUEUES = itertools.count()
@@ -93,13 +108,14 @@ def started(
 
     Raises:
         ValueError: If another job works there, the folder holds results of other settings or data (the message names
-            them), or the accelerator is not there.
+            them), the accelerator is not there, or processes have other encoders.
         KeyboardInterrupt: On Ctrl-C where no task is at hand; says that the job can go on.
     """
     try:
         with locked(folder):
             claim(folder, config, plan, may_differ)  # before other processes are started
             fabric = launch(accelerator, devices, num_nodes)
+            _check_encoder(config.get("checkpoint_hash"), fabric)
             if plan is not None and fabric.is_global_zero:
                 write_plan(plan, Path(folder) / PLAN)
             with float32_products(precision):
@@ -178,6 +194,12 @@ def do_tasks(
     if len(rows) < sum(len(task.keys) for task in tasks):
         raise RuntimeError(f"{folder} lacks rows of some of {len(tasks)} planned tasks")
     return rows
+
+
+def _check_encoder(own: str | None, fabric: Fabric) -> None:
+    """Refuses processes with other weights than the first one's, as random ones without a seed are."""
+    if own != (first := fabric.broadcast(own)):
+        raise ValueError(f"encoder must be one and the same in all processes, got {first} in the first and {own} here")
 
 
 def seed_of(*parts: Any) -> int:

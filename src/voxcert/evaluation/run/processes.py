@@ -13,6 +13,8 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from voxcert.smoothing.devices import device_name
+
 LONGEST_WAIT = timedelta(days=1)  # of a process for the first one, which enrols
 MALLOC_OPTIONS = {-4: 0, -1: 2**31 - 1, -2: 2**28}
 """M_MMAP_MAX: no block has a mapping of its own; M_TRIM_THRESHOLD and M_TOP_PAD, bytes: nothing is given back."""
@@ -121,8 +123,3 @@ def computed_on(fabric: Fabric) -> dict[str, str | int]:
     """What the speed of a job depends on beside its settings, for summaries: device, processes, and threads of each."""
     threads = torch.get_num_threads()
     return {"device": device_name(fabric.device), "processes": fabric.world_size, "threads": threads}
-
-
-def device_name(device: torch.device) -> str:
-    """Name of the device, for records of speed."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -60,7 +60,7 @@ def verify_speakers(
             one about these data (`listed`), there are no trials of one kind, the cohort is too small, or enrolment
             fails.
     """
-    trials, voices = None, {}
+    provenance, trials, voices = provenance.of(encoder), None, {}
     if settings.trials is not None:
         if settings.trials_hash not in (None, digest := content_hash(settings.trials)):
             raise ValueError(
