@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from voxcert.cli.certify import certify_parser
 from voxcert.cli.invert import invert_parser
 from voxcert.cli.train import train
 
@@ -47,3 +48,16 @@ def test_old_classes_of_a_training(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         train(["fit", "--model", yaml.safe_dump(model)])
     assert "voxcert.attacks.generator_network.NAME is called voxcert.attacks.NAME now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("args", "given"), [(["--rules", "vote"], "vote"), (["--radii", "0.1", "0.2"], "0.1")])
+def test_how_a_list_is_written(args, given, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        certify_parser("certify.py").parse_args(args)
+    assert f'{args[0]} [{given}], or {args[0]} "[A,B]" for two' in capsys.readouterr().err
+
+
+def test_other_values_have_no_word_about_lists(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        certify_parser("certify.py").parse_args(["--sigma", "x"])
+    assert "A list is written" not in capsys.readouterr().err

@@ -35,7 +35,19 @@ def test_help_starts_nothing():
     libraries, printed = started(CALL, "--help")
     assert libraries == []
     for name, command in COMMANDS.items():
-        assert f"  {name:9}{command.purpose}\n" in printed
+        assert f"  {name:11}{command.purpose}\n" in printed
+
+
+def test_names_stand_apart_from_purposes(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "  recertify  Certifies a finished run" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"voxcert {voxcert.__version__}\n"
 
 
 @pytest.mark.parametrize("name", LIGHT_COMMANDS)

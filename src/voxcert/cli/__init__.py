@@ -9,6 +9,8 @@ import sys
 from importlib import import_module
 from typing import NamedTuple
 
+from voxcert import __version__
+
 
 class Command(NamedTuple):
     """A command that has not been imported.
@@ -101,13 +103,15 @@ def main(args: list[str] | None = None) -> None:
         args: Arguments instead of those of the command line.
     """
     args = sys.argv[1:] if args is None else args
-    purposes = "\n".join(f"  {name:9}{command.purpose}" for name, command in COMMANDS.items())
+    width = max(map(len, COMMANDS)) + 2
+    purposes = "\n".join(f"  {name:{width}}{command.purpose}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="voxcert",
         usage="voxcert COMMAND ... (voxcert COMMAND --help for its options)",
         description=f"Speaker recognition with proved robustness.\n\n{purposes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"voxcert {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above")
     name = parser.parse_args(args[:1]).command
     getattr(import_module(f"{__name__}.{COMMANDS[name].module}"), name)(args[1:])

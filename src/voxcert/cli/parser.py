@@ -1,4 +1,4 @@
-"""A parser that knows what options and classes were called before, and says so where an old name is given."""
+"""A parser that knows what options and classes were called before, and how a list is written, and says so."""
 
 import re
 from typing import Any, NoReturn
@@ -15,7 +15,7 @@ RENAMED_CLASSES = {
 
 
 class Renamed:
-    """A parser's error, with the new name of what it is about."""
+    """A parser's error, with the new name of what it is about, or how it is written."""
 
     def parse_args(self, *args: Any, **settings: Any) -> Namespace:
         """Parses arguments; a config in another encoding, named in a config, is an error like any other."""
@@ -28,7 +28,7 @@ class Renamed:
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints usage and message and exits with status 2."""
-        super().error("\n".join([message, *new_names(message)]), ex)
+        super().error("\n".join([message, *new_names(message), *written_lists(message)]), ex)
 
 
 class Parser(Renamed, ArgumentParser):
@@ -42,3 +42,15 @@ def new_names(message: str) -> list[str]:
     options = [f"{old} is called {RENAMED_OPTIONS[old]} now" for old in last_words if old in RENAMED_OPTIONS]
     classes = [f"{old}NAME is called {new}NAME now" for old, new in RENAMED_CLASSES.items() if old in message]
     return options + classes
+
+
+def written_lists(message: str) -> list[str]:
+    """How a list is written, where the message of a parser is about a single value in place of one."""
+    option = re.search(r'Parser key "([\w.]+)"', message)
+    value = re.search(r"(?:Got|Given) value: ([^\s\[\]{}]+)$", message, re.MULTILINE)
+    if option is None or value is None or "Expected a <class 'list'>" not in message:
+        return []
+    flag = f"--{option[1]}"
+    return [
+        f'  A list is written in brackets, with commas and no blanks: {flag} [{value[1]}], or {flag} "[A,B]" for two'
+    ]
