@@ -36,7 +36,7 @@ from voxcert.evaluation.hearing.row import HearingRow
 from voxcert.evaluation.hearing.tables import hearing_lines, summarize_hearing
 from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.evaluation.inversion.tables import inversion_table, summarize_inversions
-from voxcert.evaluation.metrics.detection import speaker_interval_of_mean
+from voxcert.evaluation.metrics.detection import speaker_interval_of_difference
 from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.planning.settings import BUDGETS
 from voxcert.evaluation.run.folder import ROWS, SUMMARY, read_summary
@@ -227,11 +227,12 @@ def planned(arguments: list[str]) -> str:
         if reached.keys() != first.keys():
             raise ValueError(f"pilots must be about the same utterances and sigma, got others in {name}")
         gain = [reached[row.key] - first[row.key] for row in rows]
-        low, high = speaker_interval_of_mean(gain, speakers)
+        low, high = speaker_interval_of_difference(gain, speakers)
         shares = [f"{sum(one > radius for one in radii) / len(radii):.2f}" for radius in given.radii]
         right = sum(row.correct for row in rows) / len(rows)
         lines.append([system_of(name), f"{rows[0].sigma:g}", f"{right:.2f}", *shares])
-        lines[-1] += [f"{sum(radii) / len(radii):.3f}", f"{sum(gain) / len(gain):+.2f} [{low:+.2f}, {high:+.2f}]"]
+        more = "-" if first is reached else f"{sum(gain) / len(gain):+.2f} [{low:+.2f}, {high:+.2f}]"
+        lines[-1] += [f"{sum(radii) / len(radii):.3f}", more]
     return render_table(lines)
 
 

@@ -27,7 +27,7 @@ def test_a_printed_number_stands_beside_the_same_attack_alone():
         ("mini", "sound", [row(attack="universal", attack_settings={"perturbation": "sha256:0"}, linf=0.0099999)]),
     ]
     closed, other, untargeted, opened, claims, sound = (cells(line) for line in beside_ssed(runs).splitlines()[2:])
-    assert closed[:7] == ["mini", "csi", "fgsm", "0.001", "5.42 / 41.4", "50.0 [0.0, 100.0]", "34.0"]
+    assert closed[:7] == ["mini", "csi", "fgsm", "0.001", "5.42 / 41.4", "50.0 [9.5, 90.5]", "34.0"]
     assert closed[7:] == ["100.0, 50.0", "2 (2)", "1", "`closed`"]
     assert other[3:5] == ["0.003", ""]
     assert untargeted[2:5] == ["fgsm, untargeted", "0.001", ""]

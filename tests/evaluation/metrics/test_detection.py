@@ -1,18 +1,19 @@
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, ttest_1samp
 from speechbrain.utils.metric_stats import minDCF
 from torch import tensor
 from torchmetrics.functional.classification import binary_roc
 
 from voxcert.evaluation.metrics.detection import (
+    FEW_SPEAKERS,
     crossing_error_rate,
     equal_error_rate,
     error_rate_interval,
     error_rates,
     minimum_detection_cost,
     speaker_interval,
-    speaker_interval_of_mean,
+    speaker_interval_of_difference,
     speaker_interval_of_share,
 )
 from voxcert.smoothing.curves import wilson_interval
@@ -121,27 +122,63 @@ def test_who_accepts_nobody_costs_one():
 
 
 def test_interval_over_speakers_is_wider_than_over_trials():
-    """Ten speakers of 20 trials each that all share their luck: the share of errors is that of ten coin flips."""
-    speakers = [str(index // 20) for index in range(200)]
-    errors = np.repeat([1, 0, 0, 1, 0, 0, 0, 1, 0, 0], 20)
+    """Thirty speakers of 20 trials each that all share their luck: the share of errors is that of thirty coin flips."""
+    speakers = [str(index // 20) for index in range(600)]
+    errors = np.repeat([1, 0, 0, 1, 0, 0, 0, 1, 0, 0] * 3, 20)
     low, high = speaker_interval(lambda drawn: float(errors[drawn].mean()), speakers)
-    assert low <= 0.1
-    assert 0.5 <= high <= 0.7
+    assert 0.1 <= low <= 0.2
+    assert 0.4 <= high <= 0.5
     assert np.isnan(speaker_interval(lambda drawn: 0.0, ["one"] * 5)).all()
 
 
-def test_the_interval_of_a_mean_is_that_of_the_statistic():
+def test_the_interval_of_a_share_is_that_of_the_statistic():
     rng = np.random.default_rng(2)
-    speakers, values = rng.integers(7, size=60).astype(str), rng.normal(size=60)
-    slow = speaker_interval(lambda drawn: float(values[drawn].mean()), speakers, num_resamples=50)
-    assert speaker_interval_of_mean(values, speakers, num_resamples=50) == pytest.approx(slow, rel=1e-12)
-    assert np.isnan(speaker_interval_of_mean(values, ["one"] * 60)).all()
+    speakers, hits = rng.integers(FEW_SPEAKERS, size=200).astype(str), rng.random(200) < 0.3
+    slow = speaker_interval(lambda drawn: float(hits[drawn].mean()), speakers)
+    assert speaker_interval_of_share(hits, speakers) == pytest.approx(slow, rel=1e-12)
+    few = speakers.astype(int) < 7
+    slow = speaker_interval(lambda drawn: float(hits[few][drawn].mean()), speakers[few])
+    assert speaker_interval_of_share(hits[few], speakers[few]) == slow
 
 
-def test_speakers_are_resampled_and_not_recordings():
-    # Both recordings of a speaker always agree: a resample of 2 speakers has 0, 2 or 4 hits of 4.
-    assert speaker_interval_of_share([True, True, False, False], ["a", "a", "b", "b"]) == (0.0, 1.0)
-    # All that agree still do in every resample, which shows nothing: three speakers count as three trials.
+def test_speakers_are_counted_and_not_recordings():
+    # Both recordings of a speaker always agree: they count as one.
+    assert speaker_interval_of_share([True, True, False, False], ["a", "a", "b", "b"]) == wilson_interval(1, 2)
     assert speaker_interval_of_share([True] * 6, ["a", "a", "b", "b", "c", "c"]) == wilson_interval(3, 3)
     assert speaker_interval_of_share([False] * 2, ["a", "b"]) == wilson_interval(0, 2)
     assert np.isnan(speaker_interval_of_share([True] * 2, ["one"] * 2)).all()
+
+
+def test_no_error_of_any_speaker_leaves_room_for_some():
+    """However many speakers there are: all resamples agree, which shows nothing."""
+    for count in (2, 50):
+        speakers = [str(index) for index in range(count)]
+        assert speaker_interval(lambda drawn: 0.0, speakers) == wilson_interval(0, count)
+        assert speaker_interval(lambda drawn: 1.0, speakers) == wilson_interval(count, count)
+
+
+def test_differences_of_few_speakers_have_students_interval():
+    gains = np.array([0.0, 1.0, 0.0, -1.0, 1.0, 1.0])
+    pairs = [f"{index // 2}" for index in range(6)]  # means 0.5, -0.5 and 1 of two recordings each
+    low, high = ttest_1samp([0.5, -0.5, 1.0], 0).confidence_interval()
+    assert (low, high) == pytest.approx((-1.5, 2.2), abs=0.1)
+    assert speaker_interval_of_difference(gains, pairs) == (-1.0, 1.0)
+    small = speaker_interval_of_difference(gains / 10, pairs)
+    assert small == pytest.approx((low / 10, high / 10))
+
+
+def test_a_difference_that_all_speakers_share_is_not_sure():
+    speakers = ["a", "a", "b", "b", "c", "c"]
+    unseen = wilson_interval(0, 3)[1]
+    assert speaker_interval_of_difference([1] * 6, speakers) == pytest.approx((1 - 2 * unseen, 1))
+    assert speaker_interval_of_difference([0] * 6, speakers) == pytest.approx((-unseen, unseen))
+    many = [str(index) for index in range(50)]
+    assert speaker_interval_of_difference([0] * 50, many) == pytest.approx((-0.071, 0.071), abs=1e-3)
+    assert np.isnan(speaker_interval_of_difference([1, 0], ["one", "one"])).all()
+
+
+def test_speakers_of_whom_one_has_nearly_all_recordings_count_little():
+    equal, unlike = [f"{index // 5}" for index in range(25)], ["0"] * 21 + ["1", "2", "3", "4"]
+    number = 25**2 / (21**2 + 4)
+    assert speaker_interval_of_share([True] * 25, equal) == wilson_interval(5, 5)
+    assert speaker_interval_of_share([True] * 25, unlike) == wilson_interval(number, number)

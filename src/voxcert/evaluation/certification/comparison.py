@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from voxcert.evaluation.certification.figures import draw_certified
 from voxcert.evaluation.certification.folder import read_run
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee
-from voxcert.evaluation.metrics.detection import speaker_interval_of_mean
+from voxcert.evaluation.metrics.detection import speaker_interval_of_difference
 from voxcert.evaluation.run.folder import endings, read_config
 from voxcert.evaluation.show.figures import (
     BLACK,
@@ -98,8 +98,8 @@ def paired_difference(
         radius: l2 norm, at least 0.
 
     Returns:
-        The difference, in [-1, 1], and its 95 % interval over speakers (bootstrap of pairs): a difference is more than
-        chance where 0 is outside. (NaN, NaN) with fewer than two speakers.
+        The difference, in [-1, 1], and its 95 % interval over speakers (`speaker_interval_of_difference`): a difference
+        is more than chance where 0 is outside. (NaN, NaN) with fewer than two speakers.
 
     Raises:
         ValueError: If rules or utterances differ, or there are no rows.
@@ -111,7 +111,7 @@ def paired_difference(
         raise ValueError(f"rows must be certificates of one rule, got {sorted(rules) or 'no rows'}")
     matched = [others[row.utterance] for row in first]
     gain = certified(matched, radius).astype(float) - certified(first, radius)
-    return float(gain.mean()), *speaker_interval_of_mean(gain, [row.speaker for row in first])
+    return float(gain.mean()), *speaker_interval_of_difference(gain, [row.speaker for row in first])
 
 
 def plot_comparison(folders: Sequence[str | Path], path: str | Path) -> None:

@@ -60,7 +60,7 @@ def summarize(rows: Sequence[Certificate], radii: Sequence[float]) -> dict[str, 
         For each rule: `guarantee`, `smoothed_accuracy` (certified or not), `abstention_rate`, `abstained` (reason ->
         count), `acr`, `acr_plug_in` (of the plug-in estimates, which n samples cap: no guarantee), `num_capped` (how
         many of these were capped) and `certified_accuracy`, a list of `radius`, `value`, the 95 % Wilson interval
-        `low`, `high` and the one over speakers, `low_speakers`, `high_speakers` (bootstrap; None with fewer than two).
+        `low`, `high` and the one over speakers, `low_speakers`, `high_speakers` (None with fewer than two).
     """
     return {rule: _summarize_rule(rule, own, radii) for rule, own in by_rule(rows).items()}
 

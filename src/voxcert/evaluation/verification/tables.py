@@ -123,9 +123,9 @@ TRIALS_NOTE = (
     "the trials can raise them, each trial's bound at each radius failing with probability at most alpha. At the "
     "threshold, FRR: share of genuine trials not proved to stay accepted (in an open set, for their speaker); FAR: "
     "share of impostor trials not proved to stay rejected. EER: the smallest rate that neither exceeds at some "
-    "threshold. In brackets the 95 % interval over speakers (bootstrap; for FRR and FAR of all or none Wilson's, with "
-    "each speaker as one trial). minDCF: prior 0.01, both errors cost 1. Certified rates and minDCF are rounded up and "
-    "intervals outward, to say no more than is proved."
+    "threshold. In brackets the 95 % interval over speakers (bootstrap; of fewer than 20 speakers and of rates of 0 or "
+    "100 %, Wilson's with each speaker as one trial). minDCF: prior 0.01, both errors cost 1. Certified rates and "
+    "minDCF are rounded up and intervals outward, to say no more than is proved."
 )
 
 
