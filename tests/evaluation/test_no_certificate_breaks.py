@@ -31,7 +31,10 @@ CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "ecapa-mini"
 @pytest.mark.slow
 @pytest.mark.parametrize("decision", ["vote", "mean"])
 def test_no_attack_succeeds_inside_a_certified_radius(librispeech, tmp_path, decision):
-    """PGD with the gradient of the expectation over 64 draws of noise, 40 steps, 3 restarts, at 0.99 of the radius."""
+    """PGD with the gradient of the expectation over 64 draws of noise, 40 steps, 3 restarts, at 0.99 of the radius.
+
+    At 100 times the largest radius, with fewer steps and draws, it succeeds.
+    """
     data = SpeakerDataModule(
         LibriSpeech(librispeech),
         test_parts=["test-other"],
@@ -46,21 +49,23 @@ def test_no_attack_succeeds_inside_a_certified_radius(librispeech, tmp_path, dec
         str(tmp_path / "certified"), 0.01, num_estimate=500, enroll_noise=4, rules=[rule], accelerator="cpu"
     )
     certify_speakers(encoder, data, certified, Provenance(encoder_id))
-    settings = AttackSettings(
-        str(tmp_path / "attack"),
-        certified=certified.output_dir,
-        within=0.99,
-        sigma=0.01,
-        decision=decision,
-        targeted=False,
-        num_noise=64,
-    )
-    attack_speakers(encoder, data, pgd(epsilon=1.0, steps=40, restarts=3), settings, Provenance(encoder_id))
-    rows = rows_of(settings.output_dir)
-    flipped = sum(row.success for row in rows)
-    print(f"{decision}: {flipped} of {len(rows)} certified decisions turned")
-    assert len(rows) >= 2
-    assert flipped == 0
+
+    def attacked(name, attack, **changes):
+        settings = {"certified": certified.output_dir, "sigma": 0.01, "decision": decision, "targeted": False} | changes
+        folder = str(tmp_path / name)
+        attack_speakers(encoder, data, attack, AttackSettings(folder, **settings), Provenance(encoder_id))
+        return rows_of(folder)
+
+    rows = attacked("inside", pgd(epsilon=1.0, steps=40, restarts=3), within=0.99, num_noise=64)
+    assert all(row.failed is None and row.correct_before and row.l2 > 0.9 * row.radius for row in rows), "attacked"
+    answered = [row for row in rows if not row.abstained]
+    turned = sum(row.turned for row in answered)
+    print(f"{decision}: {turned} of {len(rows)} certified decisions turned, {len(rows) - len(answered)} abstained")
+    assert len(answered) >= 2
+    assert turned == 0
+    loud = attacked("loud", pgd(epsilon=1.0, steps=5), radii=[100 * max(row.radius for row in rows)], num_noise=8)
+    assert all(row.failed is None for row in loud)
+    assert sum(row.success for row in loud) > len(loud) / 2, "the attack works where nothing is proved"
 
 
 SIGMA, RADIUS, THRESHOLD = 0.01, 0.01, 0.3

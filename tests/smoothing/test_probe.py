@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from voxcert.smoothing import Certifier
+from voxcert.smoothing import Certifier, embedder
 from voxcert.smoothing.probe import PROBE_TOLERANCE, check_rows_are_independent
 
 BATCH = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
@@ -70,10 +70,24 @@ def test_rounding_is_tolerated():
     check_rows_are_independent(encoder, BATCH)
 
 
-def test_batch_statistics_are_certified_far_beyond_the_truth_without_the_probe(monkeypatch):
-    """The first row of a batch of noisy copies is centred by the others: x itself drops out."""
-    encoder = Network(nn.BatchNorm1d(4, track_running_stats=False, affine=False)).eval()
-    prototypes = torch.tensor([[1.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]])
-    certifier = Certifier(encoder, prototypes, sigma=0.1, batch_size=50)
-    with pytest.raises(ValueError, match="track_running_stats"):
-        certifier.certify(torch.zeros(4))
+class Averaging(nn.Module):
+    """Says of every row what is true of the mean of its batch, in which noise is small."""
+
+    def forward(self, waveform):
+        """Embeddings (batch, 4)."""
+        return normalize(waveform.mean(dim=0, keepdim=True).expand_as(waveform), dim=1)
+
+
+def test_what_leaks_is_certified_far_beyond_the_truth_without_the_probe(monkeypatch):
+    """All copies of a batch agree, as if noise moved none of them; a small step moves all at once."""
+    prototypes, waveform = torch.eye(4)[:1] * torch.tensor([[1.0], [-1.0]]), torch.tensor([0.05, 0.0, 0.0, 0.0])
+    certifier = Certifier(Averaging().eval(), prototypes, sigma=0.1, batch_size=50, rules=["vote"])
+    with pytest.raises(ValueError, match="the same embedding in any batch"):
+        certifier.certify(waveform)
+    monkeypatch.setattr(embedder, "check_rows_are_independent", lambda *args: True)
+    [row] = certifier.certify(waveform)
+    truth = 0.05  # beyond it the other one is named
+    assert row.radius > 4 * truth
+    [moved] = certifier.certify(waveform - 2 * truth * prototypes[0])
+    assert moved.prediction != row.prediction
+    assert moved.radius > 4 * truth

@@ -152,7 +152,6 @@ def test_table_and_sentence():
     assert "50.0 [" in lines[-1]
     said = trials_statement(summary, ROWS, given=True)
     assert "Proved at the threshold 0.35 for the embedding verifier smoothed with sigma 0.1" in said
-    assert "at most 0: " not in said
     assert "norm is at most 0, at most 0 of 2 genuine trials are rejected and at most 0 of 2 impostor" in said
     assert "which was taken from these very trials," in trials_statement(summary, ROWS, given=False)
     features = [replace(row, noise_at="features") for row in ROWS]
