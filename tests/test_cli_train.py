@@ -146,6 +146,7 @@ def log_in_one_folder(config):
 
 @pytest.mark.filterwarnings("ignore:Experiment logs directory")  # Lightning's own, whose metrics are set aside
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")
+@pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
 def test_what_a_training_wrote_stays(config, tmp_path, capsys):
     """Under a folder with a fixed name, as demo.yaml has it."""
     log_in_one_folder(config)
