@@ -138,6 +138,22 @@ def test_without_a_logger_no_file_of_the_user_is_touched(config, tmp_path, monke
     assert "margin" not in named["training"]["model"]
 
 
+def test_the_synthetic_voices_replace_the_speech_of_a_recipe(espeak):
+    """Also its parts, which they do not have."""
+    swapped = ["--data", str(CONFIGS / "data/espeak.yaml"), "--trainer.accelerator", "cpu"]
+    smaller = ["--data.corpus.num_speakers", "6", "--data.corpus.utterances_per_speaker", "4"]
+    kept = [
+        "--data.corpus.cache_dir",
+        espeak.cache_dir,
+        "--data.num_val_speakers",
+        "2",
+        "--data.num_test_speakers",
+        "2",
+    ]
+    recipe = str(CONFIGS / "train/noise_augmented.yaml")
+    assert train(["--config", recipe, *swapped, *smaller, *kept], run=False).datamodule.train_parts is None
+
+
 def log_in_one_folder(config):
     settings = yaml.safe_load(config.read_text())
     settings["trainer"]["logger"]["init_args"]["version"] = "train"
