@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -35,7 +36,8 @@ class LoggedConfig(SaveConfigCallback):
         folder = run_folder(trainer)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / ("config.yaml" if stage == "fit" else f"{stage}.yaml")).write_text(self._text())
+            name = "config" if stage == "fit" else TrainerFn(stage).value
+            (folder / f"{name}.yaml").write_text(self._text())
             trainer.logger.log_hyperparams({"config": self._text()})
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
