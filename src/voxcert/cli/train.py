@@ -73,7 +73,7 @@ class TrainCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: list[str] | None) -> None:
         """Parses arguments, those of the command line when null; configs are found by name."""
-        self.config = parser.parse_args(list(with_files(sys.argv[1:] if args is None else args)))
+        self.config = parser.parse_args(with_files(sys.argv[1:] if args is None else args))
 
     def instantiate_trainer(self, **settings: Any) -> L.Trainer:
         """Builds the trainer; refuses too what Lightning would stumble over in an epoch, or take for something else."""

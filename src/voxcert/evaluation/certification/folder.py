@@ -9,13 +9,14 @@ from torch import Tensor
 
 from voxcert.columns import Columns
 from voxcert.data.identity import read_plan
+from voxcert.encoders.refusals import PROTOTYPES
 from voxcert.evaluation.run.folder import PLAN, ROWS, file_name, read_config
 from voxcert.rows import Kind, iterate_rows, replace_file
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.smoothing.statistics import Statistics
 
-PLOT, PROTOTYPES, STATISTICS = "certified_accuracy.png", "prototypes.safetensors", "statistics"
+PLOT, STATISTICS = "certified_accuracy.png", "statistics"
 
 
 def write_prototypes(folder: str | Path, prototypes: Tensor, speakers: list[str]) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from voxcert.data.identity import Planned, check_plan, read_plan
+from voxcert.encoders.refusals import PROTOTYPES
 from voxcert.evaluation.run.folder import CONFIG, PLAN, check_settings
 from voxcert.evaluation.run.lock import HOLDER, LOCK, is_first_process
 from voxcert.evaluation.run.tasks import row_files
 
-PREPARED = ("prototypes.safetensors", "cohort.json", "data.txt", PLAN, CONFIG)
+PREPARED = (PROTOTYPES, "cohort.json", "data.txt", PLAN, CONFIG)
 """What jobs write before their first result, the settings last: they are there until all else of them is gone."""
 ENROLLED = "enrolled"
 """A folder with the speakers of every defence, each as `PREPARED` has them."""
