@@ -264,10 +264,19 @@ def inversion(names: list[str]) -> str:
     return inversion_table(summarize_inversions(rows_of(name, InversionRow)), sizes)
 
 
-def trials(names: list[str]) -> str:
-    """A verification run, a line for each verifier and radius."""
-    (name,) = names
-    return trials_table(_trials_of(name)[1])
+def trials(arguments: list[str]) -> str:
+    """A verification run, a line for each verifier and radius, of those that are named if any are."""
+    parser = argparse.ArgumentParser("trials")
+    parser.add_argument("name")
+    parser.add_argument("--radii", nargs="+", type=float)
+    parser.add_argument("--verifiers", nargs="+")
+    given = parser.parse_args(arguments)
+    summary = _trials_of(given.name)[1]
+    for verifier in [one for one in summary if given.verifiers is not None and one not in given.verifiers]:
+        del summary[verifier]
+    for entry in summary.values():
+        entry["rates"] = [one for one in entry["rates"] if given.radii is None or one["radius"] in given.radii]
+    return trials_table(summary)
 
 
 def hearing(names: list[str]) -> str:

@@ -36,12 +36,12 @@ class Published:
 
 PUBLISHED = {
     "campplus": Published("CAM++, VoxCeleb2", WESPEAKER, "wespeaker's model list: VoxCeleb CAM++, CAM++_LM"),
-    "campplus_cn": Published("campplus_cn_en_common, campplus_cn_common", MODELSCOPE, MODELSCOPE_CAMPPLUS),
+    "campplus_cn": Published("campplus_cn_en_common, campplus_cn_common; in checkpoints/ campplus-*", MODELSCOPE, MODELSCOPE_CAMPPLUS),
     "deep_speaker": Published("ResCNN, triplet loss", CODE_ONLY, "github.com/philipperemy/deep-speaker (.h5)"),
     "ecapa": Published("spkrec-ecapa-voxceleb", "Apache-2.0", "hf:speechbrain/spkrec-ecapa-voxceleb"),
     "ecapa_c512": Published("ECAPA512_LM, VoxCeleb2", WESPEAKER, "wespeaker's model list: VoxCeleb ECAPA512_LM"),
     "ecapa_c1024": Published("ECAPA1024_LM, VoxCeleb2", WESPEAKER, "hf:Wespeaker/wespeaker-voxceleb-ecapa-tdnn1024-LM"),
-    "ecapa_mini": Published("ecapa-mini, ecapa-mini-robust", "Apache-2.0", "checkpoints/ of this repository"),
+    "ecapa_mini": Published("ecapa-mini and the other ecapa-mini-*", "Apache-2.0", "checkpoints/ of this repository"),
     "eres2net_base": Published("none; wespeaker's VoxCeleb recipe ERes2Net34_Base", "", ""),
     "eres2net_cn": Published("ERes2Net34_aug, 200,000 Mandarin speakers", MODELSCOPE, "wespeaker's hub name eres2net"),
     "eres2net_large": Published("none; wespeaker's VoxCeleb recipe ERes2Net34_Large", "", ""),
