@@ -272,8 +272,10 @@ def trials(arguments: list[str]) -> str:
     parser.add_argument("--verifiers", nargs="+")
     given = parser.parse_args(arguments)
     summary = _trials_of(given.name)[1]
-    for verifier in [one for one in summary if given.verifiers is not None and one not in given.verifiers]:
-        del summary[verifier]
+    chosen = given.verifiers or list(summary)
+    if unknown := set(chosen) - set(summary):
+        raise ValueError(f"verifiers must be among {', '.join(summary)}, got {', '.join(unknown)}")
+    summary = {verifier: summary[verifier] for verifier in chosen}
     for entry in summary.values():
         entry["rates"] = [one for one in entry["rates"] if given.radii is None or one["radius"] in given.radii]
     return trials_table(summary)

@@ -118,6 +118,12 @@ def test_a_verification_run_is_drawn_from_its_rows(elsewhere, tmp_path):
     elsewhere.keep(tmp_path / "run", "claims")
     new = elsewhere.redrawn("<!-- table: trials claims -->\n<!-- end -->\n")
     assert "| vote     | 0.1 " in new
+    assert "| vote     | 0 " in new
+    some = elsewhere.redrawn("<!-- table: trials claims --verifiers vote --radii 0.1 -->\n<!-- end -->\n")
+    assert "| vote     | 0.1 " in some
+    assert "| vote     | 0 " not in some
+    with pytest.raises(ValueError, match="verifiers must be among vote, got embedding"):
+        elsewhere.redrawn("<!-- table: trials claims --verifiers embedding -->\n<!-- end -->\n")
     elsewhere.draw_figure(["claims"], tmp_path / "rates.png")
     assert (tmp_path / "rates.png").stat().st_size > 10_000
 

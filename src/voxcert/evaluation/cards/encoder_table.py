@@ -36,7 +36,9 @@ class Published:
 
 PUBLISHED = {
     "campplus": Published("CAM++, VoxCeleb2", WESPEAKER, "wespeaker's model list: VoxCeleb CAM++, CAM++_LM"),
-    "campplus_cn": Published("campplus_cn_en_common, campplus_cn_common; in checkpoints/ campplus-*", MODELSCOPE, MODELSCOPE_CAMPPLUS),
+    "campplus_cn": Published(
+        "campplus_cn_en_common, campplus_cn_common; in checkpoints/ campplus-*", MODELSCOPE, MODELSCOPE_CAMPPLUS
+    ),
     "deep_speaker": Published("ResCNN, triplet loss", CODE_ONLY, "github.com/philipperemy/deep-speaker (.h5)"),
     "ecapa": Published("spkrec-ecapa-voxceleb", "Apache-2.0", "hf:speechbrain/spkrec-ecapa-voxceleb"),
     "ecapa_c512": Published("ECAPA512_LM, VoxCeleb2", WESPEAKER, "wespeaker's model list: VoxCeleb ECAPA512_LM"),
