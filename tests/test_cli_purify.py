@@ -234,6 +234,18 @@ def test_purify_writes_the_same_names_and_says_what_failed(voices, tmp_path, cap
     assert "purifier.init_args.std is 2.0 there, got 3.0" in message(capsys, *other)
 
 
+def test_purify_names_the_file_of_every_failure_once(tmp_path, capsys):
+    """What a purifier says of a file does not name it; what cannot be read does."""
+    soundfile.write(tmp_path / "good.wav", 0.1 * torch.randn(8000).numpy(), 16_000)
+    (tmp_path / "torn.wav").write_bytes(b"")
+    args = ["--inputs", f"[{tmp_path / 'good.wav'}, {tmp_path / 'torn.wav'}]", "--output_dir", tmp_path / "out"]
+    with pytest.raises(SystemExit):
+        run("purify", *args, "--purifier", "voxcert.purifiers.AddNoise", "--purifier.sigma", 1e39)
+    *_, good, torn = capsys.readouterr().out.splitlines()
+    assert good == f"  {tmp_path}/good.wav: what the purifier returned is not finite"
+    assert torn.startswith(f"  {tmp_path}/torn.wav: empty")
+
+
 def test_purify_ends_with_status_1_where_everything_failed(tmp_path, capsys):
     (tmp_path / "torn.wav").write_bytes(b"")
     args = ["--inputs", f"[{tmp_path / 'torn.wav'}]", "--output_dir", tmp_path / "out"]

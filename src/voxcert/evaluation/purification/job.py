@@ -1,6 +1,6 @@
 """Purifies audio files: the same names in another folder, one after the other, to be continued after a kill.
 
-A file that cannot be purified becomes a row that says why, and the job goes on.
+A file that cannot be purified becomes a row that says why, without a result, and the job goes on.
 """
 
 import os
@@ -67,10 +67,12 @@ def purify_files(
         claim_places(folder, files.values(), kept, fabric.is_global_zero)
         names = {source: printable(str(source)) for source in files}
         contents = {names[source]: content_hash(source) for source in files}
+        places = {names[source]: place for source, place in files.items()}
 
         def is_done(row: PurifiedRow) -> bool:
             unchanged = row.content == contents.get(row.file, row.content)
-            return row.failed is None and unchanged and (folder / row.output).is_file()
+            in_place = row.output == places.get(row.file, row.output)
+            return row.failed is None and unchanged and in_place and (folder / row.output).is_file()
 
         made = {row.output: row.file for row in kept if is_done(row)}
         for source, place in files.items():
@@ -148,7 +150,7 @@ def _purify_file(
     listener: Aud2Vec | None,
     device: torch.device,
 ) -> PurifiedRow:
-    start = time.perf_counter()
+    start, path = time.perf_counter(), Path(settings.output_dir) / place
     try:
         waveform = load(source).to(device)
         torch.manual_seed(seed_of(settings.seed, printable(source.name)))
@@ -158,8 +160,9 @@ def _purify_file(
         if not purified.isfinite().all():
             raise ValueError("what the purifier returned is not finite")
     except (ValueError, torch.OutOfMemoryError) as error:
+        if is_file(path):  # of this file as it was, since places are claimed
+            path.unlink()
         return PurifiedRow(printable(str(source)), None, failed=str(error), seconds=time.perf_counter() - start)
-    path = Path(settings.output_dir) / place
     draft = path.with_name(f".draft-{os.getpid()}{path.suffix}")
     change = (write_rounded(draft, purified) - waveform).double()
     draft.replace(path)
