@@ -27,7 +27,7 @@ from voxcert.evaluation.run.job import UNKNOWN, Provenance, Task, do_tasks, seed
 from voxcert.evaluation.run.processes import at_hand
 from voxcert.evaluation.run.tasks import row_files
 from voxcert.purifiers.base import Purifier
-from voxcert.purifiers.hearing import Aud2Vec
+from voxcert.purifiers.hearing import Aud2Vec, words_hash
 from voxcert.rows import read_rows
 
 
@@ -56,8 +56,11 @@ def purify_files(
     own = encoder_hash(purifier)
     if settings.purifier_hash not in (None, own):
         raise ValueError(f"purifier_hash must be {settings.purifier_hash}, got {own}")
+    words = None if listener is None else words_hash(listener.embedder, listener.transcriber)
+    if settings.words_hash not in (None, words):
+        raise ValueError(f"words_hash must be {settings.words_hash}, got {words}")
     files, folder = find_files(settings.inputs, settings.output_dir), Path(settings.output_dir)
-    config = provenance.origin | asdict(settings) | {"purifier_hash": own}
+    config = provenance.origin | asdict(settings) | {"purifier_hash": own, "words_hash": words}
     config |= {"accelerator": at_hand(settings.accelerator)}
     del config["inputs"]  # more files may be purified into the same folder
     with started(folder, config, None, settings.accelerator) as fabric:
