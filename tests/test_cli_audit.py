@@ -94,10 +94,30 @@ def test_hearing_finds_recordings_that_have_moved(certified, voices, tmp_path, c
 def test_hearing_refuses_what_is_no_run(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["hearing", str(tmp_path)])
-    assert capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert printed == f"error: run must be the output folder of `certify`, got {tmp_path} without config.yaml\n"
     with pytest.raises(SystemExit, match="2"):
         main(["hearing", str(tmp_path / "nowhere")])
     assert "run must be the output folder of `certify`, got no folder in:" in capsys.readouterr().err
+
+
+def test_hearing_of_an_unfinished_run_says_of_how_many(certified, capsys):
+    rows = (certified / "rows.jsonl").read_text().splitlines(keepends=True)
+    first = json.loads(rows[0])["utterance"]
+    (certified / "rows.jsonl").write_text("".join(row for row in rows if json.loads(row)["utterance"] == first))
+    (certified / "rows.rank1.jsonl").write_text("")
+    main(["hearing", str(certified)])
+    printed = capsys.readouterr()
+    assert f"\n{certified}: not finished, 1 of 6 utterances\n" in printed.out
+    assert f"{certified}: without the rows of other processes" in printed.err
+
+
+def test_hearing_takes_values_that_no_path_can_be(certified, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["hearing", "--data.test_parts", f"[{','.join(f'part{number}' for number in range(60))}]", str(certified)])
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    assert "part0" in printed
 
 
 def without_times(page):

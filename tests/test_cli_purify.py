@@ -1,12 +1,14 @@
 """What a user types about purifiers: `--purifier` of certify and attack, `voxcert purify` and `voxcert defend`."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
 import yaml
+from transformers import Wav2Vec2ForCTC
 
 from voxcert.cli import main
 from voxcert.encoders.checkpoint import checkpoint_hash, save_checkpoint
@@ -234,6 +236,18 @@ def test_purify_writes_the_same_names_and_says_what_failed(voices, tmp_path, cap
     assert "purifier.init_args.std is 2.0 there, got 3.0" in message(capsys, *other)
 
 
+def test_purify_names_the_file_of_every_failure_once(tmp_path, capsys):
+    """What a purifier says of a file does not name it; what cannot be read does."""
+    soundfile.write(tmp_path / "good.wav", 0.1 * torch.randn(8000).numpy(), 16_000)
+    (tmp_path / "torn.wav").write_bytes(b"")
+    args = ["--inputs", f"[{tmp_path / 'good.wav'}, {tmp_path / 'torn.wav'}]", "--output_dir", tmp_path / "out"]
+    with pytest.raises(SystemExit):
+        run("purify", *args, "--purifier", "voxcert.purifiers.AddNoise", "--purifier.sigma", 1e39)
+    *_, good, torn = capsys.readouterr().out.splitlines()
+    assert good == f"  {tmp_path}/good.wav: what the purifier returned is not finite"
+    assert torn.startswith(f"  {tmp_path}/torn.wav: empty")
+
+
 def test_purify_ends_with_status_1_where_everything_failed(tmp_path, capsys):
     (tmp_path / "torn.wav").write_bytes(b"")
     args = ["--inputs", f"[{tmp_path / 'torn.wav'}]", "--output_dir", tmp_path / "out"]
@@ -286,6 +300,45 @@ def test_purifies_by_what_is_heard(reader, words, speech_recognizer, voices, tmp
         expected = purify_long(purifier, waveform, HashedText()([text]), 16_000 * 20)
     torch.testing.assert_close(heard, expected, atol=1e-4, rtol=0)
     assert not torch.allclose(heard, deaf, atol=1e-3)
+
+
+@pytest.fixture
+def replaced(words, tmp_path):
+    """A function that replaces the weights of the transcriber in its own folder, of which `words` names a copy."""
+    place = words["transcriber"]["init_args"]
+    place["model"] = str(shutil.copytree(place["model"], tmp_path / "transcriber"))
+
+    def replace():
+        network = Wav2Vec2ForCTC.from_pretrained(place["model"])
+        with torch.no_grad():
+            network.lm_head.bias += 1
+        network.save_pretrained(place["model"])
+
+    return replace
+
+
+def test_purify_refuses_a_folder_of_words_from_other_weights(reader, words, replaced, voices, tmp_path, capsys):
+    (tmp_path / "words.yaml").write_text(yaml.safe_dump(words))
+    inputs = ["--inputs", f"[{voices / SPEAKERS[0] / '0.wav'}]"]
+    again = ["purify", *inputs, "--config", tmp_path / "out" / "config.yaml"]
+    run("purify", *inputs, "--purifier", reader, "--config", tmp_path / "words.yaml", "--output_dir", tmp_path / "out")
+    run(*again)
+    kept = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["words_hash"]
+    replaced()
+    assert f"error: words_hash must be {kept}, got " in message(capsys, *again)
+    assert f"words_hash is '{kept}' there, got " in message(capsys, *again, "--words_hash", "null")
+
+
+def test_defend_refuses_a_folder_of_words_from_other_weights(comparison, reader, words, replaced, tmp_path, capsys):
+    config = yaml.safe_load(comparison.read_text()) | words | {"adaptive": False}
+    config["defences"] = [{"name": "TDAP", "purifier": reader, "text": "heard"}]
+    comparison.write_text(yaml.safe_dump(config))
+    run("defend", "--config", comparison)
+    kept = yaml.safe_load((tmp_path / "defences" / "config.yaml").read_text())["words_hash"]
+    replaced()
+    assert f"words_hash is '{kept}' there, got " in message(capsys, "defend", "--config", comparison)
+    again = ["defend", "--config", tmp_path / "defences" / "config.yaml"]
+    assert f"error: words_hash must be {kept}, got " in message(capsys, *again)
 
 
 def test_defends_by_what_is_heard_in_what_is_attacked(comparison, reader, words, tmp_path):

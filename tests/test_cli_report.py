@@ -83,6 +83,26 @@ def test_a_pdf_needs_a_browser(runs, tmp_path, monkeypatch, capsys):
     assert "error: pdf needs Chromium" in message(capsys, folder, "--pdf", "true")
 
 
+@pytest.mark.parametrize("name", ["report.pdf", "report.PDF"])
+def test_a_page_that_its_pdf_would_replace_is_refused_before_anything_is_drawn(runs, tmp_path, capsys, name):
+    folder = shutil.copytree(runs[0], tmp_path / "run")
+    (folder / "certified_accuracy.png").unlink()
+    printed = message(capsys, folder, "--pdf", "true", "--output", tmp_path / name)
+    assert printed == (
+        f"error: output must be the page, such as report.html, beside which the PDF goes, got {tmp_path / name}\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert not (folder / "certified_accuracy.png").exists()
+
+
+def test_radii_are_refused_where_no_run_names_speakers(runs, tmp_path, capsys):
+    verified = shutil.copytree(runs[1], tmp_path / "verified")
+    printed = message(capsys, verified, "--radii", "[0.001]")
+    assert f"error: radii must be null without a run that names speakers, got [0.001] for {verified}" in printed
+    report(shutil.copytree(runs[0], tmp_path / "certified"), verified, "--radii", "[0.0007]")
+    assert "0.0007" in capsys.readouterr().out
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:wandb")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # wandb's own service process outlives the run
 def test_page_and_plots_go_to_weights_and_biases(runs, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from voxcert.purifiers.hearing import Aud2Vec, AudioLanguageModel, SpeechRecognition, Transcriber
+from voxcert.purifiers.hearing import Aud2Vec, AudioLanguageModel, SpeechRecognition, Transcriber, words_hash
 from voxcert.purifiers.text import HashedText
 
 LAYER = {"layers": 1, "attention_heads": 2, "ffn_dim": 16}
@@ -145,6 +145,34 @@ def test_an_utterance_is_asked_about_once(waveform, tmp_path):
     text, embedding = Aud2Vec(Counting(), HashedText(), tmp_path).hear(waveform[0])
     assert text.startswith("level 0.07")
     assert torch.equal(embedding, expected[0])
+
+
+class Weighing(Counting):
+    """Has a weight, which no argument tells."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+
+def test_what_other_weights_heard_is_not_taken(waveform, tmp_path):
+    """Of a model that was replaced in its folder, say."""
+    first, same, other = Weighing(), Weighing(), Weighing()
+    torch.nn.init.ones_(other.weight)
+    for transcriber in (first, same, other):
+        Aud2Vec(transcriber, HashedText(), tmp_path)(waveform)
+    assert (first.asked, same.asked, other.asked) == (2, 0, 2)
+
+
+def test_words_go_by_arguments_and_weights(speech_recognizer):
+    one, two = (SpeechRecognition(speech_recognizer, local_files_only=True) for _ in range(2))
+    assert words_hash(HashedText(), one) == words_hash(HashedText(), two)
+    before = words_hash(HashedText(), two)
+    with torch.no_grad():
+        two.network.lm_head.bias += 1
+    hashes = {words_hash(HashedText(), two), before, words_hash(HashedText(1, 2), one), words_hash(HashedText(), None)}
+    assert len(hashes) == 4
+    assert words_hash(None, None) is None
 
 
 def test_a_torn_file_is_asked_again(waveform, tmp_path):

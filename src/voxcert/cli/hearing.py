@@ -1,14 +1,20 @@
 """`voxcert hearing`."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.parser import Parser
 from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.data.paths import is_folder
+from voxcert.evaluation.certification.folder import planned_utterances, read_run
+from voxcert.evaluation.certification.tables import unfinished
 from voxcert.evaluation.hearing.job import HEARING, measure_hearing
 from voxcert.evaluation.hearing.tables import HEARING_NOTE, hearing_statement, hearing_table, summarize_hearing
-from voxcert.evaluation.run.folder import read_config
+from voxcert.evaluation.run.folder import CONFIG, read_config
+from voxcert.evaluation.run.tasks import unmerged
 
 
 def hearing(args: list[str], program: str = "voxcert hearing") -> None:
@@ -18,18 +24,25 @@ def hearing(args: list[str], program: str = "voxcert hearing") -> None:
     parser.add_class_arguments(
         SpeakerDataModule, "data", sub_configs=True, help="The run's data, where they have moved: --data.corpus.root"
     )
-    if not any(Path(arg).is_dir() or arg == "-h" or arg.endswith("help") for arg in args):
-        parser.error(f"run must be the output folder of `certify`, got no folder in: {' '.join(args)}")
-    with messages_for_errors():
-        known = {"data": config["data"]} if (config := _config_of(args)) and "data" in config else {}
-    parser.set_defaults(known)
+    if not any(arg == "-h" or arg.endswith("help") for arg in args):
+        with messages_for_errors():
+            parser.set_defaults(_data_of(args))
     config = parser.parse_args(args)
     with messages_for_errors():
+        if said := unmerged(config.run):
+            print(f"{config.run}: {said}", file=sys.stderr)
         rules = summarize_hearing(measure_hearing(config.run, parser.instantiate(config).data))
         table = f"{hearing_table(rules)}\n\n{HEARING_NOTE}\n\n{hearing_statement(rules)}"
-        print(f"\n{config.run}\n\n{table}\n\n{Path(config.run) / HEARING}")
+        done = unfinished(read_run(config.run), planned_utterances(config.run))
+        about = config.run if done is None else f"{config.run}: not finished, {done}"
+        print(f"\n{about}\n\n{table}\n\n{Path(config.run) / HEARING}")
 
 
-def _config_of(args: list[str]) -> dict | None:
-    """The settings of the run that is named among the arguments."""
-    return next((found for arg in args if Path(arg).is_dir() and (found := read_config(arg))), None)
+def _data_of(args: list[str]) -> dict[str, Any]:
+    """The data of the run that is named among the arguments, as a setting; ValueError if none is."""
+    folders = [arg for arg in args if is_folder(arg)]
+    for folder in folders:
+        if (config := read_config(folder)) is not None:
+            return {"data": config["data"]} if "data" in config else {}
+    got = f"{', '.join(folders)} without {CONFIG}" if folders else f"no folder in: {' '.join(args)}"
+    raise ValueError(f"run must be the output folder of `certify`, got {got}")

@@ -14,6 +14,7 @@ from voxcert.cli.options import (
     settings,
 )
 from voxcert.cli.parser import Parser
+from voxcert.data.paths import shown
 from voxcert.evaluation.defence.encoder import open_purifier
 from voxcert.evaluation.purification import PurifySettings, purify_files
 from voxcert.evaluation.run.job import Provenance
@@ -39,6 +40,6 @@ def purify(args: list[str], program: str = "voxcert purify") -> None:
         failed = [row for row in rows if row.failed is not None]
         print(f"{len(rows) - len(failed)} files are purified in {config.output_dir}, {len(failed)} failed.")
         for row in failed:
-            print(f"  {row.failed}")
+            print(f"  {row.failed}" if shown(row.file) in row.failed else f"  {shown(row.file)}: {row.failed}")
         if len(failed) == len(rows):
             raise SystemExit(1)  # so that a script stops here

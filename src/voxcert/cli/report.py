@@ -16,7 +16,12 @@ def report(args: list[str], program: str = "voxcert report") -> None:
     parser.add_argument(
         "runs", type=str, nargs="+", help="Output folders of `certify`, `voxcert attack` and `voxcert defend`."
     )
-    parser.add_argument("--radii", type=list[float] | None, help="Radii of printed tables; those of the run when null.")
+    parser.add_argument(
+        "--radii",
+        type=list[float] | None,
+        help="Radii of the printed tables of runs that name speakers; those of each run when null. Error rates of "
+        "verification are known at the radii of their run alone.",
+    )
     parser.add_argument(
         "--output", type=str | None, help=f"The page about them; {PAGE} in the folder of the first run when null."
     )
@@ -35,8 +40,10 @@ def report(args: list[str], program: str = "voxcert report") -> None:
     )
     config = parser.parse_args(args)
     with messages_for_errors():
+        output = Path(config.output or Path(config.runs[0]) / PAGE)
+        if config.pdf and output.suffix.lower() == ".pdf":
+            raise ValueError(f"output must be the page, such as {PAGE}, beside which the PDF goes, got {output}")
         from voxcert.cli.tables import show_page, show_runs  # here: --help and mistakes answer without torch
 
         pictures = show_runs(config.runs, config.radii)
-        output = Path(config.output or Path(config.runs[0]) / PAGE)
         show_page(config.runs, output, config.title, config.sounds, config.pdf, config.wandb, pictures)

@@ -47,6 +47,9 @@ def show_runs(runs: list[str], radii: list[float] | None) -> list[Path]:
 
     Returns:
         The plots that were drawn.
+
+    Raises:
+        ValueError: If radii are given and no run is one that names speakers.
     """
     pictures: list[Path] = []
     for run in runs:
@@ -56,6 +59,8 @@ def show_runs(runs: list[str], radii: list[float] | None) -> list[Path]:
     attacked = [run for run in runs if is_attack_run(run)]
     verified = [run for run in runs if is_verification(run)]
     certified = [run for run in runs if run not in attacked + compared + verified]
+    if radii and not certified:
+        raise ValueError(f"radii must be null without a run that names speakers, got {radii} for {', '.join(runs)}")
     for run in compared:
         print(f"\n{run}\n\n{describe_comparison(run)}")
     for run in verified:

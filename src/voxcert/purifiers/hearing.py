@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from voxcert.data.audio import SAMPLE_RATE
+from voxcert.encoders.loading import encoder_hash
 from voxcert.purifiers.base import Configured
 from voxcert.purifiers.text import TextEmbedder, loading
 
@@ -109,11 +110,22 @@ class AudioLanguageModel(Transcriber):
         return self.processor.batch_decode(answer, skip_special_tokens=True)[0].strip()
 
 
+def words_hash(embedder: TextEmbedder | None, transcriber: Transcriber | None) -> str | None:
+    """Identifies what words come from, by arguments and weights: the first 16 hex digits of a SHA-256; None of neither.
+
+    Args:
+        embedder: Text to embedding.
+        transcriber: Speech to text.
+    """
+    parts = [None if one is None else encoder_hash(one) for one in (embedder, transcriber)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16] if any(parts) else None
+
+
 class Aud2Vec(nn.Module):
     """Waveforms (batch, time) -> text embeddings (batch, 768); no gradient reaches the waveform.
 
     At test time it is to hear what the purifier gets, attacked as it is. Results are kept on disk by what was heard
-    (the samples) and by whom (the arguments of both models), so that an utterance is asked about once.
+    (the samples) and by whom (the arguments and weights of both models), so that an utterance is asked about once.
 
     Args:
         transcriber: Speech to text.
@@ -125,7 +137,7 @@ class Aud2Vec(nn.Module):
         super().__init__()
         self.transcriber, self.embedder = transcriber, embedder
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
-        self._who = json.dumps([transcriber.config, embedder.config], sort_keys=True)
+        self._who = words_hash(embedder, transcriber)
 
     @torch.no_grad()
     def forward(self, waveform: Tensor) -> Tensor:

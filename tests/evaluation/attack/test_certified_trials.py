@@ -136,3 +136,10 @@ def test_what_was_rounded_beyond_the_radius_breaks_no_proof():
     for l2, num_turned in ((0.1 * (1 + 9e-5), 1), (0.1019, 0)):
         (one,) = attacked_trials(PROOFS, [attack("a", None, 0.2, False, l2=l2, file="a0.flac")])
         assert (one["num_certified"], one["num_turned"]) == (1, num_turned)
+
+
+def test_radii_are_rounded_down():
+    proofs = [replace(one, radii=[0.0, 0.12345678]) for one in PROOFS]
+    attacks = [replace(one, radius=0.12345678) for one in ATTACKS]
+    (*_, line) = attacked_trials_table(attacked_trials(proofs, attacks)).splitlines()
+    assert line.split("|")[1].strip() == "0.123456"

@@ -1,5 +1,6 @@
 import json
 import re
+import shlex
 import shutil
 from dataclasses import replace
 
@@ -259,6 +260,12 @@ def test_the_config_of_a_stage_repeats_it(audited):
         summary["command"] == f"voxcert certify --config {folder}/certify-0.001/config.yaml --output_dir runs/repeated "
         "--embeddings null"
     )
+
+
+def test_commands_of_a_folder_with_blanks_can_be_pasted(tmp_path):
+    system = System(None, None, AuditSettings(str(tmp_path / "my audit")), Provenance())
+    command = system.made(system.folder / "fgsm", "attack").command
+    assert shlex.split(command)[2:4] == ["--config", f"{tmp_path}/my audit/fgsm/config.yaml"]
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,16 @@ def test_runs_that_named_nobody_are_refused(folder, summary, tmp_path):
             add_metrics(folder, [tmp_path / name])
 
 
+def test_a_shard_is_refused(folder, summary, tmp_path):
+    """Its n would be that of all shards."""
+    write_summary(tmp_path / "run", summary | {"settings": summary["settings"] | {"num_shards": 3, "shard": 2}})
+    with pytest.raises(ValueError, match=r"runs must be whole, got .*run, which is shard 2 of 3: put all shards toge"):
+        add_metrics(folder, [tmp_path / "run"])
+    assert read_card(folder)["metrics"] == []
+    write_summary(tmp_path / "run", summary | {"settings": summary["settings"] | {"num_shards": 1, "shard": 1}})
+    assert len(add_metrics(folder, [tmp_path / "run"])["metrics"]) == 1
+
+
 def test_radii_elsewhere_and_other_numbers_are_told_from_those_of_waveforms(folder, summary, tmp_path):
     settings = summary["settings"] | {"noise_at": "features", "precision": "bf16"}
     write_summary(tmp_path / "run", summary | {"settings": settings})

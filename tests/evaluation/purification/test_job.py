@@ -256,3 +256,31 @@ def test_another_files_result_is_not_overwritten(tmp_path):
         purify_files(GaussianFilter(2.0), settings(tmp_path / "y", tmp_path))
     assert (tmp_path / "out" / "1.wav").read_bytes() == kept
     assert purify_files(GaussianFilter(2.0), settings(tmp_path / "x", tmp_path)) == first
+
+
+def test_a_file_that_became_unreadable_has_no_result_any_more(folder, tmp_path):
+    purify_files(MeanFilter(3), settings(folder, tmp_path))
+    assert (tmp_path / "out" / "a.wav").is_file()
+    (folder / "a.wav").write_bytes(b"")
+    row = purify_files(MeanFilter(3), settings(folder, tmp_path))[0]
+    assert row.output is None
+    assert "0 bytes" in row.failed
+    assert not (tmp_path / "out" / "a.wav").exists()
+    assert (tmp_path / "out" / "deep" / "b.flac").is_file()
+
+
+def test_failures_of_other_inputs_stay_in_the_rows(folder, tmp_path):
+    purify_files(MeanFilter(3), settings(folder / "torn.mp3", tmp_path))
+    purify_files(MeanFilter(3), settings(folder / "a.wav", tmp_path))
+    rows = read_rows(tmp_path / "out" / "rows.jsonl", PurifiedRow)
+    assert [(row.file, row.failed is None) for row in rows] == [
+        (f"{folder}/a.wav", True),
+        (f"{folder}/torn.mp3", False),
+    ]
+
+
+def test_a_file_whose_place_is_another_now_is_purified_there(folder, tmp_path):
+    (first,) = purify_files(MeanFilter(3), settings(folder / "deep" / "b.ogg", tmp_path))
+    rows = {row.file: row for row in purify_files(MeanFilter(3), settings(folder, tmp_path))}
+    assert (first.output, rows[first.file].output) == ("b.flac", "deep/b.flac")
+    assert (tmp_path / "out" / "deep" / "b.flac").read_bytes() == (tmp_path / "out" / "b.flac").read_bytes()

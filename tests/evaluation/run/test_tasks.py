@@ -47,9 +47,9 @@ def merge(folder, tasks, counts=lambda row: True):
 def reference(folder, tasks, counts):
     """What is to be in the file, and which rows are of the plan: of every key the last row of the last file."""
     found = {row.key: row for path in sorted(folder.glob("rows*.jsonl")) for row in read_rows(path, Square)}
-    found = {key: row for key, row in found.items() if counts(row)}
-    done = [key for one in tasks if all(key in found for key in one.keys) for key in one.keys]
     planned = {key for one in tasks for key in one.keys}
+    found = {key: row for key, row in found.items() if key not in planned or counts(row)}
+    done = [key for one in tasks if all(key in found for key in one.keys) for key in one.keys]
     return [found[key] for key in done], [row for key, row in found.items() if key not in planned]
 
 
@@ -108,3 +108,9 @@ def test_a_torn_line_is_cut_off_a_long_file(tmp_path):
         path.write_bytes(whole + torn)
         RowWriter(path).close()
         assert path.read_bytes() == whole
+
+
+def test_rows_that_do_not_count_are_dropped_only_where_a_task_is_about_them(tmp_path):
+    write(tmp_path, 0, [*squares(1, "failed"), *squares(2, "failed"), *squares(3)])
+    assert list(merge(tmp_path, [task(1), task(3)], lambda row: row.words != "failed")) == squares(3)
+    assert read_rows(tmp_path / ROWS, Square) == [*squares(3), *squares(2, "failed")]

@@ -126,6 +126,13 @@ def test_few_impostors(toy, settings, tmp_path):
     assert sum(row.target for row in rows) == 13 * 2
 
 
+def test_more_impostors_than_there_are_are_refused(toy, settings, tmp_path):
+    with pytest.raises(ValueError, match=r"num_impostors must be in \[1, 3\], of the 4 speakers .*, got 4"):
+        verify_speakers(*toy, replace(settings, num_impostors=4))
+    verify_speakers(*toy, replace(settings, num_impostors=3))
+    assert len(read_trials_of_run(tmp_path / "run")) == 13 * 4 * 2
+
+
 def test_one_tested_speaker_is_refused_before_anybody_is_enrolled(toy, settings, tmp_path):
     encoder, data = toy
     data.tests = [item for item in data.tests if item["speaker"] == "a"]
@@ -174,6 +181,7 @@ def test_refuses_data_without_both_kinds_of_trials(toy, settings, changes, messa
         ({"task": "open_set", "enrolled": 2, "cohort": 3}, "cohort must be null but for the task verification, got 3"),
         ({"cohort": 1}, "cohort must be a part of the data or at least 2 speakers, got 1"),
         ({"trials": "x", "num_impostors": 2}, "trials must be null but for the task verification without num_impost"),
+        ({"trials_hash": "0123"}, "trials_hash must be null without trials, got '0123'"),
         ({"num_looks": 2}, "num_looks and num_shards must be 1 and keep_statistics false but for the task identific"),
     ],
 )

@@ -174,6 +174,25 @@ def test_certified_rates_are_rounded_up():
     assert [cell.split()[0] for cell in some.split("|")[3:7]] == ["0.1", "0.0", "0.1", "0.033"]
 
 
+def test_every_verifier_shows_the_threshold_of_its_rates():
+    vote = [trial(r.speaker, r.claim, [x - 0.1 for x in r.lower], r.upper, verifier="vote") for r in ROWS]
+    summary = summarize_trials([*ROWS, *vote])
+    first, second = (entry["threshold"] for entry in summary.values())
+    assert first != second
+    lines = trials_table(summary).splitlines()
+    assert f"| embedding | no attack, as sampled; threshold {first} " in lines[2]
+    assert f"| vote      | no attack, as sampled; threshold {second} " in lines[5]
+
+
+def test_radii_are_rounded_down():
+    """To nearest, 0.12345678 would be 0.123457, where nothing is proved."""
+    rows = [replace(row, radii=[0.0, 0.12345678]) for row in ROWS]
+    summary = summarize_trials(rows)
+    assert trials_table(summary).splitlines()[-1].split("|")[2].strip() == "0.123456"
+    _, right, *_ = error_rate_figure(rows, summary).axes
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["0", "0.123456"]
+
+
 def test_figure_has_a_curve_for_every_verifier_and_radius():
     rows = [*ROWS, *(trial(r.speaker, r.claim, r.lower, r.upper, verifier="vote") for r in ROWS)]
     left, right, *_ = error_rate_figure(rows, summarize_trials(rows)).axes

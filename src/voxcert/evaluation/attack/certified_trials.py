@@ -14,7 +14,7 @@ import numpy as np
 from voxcert.evaluation.attack.robust_accuracy import breaking_norm
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.metrics.detection import crossing_error_rate
-from voxcert.evaluation.show.tables import certified_percent, percent, render_table
+from voxcert.evaluation.show.tables import certified_percent, percent, render_table, rounded_down
 from voxcert.smoothing.certified_score import CertifiedScore
 
 Pair = tuple[CertifiedScore, AttackRow]
@@ -124,7 +124,7 @@ def attacked_trials_lines(compared: Sequence[dict[str, Any]]) -> list[list[str]]
     for one in compared:
         rates = [shown(one[f"{kind}{name}"]) for name in ("eer", "frr", "far") for kind, shown in kinds.items()]
         lines.append(
-            [f"{one['radius']:g}", str(one["num_genuine"]), str(one["num_impostor"]), *rates]
+            [rounded_down(one["radius"], 6), str(one["num_genuine"]), str(one["num_impostor"]), *rates]
             + [str(one["num_certified"]), str(one["num_turned"]), percent(one["abstention_rate"])]
         )
     return lines

@@ -5,6 +5,7 @@ radii the smoothed system meets the attack of Salman et al. 2019.
 """
 
 import copy
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -67,7 +68,7 @@ class System:
 
     def made(self, folder: Path, command: str) -> Provenance:
         """What made the run in a folder: a command that repeats it from its config."""
-        repeat = f"voxcert {command} --config {folder}/config.yaml --output_dir runs/repeated"
+        repeat = f"voxcert {command} --config {shlex.quote(f'{folder}/config.yaml')} --output_dir runs/repeated"
         repeat += " --embeddings null" if command == "certify" else ""
         return replace(self.provenance, command=repeat)
 

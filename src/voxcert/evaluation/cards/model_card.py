@@ -43,14 +43,19 @@ def add_metrics(folder: str, runs: Iterable[str], remark: str | None = None) -> 
         The card.
 
     Raises:
-        ValueError: If a run has no summary (it was not finished), did not certify the naming of speakers, or measured
-            other weights.
+        ValueError: If a run has no summary (it was not finished), did not certify the naming of speakers, is one
+            shard of several, or measured other weights.
     """
     card = read_card(folder)
     for run in runs:
         summary = read_summary(run)
         if not {*KEPT, "checkpoint_hash"} <= summary.keys():
             raise ValueError(f"runs must be of certify.py with the task identification, got {run}")
+        if (num_shards := summary["settings"].get("num_shards", 1)) > 1:
+            raise ValueError(
+                f"runs must be whole, got {run}, which is shard {summary['settings'].get('shard')} of {num_shards}: "
+                "put all shards together with `voxcert recertify` first"
+            )
         if encoder_of(summary["checkpoint_hash"]) != checkpoint_hash(folder):
             raise ValueError(
                 f"runs must have measured {folder} (hash {checkpoint_hash(folder)}), "

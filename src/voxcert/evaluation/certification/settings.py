@@ -143,6 +143,8 @@ class CertificationSettings:
                 f"trials must be null but for the task verification without num_impostors, got {self.trials!r} "
                 f"with task {self.task} and num_impostors {self.num_impostors}"
             )
+        if self.trials_hash is not None and self.trials is None:
+            raise ValueError(f"trials_hash must be null without trials, got {self.trials_hash!r}")
         self._check_cohort()
         if self.num_speakers is not None and (self.task != "identification" or self.num_speakers < 2):
             raise ValueError(f"num_speakers must be at least 2, for the task identification, got {self.num_speakers}")

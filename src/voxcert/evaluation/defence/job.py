@@ -24,7 +24,7 @@ from voxcert.evaluation.defence.tables import render_defences, summarize_defence
 from voxcert.evaluation.run.folder import ROWS, comparable, read_config, write_config, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks, started
 from voxcert.evaluation.run.processes import at_hand
-from voxcert.purifiers.hearing import Aud2Vec
+from voxcert.purifiers.hearing import Aud2Vec, words_hash
 from voxcert.purifiers.text import TextEmbedder
 from voxcert.rows import read_rows
 from voxcert.smoothing.devices import device_name
@@ -68,6 +68,10 @@ def compare_defences(
     check_comparison(defences, attacks, text_embedder is not None, listener is not None)
     provenance = provenance.of(encoder)
     settings = replace(settings, attack_hash=check_hash(settings.attack_hash, *attacks.values()))
+    words_from = words_hash(text_embedder, None if listener is None else listener.transcriber)
+    if settings.words_hash not in (None, words_from):
+        raise ValueError(f"words_hash must be {settings.words_hash}, got {words_from}")
+    settings = replace(settings, words_hash=words_from)
     config = {"defences": [{"name": one.name, "text": one.text} for one in defences]}  # weights are in the rows
     config |= {"attacks": {name: describe_attack(attack) for name, attack in attacks.items()}}
     config |= {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}

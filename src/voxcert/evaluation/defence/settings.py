@@ -66,6 +66,7 @@ class DefenceSettings:
         trials_per_batch: Trials that are attacked and purified together and share a random generator.
         seed: Of trials, noise and attacks.
         attack_hash: Refuse attacks that hold other sounds or generators; the config.yaml of a run holds those it had.
+        words_hash: Refuse other weights of what hears and embeds words; the config.yaml of a run holds those it had.
         accelerator: Where to compute; auto takes CUDA where it is at hand.
 
     Raises:
@@ -80,6 +81,7 @@ class DefenceSettings:
     trials_per_batch: int = 10
     seed: int = 0
     attack_hash: str | None = None
+    words_hash: str | None = None
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:

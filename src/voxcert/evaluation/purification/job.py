@@ -1,6 +1,6 @@
 """Purifies audio files: the same names in another folder, one after the other, to be continued after a kill.
 
-A file that cannot be purified becomes a row that says why, and the job goes on.
+A file that cannot be purified becomes a row that says why, without a result, and the job goes on.
 """
 
 import os
@@ -27,7 +27,7 @@ from voxcert.evaluation.run.job import UNKNOWN, Provenance, Task, do_tasks, seed
 from voxcert.evaluation.run.processes import at_hand
 from voxcert.evaluation.run.tasks import row_files
 from voxcert.purifiers.base import Purifier
-from voxcert.purifiers.hearing import Aud2Vec
+from voxcert.purifiers.hearing import Aud2Vec, words_hash
 from voxcert.rows import read_rows
 
 
@@ -56,8 +56,11 @@ def purify_files(
     own = encoder_hash(purifier)
     if settings.purifier_hash not in (None, own):
         raise ValueError(f"purifier_hash must be {settings.purifier_hash}, got {own}")
+    words = None if listener is None else words_hash(listener.embedder, listener.transcriber)
+    if settings.words_hash not in (None, words):
+        raise ValueError(f"words_hash must be {settings.words_hash}, got {words}")
     files, folder = find_files(settings.inputs, settings.output_dir), Path(settings.output_dir)
-    config = provenance.origin | asdict(settings) | {"purifier_hash": own}
+    config = provenance.origin | asdict(settings) | {"purifier_hash": own, "words_hash": words}
     config |= {"accelerator": at_hand(settings.accelerator)}
     del config["inputs"]  # more files may be purified into the same folder
     with started(folder, config, None, settings.accelerator) as fabric:
@@ -67,10 +70,12 @@ def purify_files(
         claim_places(folder, files.values(), kept, fabric.is_global_zero)
         names = {source: printable(str(source)) for source in files}
         contents = {names[source]: content_hash(source) for source in files}
+        places = {names[source]: place for source, place in files.items()}
 
         def is_done(row: PurifiedRow) -> bool:
             unchanged = row.content == contents.get(row.file, row.content)
-            return row.failed is None and unchanged and (folder / row.output).is_file()
+            in_place = row.output == places.get(row.file, row.output)
+            return row.failed is None and unchanged and in_place and (folder / row.output).is_file()
 
         made = {row.output: row.file for row in kept if is_done(row)}
         for source, place in files.items():
@@ -148,7 +153,7 @@ def _purify_file(
     listener: Aud2Vec | None,
     device: torch.device,
 ) -> PurifiedRow:
-    start = time.perf_counter()
+    start, path = time.perf_counter(), Path(settings.output_dir) / place
     try:
         waveform = load(source).to(device)
         torch.manual_seed(seed_of(settings.seed, printable(source.name)))
@@ -158,8 +163,9 @@ def _purify_file(
         if not purified.isfinite().all():
             raise ValueError("what the purifier returned is not finite")
     except (ValueError, torch.OutOfMemoryError) as error:
+        if is_file(path):  # of this file as it was, since places are claimed
+            path.unlink()
         return PurifiedRow(printable(str(source)), None, failed=str(error), seconds=time.perf_counter() - start)
-    path = Path(settings.output_dir) / place
     draft = path.with_name(f".draft-{os.getpid()}{path.suffix}")
     change = (write_rounded(draft, purified) - waveform).double()
     draft.replace(path)

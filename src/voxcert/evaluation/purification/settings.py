@@ -19,6 +19,7 @@ class PurifySettings:
         chunk_seconds: Longer recordings are purified in pieces of this length, which overlap and fade into each other.
         seed: Of the noise of a purifier that draws some anew.
         purifier_hash: Refuse other weights; the config.yaml of a run holds those it had.
+        words_hash: Refuse other weights of what hears and embeds words; the config.yaml of a run holds those it had.
         accelerator: Where to compute; auto takes CUDA where it is at hand.
 
     Raises:
@@ -30,6 +31,7 @@ class PurifySettings:
     chunk_seconds: float = 30.0
     seed: int = 0
     purifier_hash: str | None = None
+    words_hash: str | None = None
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:

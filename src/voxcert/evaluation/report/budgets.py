@@ -17,6 +17,7 @@ from voxcert.evaluation.certification.heard import ROUNDING as SAME_NORM
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee
 from voxcert.evaluation.report.runs import Run, same_names, same_speakers
 from voxcert.evaluation.report.tables import Table, first_sound
+from voxcert.evaluation.show.tables import rounded_down
 from voxcert.evaluation.verification.tables import rate_cells
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
@@ -173,10 +174,10 @@ def rates_table(run: Run, verifiers: dict[str, Any], index: int) -> Table:
             if rate is None:
                 beyond.append(budget.name)
                 continue
-            lines.append([budget.name, verifier, f"{rate['radius']:g}", *rate_cells(rate), budget.source])
+            lines.append([budget.name, verifier, rounded_down(rate["radius"], 6), *rate_cells(rate), budget.source])
     note = "A certified rate at a radius, rounded up, holds for every attack of a budget that stays within it."
     if beyond:
-        note += f" Beyond all radii of this run, the largest of which is {run.rows[0].radii[-1]:g}: "
+        note += f" Beyond all radii of this run, the largest of which is {rounded_down(run.rows[0].radii[-1], 6)}: "
         note += f"{', '.join(dict.fromkeys(beyond))}."
     return Table(f"rates-{index}", f"Published budgets: {run.name}", lines, note)
 

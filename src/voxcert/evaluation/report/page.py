@@ -22,6 +22,7 @@ from voxcert.evaluation.report import budgets, figures, tables
 from voxcert.evaluation.report.hearing import margins_table, measured_margins
 from voxcert.evaluation.report.runs import Folder, Run, open_runs
 from voxcert.evaluation.report.sound import Example, examples
+from voxcert.evaluation.show.tables import rounded_down
 from voxcert.evaluation.verification.tables import summarize_trials, trials_statement
 from voxcert.rows import replace_file
 from voxcert.smoothing.certified_score import CertifiedScore
@@ -193,7 +194,8 @@ def _turned(run: Run, compared: Sequence[dict[str, Any]]) -> list[Finding]:
     for one in compared:
         if one["num_tried"]:
             names = f": {', '.join(one['turned'])}" if one["turned"] else ""
-            text = f"attacks within {one['radius']:g} on {one['num_tried']} trials that are certified there turned"
+            within, tried = rounded_down(one["radius"], 6), one["num_tried"]
+            text = f"attacks within {within} on {tried} trials that are certified there turned"
             found.append(Finding(run.name, f"{text} {one['num_turned']} decisions{names}.", not one["turned"]))
     return found
 

@@ -58,12 +58,19 @@ def merge_rows(
     Rows of tasks that were cut short are dropped, to be made again; those that no task is about are kept at the end. A
     process that outlived a killed run finds its file gone, and ends.
 
+    Args:
+        folder: Of the run.
+        kind: Class of the rows.
+        tasks: The plan.
+        counts: Whether a row that a task is about is done with, and not to be made again.
+
     Returns:
         The rows of finished tasks.
     """
     folder = Path(folder)
     paths = row_files(folder)
     found = dict.fromkeys(key for task in tasks for key in task.keys)
+    others: dict[Hashable, int] = {}  # rows that no task is about
     lines = array("q"), array("q"), array("q")  # of each row that counts: its file, where it begins there, its length
 
     def counted() -> Iterator[Kind]:
@@ -71,8 +78,9 @@ def merge_rows(
             end = 0
             for row, line in iterate_lines(path, kind):
                 start, end = end, end + len(line)
-                if counts(row):
-                    found[row.key] = len(lines[0])
+                own = found if row.key in found else others
+                if own is others or counts(row):
+                    own[row.key] = len(lines[0])
                     for values, value in zip(lines, (number, start, len(line)), strict=True):
                         values.append(value)
                     yield row
@@ -80,12 +88,9 @@ def merge_rows(
     rows = Columns(kind, counted())
     done = (task for task in tasks if all(found[key] is not None for key in task.keys))
     order = array("q", (found[key] for task in done for key in task.keys))
-    for task in tasks:
-        for key in task.keys:
-            found.pop(key, None)  # what is left is about no task
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("rb")).fileno() for path in paths]
-        places = ((files[lines[0][one]], lines[2][one], lines[1][one]) for one in chain(order, found.values()))
+        places = ((files[lines[0][one]], lines[2][one], lines[1][one]) for one in chain(order, others.values()))
         replace_lines(folder / ROWS, (os.pread(*place) for place in places))
     for path in paths:
         if path.name != ROWS:

@@ -35,9 +35,12 @@ def choose_cohort(
         return None
     free = [name for name in recognizer.speakers if name not in busy]
     if isinstance(wanted, str):
-        parts = {one.speaker: one.part for one in plan if one.role == "enrol"}
-        found = sorted({parts[name] for name in free})
-        free = [name for name in free if parts[name] == wanted]
+        parts: dict[str, set[str]] = {}
+        for one in plan:
+            if one.role == "enrol":
+                parts.setdefault(one.speaker, set()).add(one.part)
+        found = sorted({part for name in free for part in parts[name]})
+        free = [name for name in free if wanted in parts[name]]
         if len(free) < 2:
             raise ValueError(
                 f"cohort must be a part with 2 or more enrolled speakers who are neither tested nor claimed, which "

@@ -11,6 +11,7 @@ from scipy.special import ndtri
 
 from voxcert.evaluation.metrics.detection import crossing_error_rate, error_rates
 from voxcert.evaluation.show.figures import BLUE, GREEN, add_loudness_axis, canvas, save, tidy, unit_of
+from voxcert.evaluation.show.tables import rounded_down
 from voxcert.evaluation.verification.tables import bounds_at, by_verifier
 from voxcert.smoothing.certified_score import CertifiedScore
 
@@ -69,7 +70,9 @@ def _draw_det(axes: Axes, rows: Sequence[CertifiedScore]) -> None:
         _, rejected, accepted = error_rates(bounds[genuine], bounds[~genuine])
         inside = [ndtri(rates.clip(TICKS[0] / 2, 1 - TICKS[0] / 2)) for rates in (accepted, rejected)]
         shade = 0.15 + 0.85 * (1 - index / max(len(radii) - 1, 1))
-        axes.plot(*inside, color=COLORS[rows[0].verifier], alpha=shade, label=f"{radius:g}", drawstyle="steps-post")
+        axes.plot(
+            *inside, color=COLORS[rows[0].verifier], alpha=shade, label=rounded_down(radius, 6), drawstyle="steps-post"
+        )
         rate = crossing_error_rate(bounds[genuine], bounds[~genuine])
         if 0 < rate < 1:
             axes.plot(*[ndtri(rate)] * 2, marker="o", color=COLORS[rows[0].verifier], alpha=shade)

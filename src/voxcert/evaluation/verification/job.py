@@ -57,8 +57,8 @@ def verify_speakers(
 
     Raises:
         ValueError: If the folder holds a run with other settings (the message names them), the list of trials is not
-            one about these data (`listed`), there are no trials of one kind, the cohort is too small, or enrolment
-            fails.
+            one about these data (`listed`), there are no trials of one kind or too few impostors, the cohort is too
+            small, or enrolment fails.
     """
     provenance, trials, voices = provenance.of(encoder), None, {}
     if settings.trials is not None:
@@ -176,7 +176,7 @@ def _keys(utterance: Utterance, claims: Sequence[str], verifiers: Sequence[str])
 
 
 def _check_both_kinds(names: Sequence[str], speakers: Sequence[str], settings: CertificationSettings) -> None:
-    """Refuses data without genuine or without impostor trials: error rates need both."""
+    """Refuses data without genuine or impostor trials, which error rates need, or with fewer than asked for."""
     if settings.task == "open_set" and not set(names) - set(speakers):
         raise ValueError(f"enrolled must leave strangers among {len(names)} tested speakers, got {settings.enrolled}")
     if settings.task == "open_set" and not set(names) & set(speakers):
@@ -186,4 +186,9 @@ def _check_both_kinds(names: Sequence[str], speakers: Sequence[str], settings: C
         raise ValueError(
             "data must have 2 or more speakers who are tested and enrolled, for the task verification, got "
             f"{len(claimed)}"
+        )
+    if settings.num_impostors is not None and settings.num_impostors >= len(claimed):
+        raise ValueError(
+            f"num_impostors must be in [1, {len(claimed) - 1}], of the {len(claimed)} speakers who are tested and "
+            f"enrolled all but the one who speaks, got {settings.num_impostors}"
         )

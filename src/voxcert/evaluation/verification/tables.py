@@ -107,9 +107,10 @@ def trials_lines(verifiers: dict[str, dict[str, Any]]) -> list[list[str]]:
     """The heading and the cells of that table, a line for each verifier and radius."""
     lines = [["verifier", "radius", "certified EER %", "FRR %", "FAR %", "minDCF"]]
     for verifier, entry in verifiers.items():
-        lines.append([verifier, "no attack, as sampled", percent(entry["smoothed_eer"]), "", "", ""])
+        sampled = f"no attack, as sampled; threshold {entry['threshold']}"
+        lines.append([verifier, sampled, percent(entry["smoothed_eer"]), "", "", ""])
         for rate in entry["rates"]:
-            lines.append([verifier, f"{rate['radius']:g}", *rate_cells(rate), ceiled(rate["min_dcf"], 3)])
+            lines.append([verifier, rounded_down(rate["radius"], 6), *rate_cells(rate), ceiled(rate["min_dcf"], 3)])
     return lines
 
 
@@ -121,11 +122,12 @@ def rate_cells(rate: dict[str, Any]) -> list[str]:
 TRIALS_NOTE = (
     "Certified rates at r: no attack of l2 norm up to r (of what is added where the noise is added) on any or all of "
     "the trials can raise them, each trial's bound at each radius failing with probability at most alpha. At the "
-    "threshold, FRR: share of genuine trials not proved to stay accepted (in an open set, for their speaker); FAR: "
-    "share of impostor trials not proved to stay rejected. EER: the smallest rate that neither exceeds at some "
-    "threshold. In brackets the 95 % interval over speakers (bootstrap; of fewer than 20 speakers and of rates of 0 or "
-    "100 %, Wilson's with each speaker as one trial). minDCF: prior 0.01, both errors cost 1. Certified rates and "
-    "minDCF are rounded up and intervals outward, to say no more than is proved."
+    "threshold in a verifier's first line (each has its own unless one is given), FRR: share of genuine trials not "
+    "proved to stay accepted (in an open set, for their speaker); FAR: share of impostor trials not proved to stay "
+    "rejected. EER: the smallest rate that neither exceeds at some threshold. In brackets the 95 % interval over "
+    "speakers (bootstrap; of fewer than 20 speakers and of rates of 0 or 100 %, Wilson's with each speaker as one "
+    "trial). minDCF: prior 0.01, both errors cost 1. Certified rates and minDCF are rounded up and intervals outward, "
+    "to say no more than is proved."
 )
 
 
