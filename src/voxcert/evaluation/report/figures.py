@@ -31,7 +31,7 @@ def accuracy_figure(runs: Sequence[Run], attacks: Sequence[Run]) -> Figure:
     about_waveforms = noise_at == "waveform"
     curves = [
         {"system": run.name, "rule": rule, "label": rule_name(rule), "guarantee": is_guarantee(rule)}
-        | {"points": _points([_radius(row) for row in rows])}
+        | {"points": _points([row.certified_radius for row in rows])}
         for run in runs
         for rule, rows in by_rule(run.rows).items()
     ]
@@ -62,7 +62,7 @@ def radii_figure(runs: Sequence[Run]) -> Figure:
     """
     dots = [
         {"system": run.name, "rule": rule, "label": rule_name(rule), "speaker": row.speaker, "utterance": row.utterance}
-        | {"radius": _radius(row), "state": _state(row)}
+        | {"radius": row.certified_radius, "state": _state(row)}
         for run in runs
         for rule, rows in by_rule(run.rows).items()
         if is_guarantee(rule)
@@ -116,10 +116,6 @@ def _points(norms: Sequence[float], marks: Sequence[float] = ()) -> list[list[fl
     """Norm, share of utterances above it, and its interval, wherever the share changes."""
     x, shares, bands = robust_share(norms, marks)
     return np.column_stack([x, shares, bands]).tolist()
-
-
-def _radius(row: Any) -> float:
-    return row.radius if row.correct and row.abstained is None else 0.0
 
 
 def _state(row: Any) -> str:
