@@ -33,6 +33,11 @@ class Trial:
     expected: str | None
     target: str | None
 
+    @property
+    def claim(self) -> str:
+        """Whom the utterance claims to be, in verification."""
+        return self.target or self.speaker
+
     def succeeded(self, decision: str | None) -> bool:
         """Whether a decision is what the attack wants."""
         return decision == self.target if self.target is not None else decision != self.expected
