@@ -5,6 +5,7 @@ import pytest
 from oracles import pilot_of, statistics_of
 
 from voxcert.smoothing import Statistics
+from voxcert.smoothing.statistics import counts_of
 
 
 def samples(num_samples, rng):
@@ -26,6 +27,9 @@ def test_exceedances_are_the_counts_from_above():
     np.testing.assert_array_equal(statistics.exceedances[:, -1], statistics.counts[:, -1])
     np.testing.assert_array_equal(statistics.exceedances[:, 0], 60 - statistics.counts[:, 0])
     np.testing.assert_array_equal(np.diff(statistics.exceedances, axis=1), -statistics.counts[:, 1:-1])
+    counts = counts_of(statistics.exceedances, 60)
+    assert counts.dtype == statistics.counts.dtype
+    np.testing.assert_array_equal(counts, statistics.counts)
 
 
 def test_merging_adds_in_any_order():
