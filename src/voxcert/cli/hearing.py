@@ -2,18 +2,17 @@
 
 from pathlib import Path
 
-from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.parser import Parser
+from voxcert.cli.parser import command_parser
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.evaluation.hearing.job import HEARING, measure_hearing
 from voxcert.evaluation.hearing.tables import HEARING_NOTE, hearing_statement, hearing_table, summarize_hearing
 from voxcert.evaluation.run.folder import read_config
 
 
-def hearing(args: list[str], program: str = "voxcert hearing") -> None:
+def hearing(args: list[str]) -> None:
     """Says what a run's radii sound like: how far below the threshold of hearing all perturbations are covered."""
-    parser = Parser(prog=program, description=COMMANDS["hearing"].purpose)
+    parser = command_parser("hearing")
     parser.add_argument("run", type=str, help="Output folder of `certify`, with noise at the waveform.")
     parser.add_class_arguments(
         SpeakerDataModule, "data", sub_configs=True, help="The run's data, where they have moved: --data.corpus.root"

@@ -6,16 +6,15 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.parser import Parser
+from voxcert.cli.parser import Parser, command_parser
 
 SHOWN = 8  # names of speakers in a message
 
 
-def identify(args: list[str], program: str = "voxcert identify") -> None:
+def identify(args: list[str]) -> None:
     """Names the speakers of recordings, as the system that a certification run was about; JSON lines."""
-    parser = _parser(program, "identify")
+    parser = _parser("identify")
     parser.add_argument(
         "--threshold",
         type=float | None,
@@ -25,9 +24,9 @@ def identify(args: list[str], program: str = "voxcert identify") -> None:
     _answer(config, lambda recognizer, waveform: recognizer.identify(waveform, config.threshold))
 
 
-def verify(args: list[str], program: str = "voxcert verify") -> None:
+def verify(args: list[str]) -> None:
     """Accepts or rejects the claim that recordings are a speaker's, likewise; JSON lines."""
-    parser = _parser(program, "verify")
+    parser = _parser("verify")
     parser.add_argument("--speaker", type=str, required=True, help="Who is claimed: an enrolled speaker.")
     parser.add_argument(
         "--threshold",
@@ -49,8 +48,8 @@ def verify(args: list[str], program: str = "voxcert verify") -> None:
     _answer(config, ask)
 
 
-def _parser(program: str, command: str) -> Parser:
-    parser = Parser(prog=program, description=COMMANDS[command].purpose)
+def _parser(command: str) -> Parser:
+    parser = command_parser(command)
     parser.add_argument(
         "recordings", type=str, nargs="+", help="Audio files; - reads their paths from standard input, one a line."
     )
