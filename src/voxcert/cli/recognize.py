@@ -54,11 +54,7 @@ def _parser(command: str) -> Parser:
         "recordings", type=str, nargs="+", help="Audio files; - reads their paths from standard input, one a line."
     )
     parser.add_argument("--run", type=str, required=True, help="Output folder of `certify`: encoder, speakers, sigma.")
-    parser.add_argument("--checkpoint", type=str | None, help="Where the run's encoder is now, if it has moved.")
-    parser.add_argument("--classifier", type=str, default="vote", help="vote or embedding.")
-    add_channel(parser)
-    parser.add_argument("--accelerator", type=str, default="auto", help="auto (where the run computed), cpu or cuda.")
-    parser.add_argument("--seed", type=int | None, help="Of the noise, to repeat answers; fresh and secret when null.")
+    add_system(parser)
     return parser
 
 
@@ -81,11 +77,15 @@ def _answer(config: Any, ask: Callable[[Any, Any], Any]) -> None:
             raise SystemExit(1)  # so that a script stops here
 
 
-def add_channel(parser: Parser) -> None:
-    """The option that says which channel of a recording is heard."""
+def add_system(parser: Parser) -> None:
+    """The options that say how the system of a run is set up, beside its folder: what `recognizer_of` reads."""
+    parser.add_argument("--checkpoint", type=str | None, help="Where the run's encoder is now, if it has moved.")
+    parser.add_argument("--classifier", type=str, default="vote", help="vote or embedding.")
     parser.add_argument(
         "--channel", type=int | None, help="Channel of recordings that have several, 0 the first; the run's when null."
     )
+    parser.add_argument("--accelerator", type=str, default="auto", help="auto (where the run computed), cpu or cuda.")
+    parser.add_argument("--seed", type=int | None, help="Of the noise, to repeat answers; fresh and secret when null.")
 
 
 def recognizer_of(config: Any) -> Any:

@@ -8,7 +8,7 @@ from jsonargparse.typing import restricted_number_type
 
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.parser import Parser, command_parser
-from voxcert.cli.recognize import add_channel, recognizer_of
+from voxcert.cli.recognize import add_system, recognizer_of
 
 TOKEN = "VOXCERT_TOKEN"
 DATABASE = "speakers.sqlite"
@@ -68,11 +68,7 @@ globals()["try"] = try_page  # the command's name, which is a keyword and cannot
 def _parser(command: str, port: int) -> Parser:
     parser = command_parser(command)
     parser.add_argument("run", type=str, help="Output folder of `certify`: encoder, speakers, sigma.")
-    parser.add_argument("--checkpoint", type=str | None, help="Where the run's encoder is now, if it has moved.")
-    parser.add_argument("--classifier", type=str, default="vote", help="vote or embedding.")
-    add_channel(parser)
-    parser.add_argument("--accelerator", type=str, default="auto", help="auto (where the run computed), cpu or cuda.")
-    parser.add_argument("--seed", type=int | None, help="Of the noise, in tests; fresh and secret when null.")
+    add_system(parser)
     parser.add_argument("--port", type=PORT, default=port, help="Port to listen on.")
     return parser
 
