@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -86,7 +86,7 @@ def enrolled(
         ValueError: If the folder holds a run with other settings or data (the message names them), the encoder has no
             representation to put noise at, or enrolment fails.
     """
-    config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
+    config = provenance.config(settings)
     config |= {"accelerator": at_hand(settings.accelerator)}
     processes = settings.accelerator, settings.devices, settings.num_nodes, settings.precision
     may_differ = ["compile"] if settings.compile == "auto" else []  # it is as the folder's run found it
