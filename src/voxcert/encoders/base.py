@@ -215,7 +215,7 @@ def enroll(
         encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode and on `device`.
         batches: Dicts with `waveform` (batch, time) and `speaker` (a list of names).
         sigma: Standard deviation of the noise, waveform amplitude.
-        num_noise: Noise draws per segment when `sigma > 0`.
+        num_noise: Noise draws per segment when `sigma > 0`; 0 enrols on clean speech.
         seed: Seed of the noise; batch i uses its own generator, so the result depends on the batches alone.
         device: Where the encoder is.
 
@@ -287,7 +287,7 @@ def _check_batch(batch: Any) -> None:
 
 
 def _mean_embedding(encoder, waveform: Tensor, sigma: float, num_noise: int, seed: int) -> Tensor:
-    if sigma == 0:
+    if sigma == 0 or num_noise == 0:
         return encoder(waveform)
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise wherever the encoder is
     total = 0

@@ -162,8 +162,7 @@ def _enrolled(
 
 
 def _enrolled_now(encoder: nn.Module, data: SpeakerData, settings: AttackSettings, device: torch.device) -> Recognizer:
-    noisy = settings.sigma is not None and settings.enroll_noise > 0
-    noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise, "seed": settings.seed} if noisy else {}
+    noise = {"sigma": settings.sigma or 0.0, "num_noise": settings.enroll_noise, "seed": settings.seed}
     return enroll(encoder, data.enrollment_dataloader("test"), device=device, **noise)
 
 

@@ -117,8 +117,8 @@ def enroll_speakers(
     encoder: nn.Module, batches: Iterable[dict], settings: CertificationSettings, device: torch.device
 ) -> Recognizer:
     """Enrols as the settings say: on clean speech, or under `enroll_noise` draws of the certificate's noise."""
-    noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise} if settings.enroll_noise else {}
-    return enroll(encoder, batches, seed=settings.seed, device=device, **noise)
+    noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise, "seed": settings.seed}
+    return enroll(encoder, batches, device=device, **noise)
 
 
 def find_batch_size(
