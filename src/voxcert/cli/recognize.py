@@ -9,8 +9,6 @@ from typing import Any
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.parser import Parser, command_parser
 
-SHOWN = 8  # names of speakers in a message
-
 
 def identify(args: list[str]) -> None:
     """Names the speakers of recordings, as the system that a certification run was about; JSON lines."""
@@ -37,12 +35,11 @@ def verify(args: list[str]) -> None:
     config = parser.parse_args(args)
 
     def ask(recognizer: Any, waveform: Any) -> Any:
-        from voxcert.data.names import as_speaker  # here: --help and mistakes answer without torch
+        from voxcert.data.names import as_speaker, few  # here: --help and mistakes answer without torch
 
         claim, enrolled = as_speaker(config.speaker), recognizer.speakers
         if claim not in enrolled:
-            some = ", ".join(enrolled[:SHOWN]) + (", ..." if len(enrolled) > SHOWN else "")
-            raise ValueError(f"speaker must be one of the {len(enrolled)} enrolled ({some}), got {claim!r}")
+            raise ValueError(f"speaker must be one of the {len(enrolled)} enrolled ({few(enrolled)}), got {claim!r}")
         return recognizer.verify(waveform, claim, config.threshold)
 
     _answer(config, ask)
