@@ -2,14 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracles import pilot_of, statistics_of
+from oracles import pilot_of, samples, statistics_of
 
 from voxcert.smoothing import Statistics
 from voxcert.smoothing.statistics import counts_of
-
-
-def samples(num_samples, rng):
-    return np.clip(0.1 + 0.3 * rng.standard_normal((num_samples, 4)), -1, 1)
 
 
 def toy(num_samples=60, seed=0, **options):
