@@ -7,24 +7,23 @@ from matplotlib.figure import Figure
 from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.show.figures import canvas, tidy
 
+RULE, NUM_ESTIMATE = "vote", 1000
+"""Of the certificates that are planned, in figures and tables."""
 
-def pilots_figure(
-    runs: Sequence[tuple[str, Sequence[PilotRow]]], rule: str = "vote", num_estimate: int = 1000
-) -> Figure:
+
+def pilots_figure(runs: Sequence[tuple[str, Sequence[PilotRow]]]) -> Figure:
     """Draws a panel for each sigma, and in it a step curve for each system.
 
     Args:
         runs: The system's name and the rows of its pilot, at one sigma.
-        rule: Of the certificates that are planned.
-        num_estimate: Their samples.
     """
     sigmas = sorted({row.sigma for _, rows in runs for row in rows})
     colors = {name: f"C{place}" for place, name in enumerate(dict.fromkeys(name for name, _ in runs))}
     figure = canvas(1.5 + 3.6 * len(sigmas), 4.2)
     panels = figure.subplots(1, len(sigmas), sharey=True, squeeze=False)[0]
     for name, rows in runs:
-        own = [row for row in rows if row.rule == rule]
-        radii = [row.radii[row.samples.index(num_estimate)] for row in own]
+        own = [row for row in rows if row.rule == RULE]
+        radii = [row.radii[row.samples.index(NUM_ESTIMATE)] for row in own]
         reached = sorted(radius for radius in radii if radius > 0)
         shares = [(len(reached) - place) / len(radii) for place in range(len(reached) + 1)]
         axes = panels[sigmas.index(own[0].sigma)]

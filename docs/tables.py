@@ -19,7 +19,7 @@ from typing import Any
 
 from attack_tables import beside_ssed
 from PIL import Image
-from pilots import pilots_figure
+from pilots import NUM_ESTIMATE, RULE, pilots_figure
 from soak import soak_figure
 
 from voxcert.evaluation.attack.certified_trials import attacked_trials, attacked_trials_table
@@ -207,8 +207,6 @@ def planned(arguments: list[str]) -> str:
     parser = argparse.ArgumentParser("planned")
     parser.add_argument("names", nargs="+")
     parser.add_argument("--radii", nargs="+", type=float, required=True)
-    parser.add_argument("--rule", default="vote")
-    parser.add_argument("--num_estimate", type=int, default=1000)
     parser.add_argument("--corpus")
     given = parser.parse_args(arguments)
     last = given.radii[-1]
@@ -218,9 +216,9 @@ def planned(arguments: list[str]) -> str:
     lines[0] += ["mean radius", f"more than the first at {shown_radius(last)}"]
     first: dict[tuple, float] = {}
     for name in given.names:
-        rows = [row for row in rows_of(name, PilotRow) if row.rule == given.rule]
+        rows = [row for row in rows_of(name, PilotRow) if row.rule == RULE]
         rows = [row for row in rows if given.corpus is None or row.utterance.startswith(f"{given.corpus}/")]
-        radii = [row.radii[row.samples.index(given.num_estimate)] for row in rows]
+        radii = [row.radii[row.samples.index(NUM_ESTIMATE)] for row in rows]
         speakers = [row.speaker for row in rows]
         reached = {row.key: float(radius > last) for row, radius in zip(rows, radii, strict=True)}
         first = first or reached

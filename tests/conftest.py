@@ -48,15 +48,25 @@ def espeak(tmp_path_factory: pytest.TempPathFactory) -> EspeakVoices:
 
 @pytest.fixture(scope="session")
 def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of four speakers with three recordings each: harmonics of a pitch of their own, in noise."""
-    folder = tmp_path_factory.mktemp("voices")
+    """Folder of four speakers with three recordings each of half a second."""
+    return _harmonics(tmp_path_factory.mktemp("voices"), takes=3, num_samples=8000)
+
+
+@pytest.fixture(scope="session")
+def short_voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the same speakers with two recordings each of a quarter of a second."""
+    return _harmonics(tmp_path_factory.mktemp("voices"), takes=2, num_samples=4000)
+
+
+def _harmonics(folder: Path, takes: int, num_samples: int) -> Path:
+    """Writes recordings of four speakers: harmonics of a pitch of their own, in noise."""
     generator = torch.Generator().manual_seed(0)
-    seconds = torch.arange(8000) / 16_000
+    seconds = torch.arange(num_samples) / 16_000
     for number in range(4):
         (folder / f"speaker{number}").mkdir()
         tone = sum(torch.sin(2 * torch.pi * (90 + 60 * number) * k * seconds) / k for k in range(1, 20))
-        for take in range(3):
-            waveform = 0.05 * tone + 0.005 * torch.randn(8000, generator=generator)
+        for take in range(takes):
+            waveform = 0.05 * tone + 0.005 * torch.randn(num_samples, generator=generator)
             soundfile.write(folder / f"speaker{number}" / f"{take}.wav", waveform.numpy(), 16_000)
     return folder
 

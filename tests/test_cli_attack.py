@@ -7,45 +7,23 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-import soundfile
-import torch
 import yaml
+from attacked import rows_of
 
+from commands import message
 from tiny import TINY
 from voxcert.attacks import SaliencyGenerator
 from voxcert.cli import main
 from voxcert.cli.certify import certify
 from voxcert.encoders.checkpoint import save_checkpoint
-from voxcert.evaluation.attack.row import AttackRow
-from voxcert.rows import read_rows
-
-
-def rows_of(folder):
-    return read_rows(Path(folder) / "rows.jsonl", AttackRow)
-
 
 SPEAKERS = [f"speaker{number}" for number in range(4)]
 
 
-@pytest.fixture(scope="module")
-def voices(tmp_path_factory):
-    """Four speakers with two recordings each: harmonics of a pitch of their own, in noise."""
-    folder = tmp_path_factory.mktemp("voices")
-    generator = torch.Generator().manual_seed(0)
-    seconds = torch.arange(4000) / 16_000
-    for number, speaker in enumerate(SPEAKERS):
-        (folder / speaker).mkdir()
-        tone = sum(torch.sin(2 * torch.pi * (90 + 60 * number) * k * seconds) / k for k in range(1, 20))
-        for take in range(2):
-            waveform = 0.05 * tone + 0.005 * torch.randn(4000, generator=generator)
-            soundfile.write(folder / speaker / f"{take}.wav", waveform.numpy(), 16_000)
-    return folder
-
-
 @pytest.fixture
-def config(checkpoint, voices, tmp_path):
+def config(checkpoint, short_voices, tmp_path):
     """A whole experiment as a YAML file; a test changes what it is about by flags."""
-    corpus = {"class_path": "voxcert.data.SpeakerFolders", "init_args": {"root": str(voices)}}
+    corpus = {"class_path": "voxcert.data.SpeakerFolders", "init_args": {"root": str(short_voices)}}
     settings = {
         "checkpoint": str(checkpoint),
         "output_dir": str(tmp_path / "run"),
@@ -60,16 +38,6 @@ def config(checkpoint, voices, tmp_path):
 
 def attack(config, *args):
     main(["attack", "--config", str(config), *map(str, args)])
-
-
-def message(capsys, *args):
-    """The error that a user sees; the exit status must be 2."""
-    with pytest.raises(SystemExit) as stop:
-        main(list(map(str, args)))
-    assert stop.value.code == 2
-    printed = capsys.readouterr().err
-    assert "Traceback" not in printed
-    return printed
 
 
 def timeless(folder):

@@ -96,7 +96,7 @@ FLAGS = ["--sigma", "0.5", "--data.num_test_speakers", "2", "--data.corpus.root=
 @pytest.mark.parametrize("place", [0, 2, 4, 5])
 def test_flags_win_over_files_wherever_they_stand(place):
     files = ["--data=data/folders.yaml", "--config", NAME]
-    _, plain = parse(certify_parser("voxcert certify"), [*FLAGS[:place], *files, *FLAGS[place:]])
+    _, plain = parse(certify_parser(), [*FLAGS[:place], *files, *FLAGS[place:]])
     assert (plain["sigma"], plain["data"]["num_test_speakers"]) == (0.5, 2)
     assert plain["data"]["corpus"]["init_args"]["root"] == "four"  # of folders, not of the corpus of the config
 
@@ -119,7 +119,7 @@ def test_flags_of_a_training_win_over_files_wherever_they_stand():
 def test_certify_takes_every_option_by_name(empty):
     write(empty / "encoder/campplus.yaml", {"class_path": "voxcert.encoders.ecapa.ECAPA", "init_args": {"dim": 8}})
     config, plain = parse(
-        certify_parser("voxcert certify"),
+        certify_parser(),
         ["--config", NAME, "--encoder", "encoder/campplus.yaml", "--purifier", "purifier/median.yaml"]
         + ["--data", "data/espeak.yaml", "--data.num_enroll=2"],
     )

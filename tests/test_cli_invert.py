@@ -10,6 +10,7 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from commands import message
 from voxcert.cli import main
 from voxcert.data.identity import labels_hash
 from voxcert.encoders.checkpoint import save_checkpoint, write_card
@@ -89,16 +90,6 @@ def config(victim, voices, tmp_path):
 
 def invert(config, *args):
     main(["invert", "--config", str(config), *map(str, args)])
-
-
-def message(capsys, *args):
-    """The error that a user sees; the exit status must be 2."""
-    with pytest.raises(SystemExit) as stop:
-        main(list(map(str, args)))
-    assert stop.value.code == 2
-    printed = capsys.readouterr().err
-    assert "Traceback" not in printed
-    return printed
 
 
 def timeless(folder):

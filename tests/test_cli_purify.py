@@ -2,18 +2,18 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import soundfile
 import torch
 import yaml
+from attacked import rows_of
 from transformers import Wav2Vec2ForCTC
 
+from commands import message
 from voxcert.cli import main
 from voxcert.encoders.checkpoint import checkpoint_hash, save_checkpoint
 from voxcert.encoders.loading import encoder_hash
-from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.certification.folder import read_run
 from voxcert.evaluation.purification.pieces import purify_long
 from voxcert.purifiers import AddNoise, GaussianFilter, HashedText
@@ -23,34 +23,13 @@ from voxcert.purifiers.diffusion import DiffusionPurifier
 from voxcert.purifiers.hearing import SpeechRecognition
 from voxcert.purifiers.networks import SpectralDiffWave
 from voxcert.purifiers.schedule import PurificationScheduler
-from voxcert.rows import read_rows
-
-
-def rows_of(folder):
-    return read_rows(Path(folder) / "rows.jsonl", AttackRow)
-
 
 SPEAKERS = [f"speaker{number}" for number in range(4)]
 
 
-@pytest.fixture(scope="module")
-def voices(tmp_path_factory):
-    """Four speakers with two recordings each: harmonics of a pitch of their own, in noise."""
-    folder = tmp_path_factory.mktemp("voices")
-    generator = torch.Generator().manual_seed(0)
-    seconds = torch.arange(4000) / 16_000
-    for number, speaker in enumerate(SPEAKERS):
-        (folder / speaker).mkdir()
-        tone = sum(torch.sin(2 * torch.pi * (90 + 60 * number) * k * seconds) / k for k in range(1, 20))
-        for take in range(2):
-            waveform = 0.05 * tone + 0.005 * torch.randn(4000, generator=generator)
-            soundfile.write(folder / speaker / f"{take}.wav", waveform.numpy(), 16_000)
-    return folder
-
-
 @pytest.fixture
-def data(voices):
-    corpus = {"class_path": "voxcert.data.SpeakerFolders", "init_args": {"root": str(voices)}}
+def data(short_voices):
+    corpus = {"class_path": "voxcert.data.SpeakerFolders", "init_args": {"root": str(short_voices)}}
     return {"corpus": corpus, "num_test_speakers": 4, "num_enroll": 1, "crop_seconds": 0.2}
 
 
@@ -75,16 +54,6 @@ def config(checkpoint, data, tmp_path):
 
 def run(*args):
     main(list(map(str, args)))
-
-
-def message(capsys, *args):
-    """The error that a user sees; the exit status must be 2."""
-    with pytest.raises(SystemExit) as stop:
-        run(*args)
-    assert stop.value.code == 2
-    printed = capsys.readouterr().err
-    assert "Traceback" not in printed
-    return printed
 
 
 def test_certifies_the_encoder_behind_a_purifier(config, checkpoint, tmp_path, capsys):
@@ -151,9 +120,11 @@ def test_bad_purifiers_are_messages(config, capsys, args, expected):
 
 
 @pytest.fixture
-def comparison(checkpoint, voices, data, tmp_path):
+def comparison(checkpoint, short_voices, data, tmp_path):
     """A comparison of defences as a YAML file, about recordings with transcripts."""
-    said = [f"{path},{path.parent.name},{path.parent.name} says {path.stem}" for path in sorted(voices.rglob("*.wav"))]
+    said = [
+        f"{path},{path.parent.name},{path.parent.name} says {path.stem}" for path in sorted(short_voices.rglob("*.wav"))
+    ]
     (tmp_path / "voices.csv").write_text("\n".join(["path,speaker,text", *said]))
     corpus = {"class_path": "voxcert.data.Manifest", "init_args": {"path": str(tmp_path / "voices.csv")}}
     (tmp_path / "codec.yaml").write_text(yaml.safe_dump({"class_path": "voxcert.purifiers.Codec"}))
@@ -177,7 +148,7 @@ def comparison(checkpoint, voices, data, tmp_path):
     return path
 
 
-def test_defend_prints_tables_that_report_makes_again(comparison, checkpoint, voices, tmp_path, capsys):
+def test_defend_prints_tables_that_report_makes_again(comparison, checkpoint, short_voices, tmp_path, capsys):
     run("defend", "--config", comparison)
     printed, folder = capsys.readouterr().out, tmp_path / "defences"
     assert "| defence | genuine " in printed
@@ -196,7 +167,7 @@ def test_defend_prints_tables_that_report_makes_again(comparison, checkpoint, vo
     run("defend", "--config", folder / "config.yaml", "--output_dir", tmp_path / "again")
     again = json.loads((tmp_path / "again" / "summary.json").read_text())
     assert again["defences"] == summary["defences"]
-    silent = json.dumps({"class_path": "voxcert.data.SpeakerFolders", "init_args": {"root": str(voices)}})
+    silent = json.dumps({"class_path": "voxcert.data.SpeakerFolders", "init_args": {"root": str(short_voices)}})
     printed = message(
         capsys, "defend", "--config", comparison, "--data.corpus", silent, "--output_dir", tmp_path / "no"
     )
@@ -219,15 +190,15 @@ def test_bad_comparisons_are_messages(comparison, capsys, args, expected):
     assert expected in message(capsys, "defend", "--config", comparison, *args)
 
 
-def test_purify_writes_the_same_names_and_says_what_failed(voices, tmp_path, capsys):
+def test_purify_writes_the_same_names_and_says_what_failed(short_voices, tmp_path, capsys):
     (tmp_path / "torn.wav").write_bytes(b"")
     purifier = ["--purifier", "voxcert.purifiers.GaussianFilter", "--purifier.std", 2]
-    inputs = f"[{voices}, {tmp_path / 'torn.wav'}]"
+    inputs = f"[{short_voices}, {tmp_path / 'torn.wav'}]"
     run("purify", "--inputs", inputs, "--output_dir", tmp_path / "out", *purifier)
     printed = capsys.readouterr().out
     assert f"8 files are purified in {tmp_path}/out, 1 failed." in printed
     assert "torn.wav: empty: the file has 0 bytes" in printed
-    names = sorted(str(path.relative_to(voices)) for path in voices.rglob("*.wav"))
+    names = sorted(str(path.relative_to(short_voices)) for path in short_voices.rglob("*.wav"))
     assert sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.wav")) == names
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.wav")}
     run("purify", "--config", tmp_path / "out" / "config.yaml", "--inputs", inputs)
@@ -284,9 +255,9 @@ def words(speech_recognizer):
     }
 
 
-def test_purifies_by_what_is_heard(reader, words, speech_recognizer, voices, tmp_path):
+def test_purifies_by_what_is_heard(reader, words, speech_recognizer, short_voices, tmp_path):
     (tmp_path / "words.yaml").write_text(yaml.safe_dump(words))
-    source = voices / SPEAKERS[0] / "0.wav"
+    source = short_voices / SPEAKERS[0] / "0.wav"
     told = ["--config", tmp_path / "words.yaml"]
     for name, extra in (("deaf", []), ("heard", told)):
         run("purify", "--inputs", f"[{source}]", "--purifier", reader, "--output_dir", tmp_path / name, *extra)
@@ -317,9 +288,9 @@ def replaced(words, tmp_path):
     return replace
 
 
-def test_purify_refuses_a_folder_of_words_from_other_weights(reader, words, replaced, voices, tmp_path, capsys):
+def test_purify_refuses_a_folder_of_words_from_other_weights(reader, words, replaced, short_voices, tmp_path, capsys):
     (tmp_path / "words.yaml").write_text(yaml.safe_dump(words))
-    inputs = ["--inputs", f"[{voices / SPEAKERS[0] / '0.wav'}]"]
+    inputs = ["--inputs", f"[{short_voices / SPEAKERS[0] / '0.wav'}]"]
     again = ["purify", *inputs, "--config", tmp_path / "out" / "config.yaml"]
     run("purify", *inputs, "--purifier", reader, "--config", tmp_path / "words.yaml", "--output_dir", tmp_path / "out")
     run(*again)
@@ -386,8 +357,8 @@ def test_both_have_help(command, capsys):
     assert f"voxcert {command}" in capsys.readouterr().out
 
 
-def test_random_weights_are_the_same_in_every_run(reader, voices, tmp_path):
-    source = voices / SPEAKERS[0] / "0.wav"
+def test_random_weights_are_the_same_in_every_run(reader, short_voices, tmp_path):
+    source = short_voices / SPEAKERS[0] / "0.wav"
     config = yaml.safe_load((tmp_path / "reader" / "config.yaml").read_text())
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({"purifier": config}))
     for _ in range(2):  # the second run would refuse other weights

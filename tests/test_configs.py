@@ -136,7 +136,7 @@ def test_training_experiments(path, overrides, tmp_path, monkeypatch):
 
 @files("audit")
 def test_audit_configs(path, overrides):
-    parser = audit_parser("voxcert audit")
+    parser = audit_parser()
     config = parser.parse_args([f"--config={path}", *overrides(path)])
     parts = parser.instantiate(config)
     assert isinstance(parts.data, SpeakerDataModule)
@@ -146,7 +146,7 @@ def test_audit_configs(path, overrides):
 @files("certify")
 def test_certification_experiments(path, overrides, tmp_path):
     arguments = ["--config", str(path), *overrides(path)]
-    parser = certify_parser("certify.py")
+    parser = certify_parser()
     config = parser.parse_args([*arguments, "--checkpoint", "any", "--output_dir", str(tmp_path)])
     data = parser.instantiate(config).data
     assert len(data.items("test")) > 0
@@ -158,7 +158,7 @@ def test_attack_experiments(path, overrides, tmp_path):
     if path.stem == "uap":  # has to be told where the perturbation is
         save_universal(tmp_path / "sound.safetensors", 0.01 * torch.ones(3200))
         arguments += ["--attack.path", str(tmp_path / "sound.safetensors")]
-    parser = attack_parser("voxcert attack")
+    parser = attack_parser()
     config = parser.parse_args([*arguments, "--checkpoint", "any", "--output_dir", str(tmp_path)])
     parts = parser.instantiate(config)
     settings = AttackSettings(**{field.name: config[field.name] for field in fields(AttackSettings)})
@@ -175,7 +175,7 @@ def test_attack_experiments(path, overrides, tmp_path):
 @files("purify")
 def test_comparisons_of_defences(path, overrides, tmp_path, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)  # some defences are checkpoints
-    parser = defend_parser("voxcert defend")
+    parser = defend_parser()
     arguments = ["--config", str(path), *overrides(path), "--checkpoint", "any", "--output_dir", str(tmp_path)]
     parts = parser.instantiate(parser.parse_args([*arguments, "--data.crop_seconds", "0.4"]))
     DefenceSettings(**{field.name: parts[field.name] for field in fields(DefenceSettings)})
@@ -193,7 +193,7 @@ def test_comparisons_of_defences(path, overrides, tmp_path, monkeypatch):
 
 @files("invert")
 def test_inversion_experiments(path, overrides, tmp_path, noise_corpus):
-    parser = invert_parser("voxcert invert")
+    parser = invert_parser()
     needs_speech = "speech" in yaml.safe_load(path.read_text())
     speech = ["--speech.init_args.root", str(noise_corpus)] * needs_speech
     arguments = ["--config", str(path), *overrides(path), *speech, "--checkpoint", "any", "--output_dir", str(tmp_path)]

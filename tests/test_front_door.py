@@ -71,7 +71,7 @@ def test_a_command_that_is_not_there(capsys):
 
 
 def test_export_has_the_options_of_its_function():
-    options = export_parser("voxcert export").get_defaults().as_dict()
+    options = export_parser().get_defaults().as_dict()
     wanted = {
         name: None if parameter.default is inspect.Parameter.empty else parameter.default
         for name, parameter in inspect.signature(export).parameters.items()

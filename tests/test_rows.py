@@ -133,6 +133,13 @@ def test_failures_are_rows_with_a_reason():
     assert Certificate.from_json(FAILED.to_json()) == FAILED
 
 
+def test_a_radius_is_that_of_the_true_speaker():
+    right = replace(ROW, prediction=ROW.speaker, radius=0.25, abstained=None)
+    wrong, undecided = replace(right, prediction="someone else"), replace(right, abstained="undecided")
+    assert [row.certified for row in (right, wrong, undecided, FAILED)] == [True, False, False, False]
+    assert [row.certified_radius for row in (right, wrong, undecided, FAILED)] == [0.25, 0.0, 0.0, 0.0]
+
+
 @contextmanager
 def no_space_beyond(size):
     """Lets no file grow beyond so many bytes: the system's calls fail and cut short as on a full disk."""

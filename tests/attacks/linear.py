@@ -23,6 +23,13 @@ def speech_like(batch, time, peak=0.5, seed=1):
     return (peak / 3 * noise).clamp(-1, 1)
 
 
+def problem(batch, time, num_speakers, targeted, peak=0.5):
+    """A recognizer, waveforms and labels: the recognized speakers, or for targets the speakers after them."""
+    recognizer, waveform = Linear(num_speakers, time), speech_like(batch, time, peak)
+    predictions = recognizer(waveform).argmax(dim=1)
+    return recognizer, waveform, (predictions + 1) % num_speakers if targeted else predictions
+
+
 def smallest_norm(recognizer, waveform, labels, targeted, threshold=None):
     """Exact l2 norms of the smallest perturbations, (batch,), box ignored.
 

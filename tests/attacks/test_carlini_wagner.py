@@ -1,16 +1,10 @@
 import pytest
 import torch
-from linear import Linear, smallest_norm, speech_like
+from linear import Linear, problem, smallest_norm, speech_like
 
 from voxcert.attacks import Margin, Verification, carlini_wagner, norms
 
 QUICK = {"steps": 100, "search_steps": 6, "initial_const": 0.3, "lr": 1e-3}
-
-
-def problem(batch, time, num_speakers, targeted, peak=0.5):
-    recognizer, waveform = Linear(num_speakers, time), speech_like(batch, time, peak)
-    predictions = recognizer(waveform).argmax(dim=1)
-    return recognizer, waveform, (predictions + 1) % num_speakers if targeted else predictions
 
 
 @pytest.mark.parametrize("objective", [Margin(), Margin(threshold=0.05)])

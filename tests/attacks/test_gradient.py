@@ -2,19 +2,12 @@ import math
 
 import pytest
 import torch
-from linear import Linear, bisected_norm, smallest_norm, speech_like
+from linear import bisected_norm, problem, smallest_norm
 
 from voxcert.attacks import CrossEntropy, Margin, Verification, bim, fgsm, norms, pgd
 
 ATTACKS = [fgsm, bim, pgd]
 NORMS = ["linf", "l2"]
-
-
-def problem(batch, time, num_speakers, targeted, peak=0.5):
-    """Waveforms and labels: the recognized speakers, or for targets the speakers after them."""
-    recognizer, waveform = Linear(num_speakers, time), speech_like(batch, time, peak)
-    predictions = recognizer(waveform).argmax(dim=1)
-    return recognizer, waveform, (predictions + 1) % num_speakers if targeted else predictions
 
 
 @pytest.mark.parametrize("targeted", [False, True])

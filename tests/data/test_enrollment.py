@@ -11,7 +11,7 @@ from voxcert.data import (
     enrollment_only,
     split_enrollment,
 )
-from voxcert.data.enrollment import balanced_subset, untested
+from voxcert.data.enrollment import balanced_subset, pieces, untested
 
 
 def recordings(speaker, count, seconds=10.0):
@@ -38,6 +38,13 @@ def test_cut_reads_the_length_of_a_file(write_audio):
     one = Utterance("a", write_audio("a.wav", seconds=1.0), "anna", start=0.1)
     assert [piece.end for piece in cut(one, 0.3)] == pytest.approx([0.4, 0.7, 1.0])
     assert [len(piece.load()) for piece in cut(one, 0.3)] == [4800, 4800, 4800]
+
+
+def test_what_cannot_be_read_stays_whole(write_audio, tmp_path):
+    one = Utterance("a", write_audio("a.wav", seconds=1.0), "anna")
+    assert pieces(one, 0.3) == cut(one, 0.3)
+    lost = replace(one, path=tmp_path / "lost.wav")
+    assert pieces(lost, 0.3) == [lost]
 
 
 @pytest.mark.parametrize("end", [1.2, 4500.0, 1e300])

@@ -1,6 +1,6 @@
 import pytest
 
-from voxcert.data.names import as_read, as_speaker
+from voxcert.data.names import as_read, as_speaker, few
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,12 @@ from voxcert.data.names import as_read, as_speaker
 )
 def test_one_name_in_many_spellings(written):
     assert as_read(written) == "Zo\u00eb B"
+
+
+def test_many_names_are_cut_short():
+    assert few([*"abcdefgh"]) == "a, b, c, d, e, f, g, h"
+    assert few([*"abcdefghij"]) == "a, b, c, d, e, f, g, h and 2 more"
+    assert few([*"abc"], count=2, separator="; ", show=repr) == "'a'; 'b' and 1 more"
 
 
 def test_joiners_and_case_are_kept():

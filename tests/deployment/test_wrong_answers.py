@@ -9,6 +9,7 @@ from itertools import product
 
 import pytest
 import torch
+from oracles import turning
 from scipy.stats import binom
 
 from voxcert.deployment import SmoothedRecognizer
@@ -25,12 +26,6 @@ QUESTIONS = [
     "open set, nobody",
     "open set, to be named, and who is as unsure",
 ]
-
-
-def turning(waveform):
-    """Embeddings in the plane that turn with the first sample: by 100 degrees a unit, 20 degrees for one sigma."""
-    angle = torch.deg2rad(100.0 * waveform[:, 0].double())
-    return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
 def recognizer(classifier):

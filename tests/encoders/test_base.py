@@ -45,6 +45,11 @@ def test_enrolment_under_noise_is_seeded_and_near_the_smoothed_embedding():
     torch.testing.assert_close(first.prototypes, torch.eye(2), atol=0.03, rtol=0)
 
 
+def test_without_draws_of_noise_speech_is_clean():
+    batches = [{"waveform": torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "speaker": ["a", "b"]}]
+    assert torch.equal(enroll(linear_encoder, batches, sigma=0.5, num_noise=0).prototypes, torch.eye(2))
+
+
 def test_one_speaker_is_refused():
     with pytest.raises(ValueError, match="at least 2 speakers, got 1"):
         enroll(linear_encoder, [{"waveform": torch.ones(1, 2), "speaker": ["a"]}])

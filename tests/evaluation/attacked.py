@@ -1,8 +1,11 @@
 """Rows of attacks made up, and the exact distances at which a linear system is turned."""
 
+from pathlib import Path
+
 import torch
 
 from voxcert.evaluation.attack.row import AttackRow
+from voxcert.rows import read_rows
 
 
 def attack_row(utterance="u0", **changes):
@@ -27,6 +30,11 @@ def attack_row(utterance="u0", **changes):
         "seconds": 0.5,
     }
     return AttackRow(**values | changes)
+
+
+def rows_of(folder):
+    """The rows of an attack run."""
+    return read_rows(Path(folder) / "rows.jsonl", AttackRow)
 
 
 def distances(encoder, recognizer, items):

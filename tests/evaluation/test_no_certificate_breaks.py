@@ -4,26 +4,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from attacked import rows_of
 
 import voxcert
 from voxcert.attacks import ExpectationOverNoise, Verification, pgd
 from voxcert.data import LibriSpeech, SpeakerDataModule
 from voxcert.encoders.checkpoint import checkpoint_hash
 from voxcert.evaluation.attack.job import attack_speakers
-from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.settings import AttackSettings
 from voxcert.evaluation.certification.folder import read_prototypes, read_trials_of_run
 from voxcert.evaluation.certification.job import certify_speakers
 from voxcert.evaluation.certification.settings import CertificationSettings
 from voxcert.evaluation.run.job import Provenance
 from voxcert.evaluation.verification.job import verify_speakers
-from voxcert.rows import read_rows
 from voxcert.smoothing import ScoreCertifier
-
-
-def rows_of(folder):
-    return read_rows(Path(folder) / "rows.jsonl", AttackRow)
-
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "ecapa-mini"
 

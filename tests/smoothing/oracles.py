@@ -116,3 +116,14 @@ def statistics_of(
 def two_valued(num_samples: int, p: float, rng: np.random.Generator, num_rivals: int = 1) -> np.ndarray:
     """Samples of xi for f = +-u, the same for all rivals: +1 with probability p, else -1."""
     return np.where(rng.random((num_samples, 1)) < p, 1.0, -1.0) * np.ones((1, num_rivals))
+
+
+def samples(num_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """The xi of four rivals, (num_samples, 4), most of them positive."""
+    return np.clip(0.1 + 0.3 * rng.standard_normal((num_samples, 4)), -1, 1)
+
+
+def turning(waveform: torch.Tensor) -> torch.Tensor:
+    """Embeddings in the plane that turn with the first sample of a waveform: by 100 degrees a unit."""
+    angle = torch.deg2rad(100.0 * waveform[:, 0].double())
+    return torch.stack([angle.cos(), angle.sin()], dim=1)

@@ -4,17 +4,12 @@ import math
 
 import pytest
 import torch
+from oracles import turning
 
 from voxcert.smoothing import Certifier, Prediction, ScoreCertifier
 
 ALPHA, SIGMA = 0.05, 0.2
 ANSWERS = {"prediction": None, "nobody": False, "abstained": None}
-
-
-def turning(waveform):
-    """Embeddings in the plane that turn with the first sample: by 100 degrees a unit."""
-    angle = torch.deg2rad(100.0 * waveform[:, 0].double())
-    return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
 def at(degrees):

@@ -2,13 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracles import pilot_of, statistics_of
+from oracles import pilot_of, samples, statistics_of
 
 from voxcert.smoothing import Statistics
-
-
-def samples(num_samples, rng):
-    return np.clip(0.1 + 0.3 * rng.standard_normal((num_samples, 4)), -1, 1)
+from voxcert.smoothing.statistics import counts_of
 
 
 def toy(num_samples=60, seed=0, **options):
@@ -26,6 +23,9 @@ def test_exceedances_are_the_counts_from_above():
     np.testing.assert_array_equal(statistics.exceedances[:, -1], statistics.counts[:, -1])
     np.testing.assert_array_equal(statistics.exceedances[:, 0], 60 - statistics.counts[:, 0])
     np.testing.assert_array_equal(np.diff(statistics.exceedances, axis=1), -statistics.counts[:, 1:-1])
+    counts = counts_of(statistics.exceedances, 60)
+    assert counts.dtype == statistics.counts.dtype
+    np.testing.assert_array_equal(counts, statistics.counts)
 
 
 def test_merging_adds_in_any_order():

@@ -1,13 +1,9 @@
 import numpy as np
 import pytest
-from oracles import SOUND_RULES, pilot_of, statistics_of, two_valued
+from oracles import SOUND_RULES, pilot_of, samples, statistics_of, two_valued
 
 from voxcert.smoothing import RULES
 from voxcert.smoothing.stopping import favourable, settled
-
-
-def samples(num_samples, rng):
-    return np.clip(0.1 + 0.3 * rng.standard_normal((num_samples, 4)), -1, 1)
 
 
 @pytest.mark.parametrize("rule", SOUND_RULES)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from voxcert.data import SpeakerDataModule
+from voxcert.encoders.checkpoint import save_checkpoint
 from voxcert.encoders.ecapa import ECAPA
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.noise import Fixed
@@ -14,6 +15,13 @@ from voxcert.training.noise import Fixed
 def encoder():
     torch.manual_seed(0)
     return ECAPA(channels=16, mfa_channels=48, dim=24, attention_channels=8, se_channels=8, res2net_scale=4)
+
+
+@pytest.fixture
+def victim(encoder, tmp_path):
+    """Folder of a tiny encoder with random weights."""
+    save_checkpoint(encoder, tmp_path / "victim", {})
+    return str(tmp_path / "victim")
 
 
 @pytest.fixture
@@ -47,3 +55,18 @@ def trainer(tmp_path):
         return L.Trainer(**(defaults | options))
 
     return make
+
+
+@pytest.fixture
+def save_the_first(tmp_path):
+    """Has a trainer keep a checkpoint after the first epoch of a module; returns where."""
+
+    def arrange(trainer, module):
+        def save():
+            if module.current_epoch == 0:
+                trainer.save_checkpoint(tmp_path / "first.ckpt", weights_only=False)
+
+        module.on_train_epoch_end = save
+        return tmp_path / "first.ckpt"
+
+    return arrange

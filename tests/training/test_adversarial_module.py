@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader
 import voxcert
 from voxcert.attacks import CrossEntropy, attack, fgsm, nes, norms, pgd
 from voxcert.encoders.base import Encoder
-from voxcert.training.adversarial_module import AdversarialEncoderModule, Divergence
+from voxcert.training.adversarial_module import AdversarialEncoderModule
+from voxcert.training.attacked import Divergence
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.export import export
 from voxcert.training.losses import Consistency, Stability

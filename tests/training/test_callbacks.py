@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 import wandb
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from wandb.proto import wandb_internal_pb2
@@ -64,6 +64,14 @@ def test_logs_metrics_and_writes_rows_curves_and_figures(module, data, trainer, 
     }
     at_zero = next(row for row in curve if row["epoch"] == "1" and row["rule"] == "vote" and float(row["radius"]) == 0)
     assert float(at_zero["certified_accuracy"]) == pytest.approx(metrics["certified/vote/ca@0"].item(), abs=1e-5)
+
+
+def test_rows_are_written_in_any_locale(tmp_path, monkeypatch):
+    about = {"sigma": 0.01, "alpha": 1e-3, "seed": 0}
+    rows = [Certificate.failed("ü/1", "ü", rule, "no such file", **about) for rule in ("vote", "distribution")]
+    monkeypatch.setattr("io.text_encoding", lambda *given: "ascii")  # what a file is opened with
+    callback()._write(rows, [], Trainer(logger=False, max_epochs=1, enable_checkpointing=False), tmp_path)
+    assert read_rows(rows_file(tmp_path, 0), Certificate) == rows
 
 
 def test_rows_are_those_of_the_certifier(module, data, trainer, tmp_path):

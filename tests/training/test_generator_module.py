@@ -24,13 +24,6 @@ SIZES = {"channels": [4, 6, 8], "strides": [4, 2, 2], "dilations": [1]}
 
 
 @pytest.fixture
-def victim(encoder, tmp_path):
-    """Folder of a tiny encoder with random weights."""
-    save_checkpoint(encoder, tmp_path / "victim", {})
-    return str(tmp_path / "victim")
-
-
-@pytest.fixture
 def data(data):
     """The espeak voices, two of them held out for the test."""
     data.num_test_speakers = 2
@@ -279,27 +272,22 @@ def test_any_target(make, data, trainer, encoder):
     assert 0 <= fitted.callback_metrics["val/tasr"] <= 1
 
 
-def test_resumed_training_takes_the_same_steps(make, data, trainer, tmp_path):
+def test_resumed_training_takes_the_same_steps(make, data, trainer, save_the_first):
     batches = [{"waveform": 0.1 * torch.randn(2, 4000), "label": torch.arange(2)} for _ in range(2)]
     data.train_dataloader = lambda: torch.utils.data.DataLoader(batches, batch_size=None)
     through, first = make(), trainer(max_epochs=2, limit_val_batches=0)
-
-    def save_the_first():
-        if through.current_epoch == 0:
-            first.save_checkpoint(tmp_path / "half.ckpt")
-
-    through.on_train_epoch_end = save_the_first
+    half = save_the_first(first, through)
     first.fit(through, datamodule=data)
     resumed = make()
     with torch.no_grad():
         resumed.generator.noise[0].weight.zero_()  # what it starts from comes from the checkpoint
     last = trainer(max_epochs=2, limit_val_batches=0)
-    last.fit(resumed, datamodule=data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    last.fit(resumed, datamodule=data, ckpt_path=half, weights_only=True)
     for name, value in through.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
     longer = trainer(max_epochs=3, limit_val_batches=0)
     with pytest.raises(ValueError, match="a resumed run must keep its 4 steps .* got 6"):
-        longer.fit(make(), datamodule=data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+        longer.fit(make(), datamodule=data, ckpt_path=half, weights_only=True)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from voxcert.attacks import Margin, hop_skip_jump, pgd
 from voxcert.encoders.sincnet import SincNet
+from voxcert.training.attacked import perturbation_of
 from voxcert.training.export import export
 from voxcert.training.identification_module import IdentificationModule
 from voxcert.training.noise import Fixed
@@ -144,7 +145,8 @@ def test_an_attack_moves_views_alike_within_its_budget_and_raises_the_loss(noise
     batch["waveform"] = batch["waveform"].clamp(-1, 1)
     views = torch.stack([noise.add_noise(batch["waveform"]) for _ in range(2)]) if noise else batch["waveform"][None]
     statistics = module.encoder.dnn1.bn[0].running_mean.clone()
-    perturbation = module._perturbation(batch["waveform"], batch["label"], views)
+    about = batch["waveform"], batch["label"], views
+    perturbation = perturbation_of(module.attack, module.encoder, module._log_probability, *about)
     assert perturbation.shape == batch["waveform"].shape
     assert 0.29 < perturbation.norm(dim=-1).max() <= 0.3 + 1e-5
     assert torch.equal(module.encoder.dnn1.bn[0].running_mean, statistics)

@@ -31,13 +31,6 @@ def purifier(conditional=True, **settings):
     return DiffusionPurifier(network, PurificationScheduler(conditional=conditional), **settings)
 
 
-@pytest.fixture
-def victim(encoder, tmp_path):
-    """Folder of a tiny encoder with random weights."""
-    save_checkpoint(encoder, tmp_path / "victim", {})
-    return str(tmp_path / "victim")
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("data_std", [None, 0.06])
 def test_the_loss_is_eq_7(data_std):
@@ -208,23 +201,16 @@ def test_resumed_training_takes_the_same_steps(data, trainer, tmp_path):
 
 
 @pytest.mark.parametrize("steps", [3, 8])
-def test_one_cycle_is_resumed_for_its_own_steps_alone(data, trainer, tmp_path, steps):
+def test_one_cycle_is_resumed_for_its_own_steps_alone(data, trainer, save_the_first, steps):
     batches = [{"waveform": 0.1 * torch.randn(2, 4000), "text": ["a", ""]} for _ in range(2)]
     data.train_dataloader = lambda: torch.utils.data.DataLoader(batches, batch_size=None)
     options = {"max_epochs": -1, "limit_val_batches": 0}
     first, module = trainer(max_steps=4, **options), PurifierModule(purifier(), one_cycle=True)
-
-    def save_the_first():
-        if module.current_epoch == 0:
-            first.save_checkpoint(tmp_path / "first.ckpt", weights_only=False)
-
-    module.on_train_epoch_end = save_the_first
+    kept = save_the_first(first, module)
     first.fit(module, datamodule=data)
     other = PurifierModule(purifier(), one_cycle=True)
     with pytest.raises(ValueError, match=f"a resumed run must keep its 4 steps .* got {steps}"):
-        trainer(max_steps=steps, **options).fit(
-            other, datamodule=data, ckpt_path=tmp_path / "first.ckpt", weights_only=True
-        )
+        trainer(max_steps=steps, **options).fit(other, datamodule=data, ckpt_path=kept, weights_only=True)
 
 
 def test_another_network_is_named(data, trainer, tmp_path):

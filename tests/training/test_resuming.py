@@ -15,17 +15,12 @@ from voxcert.training.resuming import check_ckpt_path, check_kept, check_weights
 
 
 @pytest.fixture
-def begun(encoder, data, trainer, tmp_path):
+def begun(encoder, data, trainer, save_the_first):
     """A checkpoint after the first of two epochs."""
     first, module = trainer(max_epochs=2), EncoderModule(copy.deepcopy(encoder), 4, lr=1e-3)
-
-    def save_the_first():
-        if module.current_epoch == 0:
-            first.save_checkpoint(tmp_path / "first.ckpt", weights_only=False)
-
-    module.on_train_epoch_end = save_the_first
+    kept = save_the_first(first, module)
     first.fit(module, datamodule=data)
-    return tmp_path / "first.ckpt"
+    return kept
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,9 @@ from voxcert.evaluation.defence.encoder import DefendedEncoder
 from voxcert.evaluation.run.job import Provenance
 
 
-def attack(args: list[str], program: str = "voxcert attack") -> None:
+def attack(args: list[str]) -> None:
     """Attacks an encoder: enrols speakers, runs any attack on every test utterance, writes rows, table and plot."""
-    parser = attack_parser(program)
+    parser = attack_parser()
     config, plain = parse(parser, args)
     with messages_for_errors():
         _check_targeted(args, config)
@@ -45,7 +45,7 @@ def attack(args: list[str], program: str = "voxcert attack") -> None:
             Provenance(
                 encoder_id,
                 given(plain, "checkpoint", "encoder", "purifier", "attack", "data"),
-                f"{program} {shlex.join(args)}",
+                f"voxcert attack {shlex.join(args)}",
             ),
         )
         certified = [config.certified] if config.certified else []
@@ -60,9 +60,9 @@ def _check_targeted(args: list[str], config: Namespace) -> None:
         raise ValueError(f"attack.targeted must be left to the option targeted, got {got}")
 
 
-def attack_parser(program: str) -> ArgumentParser:
+def attack_parser() -> ArgumentParser:
     """The options of `voxcert attack`."""
-    parser = encoder_parser(program, attack)
+    parser = encoder_parser("attack")
     add_purifier(parser)
     chosen = parser.add_argument(
         "--attack",

@@ -23,9 +23,9 @@ Such as: voxcert audit --checkpoint mine --data configs/data/folders.yaml --data
 """
 
 
-def audit(args: list[str], program: str = "voxcert audit") -> None:
+def audit(args: list[str]) -> None:
     """Audits an encoder: checks data, plans, attacks, certifies, listens, and writes one page about it all."""
-    parser = audit_parser(program)
+    parser = audit_parser()
     config, plain = parse(parser, args)
     with messages_for_errors():
         parts = instantiate(parser, config)
@@ -34,15 +34,15 @@ def audit(args: list[str], program: str = "voxcert audit") -> None:
             encoder,
             parts.data,
             settings(AuditSettings, config),
-            Provenance(encoder_id, given(plain, "checkpoint", "encoder", "data"), f"{program} {shlex.join(args)}"),
+            Provenance(encoder_id, given(plain, "checkpoint", "encoder", "data"), f"voxcert audit {shlex.join(args)}"),
         )
         show_plan(plan)
         print(f"\n{encoder_statement(config.output_dir)}\n\n{Path(config.output_dir) / PAGE}")
 
 
-def audit_parser(program: str) -> ArgumentParser:
+def audit_parser() -> ArgumentParser:
     """The options of `voxcert audit`."""
-    parser = encoder_parser(program, audit)
+    parser = encoder_parser("audit")
     parser.description += f"\n{TEACHES}"
     parser.add_class_arguments(AuditSettings, None)
     parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)

@@ -57,9 +57,9 @@ def certify(args: list[str] | None = None, program: str = "voxcert certify") -> 
             show_trials(config.output_dir, summary["verifiers"], read_trials_of_run(config.output_dir))
 
 
-def certify_parser(program: str) -> ArgumentParser:
+def certify_parser(program: str | None = None) -> ArgumentParser:
     """The options of `certify.py`."""
-    parser = encoder_parser(program, certify)
+    parser = encoder_parser("certify", program)
     add_purifier(parser)
     parser.add_class_arguments(CertificationSettings, None)
     parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)

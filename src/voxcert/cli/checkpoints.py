@@ -8,14 +8,14 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
-from voxcert.cli import COMMANDS
 from voxcert.cli.configs import config_folder
 from voxcert.cli.errors import messages_for_errors
+from voxcert.cli.parser import command_parser
 
 
-def export(args: list[str], program: str = "voxcert export") -> None:
+def export(args: list[str]) -> None:
     """Turns a Lightning checkpoint into a checkpoint folder: safetensors, config, cards; or an encoder into ONNX."""
-    config = export_parser(program).parse_args(args)
+    config = export_parser().parse_args(args)
     with messages_for_errors():
         from voxcert.training.export import export as export_checkpoint
 
@@ -23,9 +23,9 @@ def export(args: list[str], program: str = "voxcert export") -> None:
         print(f"{written} is written.")
 
 
-def export_parser(program: str) -> ArgumentParser:
+def export_parser() -> ArgumentParser:
     """The options of `voxcert export`: the parameters of `voxcert.training.export.export`."""
-    parser = ArgumentParser(prog=program, description=COMMANDS["export"].purpose)
+    parser = command_parser("export")
     parser.add_argument(
         "source",
         type=str,
@@ -67,9 +67,9 @@ def export_parser(program: str) -> ArgumentParser:
     return parser
 
 
-def card(args: list[str], program: str = "voxcert card") -> None:
+def card(args: list[str]) -> None:
     """Adds what certification runs measured to a checkpoint's card and renders its README.md again."""
-    parser = ArgumentParser(prog=program, description=COMMANDS["card"].purpose)
+    parser = command_parser("card")
     parser.add_argument("folder", type=str, help="Checkpoint folder.")
     parser.add_argument("runs", type=str, nargs="*", help="Output folders of `certify`.")
     parser.add_argument(
@@ -86,9 +86,9 @@ def card(args: list[str], program: str = "voxcert card") -> None:
         print(f"{config.folder}/README.md is written.")
 
 
-def encoders(args: list[str], program: str = "voxcert encoders") -> None:
+def encoders(args: list[str]) -> None:
     """Lists every encoder: parameters, embedding size, front-end, published weights with their licence and source."""
-    parser = ArgumentParser(prog=program, description=COMMANDS["encoders"].purpose)
+    parser = command_parser("encoders")
     parser.add_argument(
         "--folder", type=str | None, help="Folder of encoder configs; those that come with voxcert when null."
     )

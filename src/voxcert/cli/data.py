@@ -1,18 +1,16 @@
 """`voxcert data check`."""
 
-from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.parser import Parser
+from voxcert.cli.parser import command_parser
 
 
-def data(args: list[str], program: str = "voxcert data") -> None:
+def data(args: list[str]) -> None:
     """Checks data: `voxcert data check FOLDER_OR_MANIFEST` says what a run would see of it, and refuse.
 
     Args:
         args: Arguments of the command line.
-        program: How the command was called.
     """
-    parser = Parser(prog=program, description=COMMANDS["data"].purpose)
+    parser = command_parser("data")
     parser.add_argument("action", choices=["check"], help="check: read everything from end to end.")
     parser.add_argument("path", type=str, help="Manifest, or root of a corpus.")
     parser.add_argument("--corpus", type=str | None, help="Class of voxcert.data; told from what is there when null.")

@@ -25,9 +25,9 @@ from voxcert.evaluation.defence.tables import render_defences
 from voxcert.evaluation.run.job import Provenance
 
 
-def defend(args: list[str], program: str = "voxcert defend") -> None:
+def defend(args: list[str]) -> None:
     """Compares purifiers as defences: error rates, genuine, attacked and adaptively attacked, and speech quality."""
-    parser = defend_parser(program)
+    parser = defend_parser()
     config, plain = parse(parser, args)
     with messages_for_errors():
         check_words(config)
@@ -40,16 +40,16 @@ def defend(args: list[str], program: str = "voxcert defend") -> None:
             parts.defences,
             parts.attacks,
             settings(DefenceSettings, config),
-            Provenance(encoder_id, given(plain, *names), f"{program} {shlex.join(args)}"),
+            Provenance(encoder_id, given(plain, *names), f"voxcert defend {shlex.join(args)}"),
             text_embedder=parts.text_embedder,
             listener=open_listener(parts, config.output_dir),
         )
         print(f"\n{render_defences(summary['defences'])}\n\n{Path(config.output_dir) / DEFENCES_PLOT}")
 
 
-def defend_parser(program: str) -> ArgumentParser:
+def defend_parser() -> ArgumentParser:
     """The options of `voxcert defend`."""
-    parser = encoder_parser(program, defend)
+    parser = encoder_parser("defend")
     parser.add_argument(
         "--defences",
         type=list[Defence],

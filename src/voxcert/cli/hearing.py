@@ -4,9 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.parser import Parser
+from voxcert.cli.parser import command_parser
 from voxcert.data.datamodule import SpeakerDataModule
 from voxcert.data.paths import is_folder
 from voxcert.evaluation.certification.folder import planned_utterances, read_run
@@ -17,9 +16,9 @@ from voxcert.evaluation.run.folder import CONFIG, read_config
 from voxcert.evaluation.run.tasks import unmerged
 
 
-def hearing(args: list[str], program: str = "voxcert hearing") -> None:
+def hearing(args: list[str]) -> None:
     """Says what a run's radii sound like: how far below the threshold of hearing all perturbations are covered."""
-    parser = Parser(prog=program, description=COMMANDS["hearing"].purpose)
+    parser = command_parser("hearing")
     parser.add_argument("run", type=str, help="Output folder of `certify`, with noise at the waveform.")
     parser.add_class_arguments(
         SpeakerDataModule, "data", sub_configs=True, help="The run's data, where they have moved: --data.corpus.root"

@@ -16,9 +16,9 @@ from voxcert.evaluation.inversion.settings import InversionSettings
 from voxcert.evaluation.run.job import Provenance
 
 
-def invert(args: list[str], program: str = "voxcert invert") -> None:
+def invert(args: list[str]) -> None:
     """Inverts an identification network: reconstructs each training speaker, writes rows, audio, table and plots."""
-    parser = invert_parser(program)
+    parser = invert_parser()
     config, plain = parse(parser, args)
     with messages_for_errors():
         parts = instantiate(parser, config)
@@ -31,15 +31,17 @@ def invert(args: list[str], program: str = "voxcert invert") -> None:
             parts.speech,
             settings(InversionSettings, parts),
             Provenance(
-                encoder_id, given(plain, "checkpoint", "encoder", "data", "speech"), f"{program} {shlex.join(args)}"
+                encoder_id,
+                given(plain, "checkpoint", "encoder", "data", "speech"),
+                f"voxcert invert {shlex.join(args)}",
             ),
         )
         print(f"\n{(Path(config.output_dir) / TABLE).read_text()}\n{config.output_dir}")
 
 
-def invert_parser(program: str) -> ArgumentParser:
+def invert_parser() -> ArgumentParser:
     """The options of `voxcert invert`."""
-    parser = encoder_parser(program, invert)
+    parser = encoder_parser("invert")
     parser.add_class_arguments(InversionSettings, None)
     parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
     parser.add_subclass_arguments(

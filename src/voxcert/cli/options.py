@@ -1,7 +1,6 @@
 """Options that several commands share: which encoder, which purifier, which words."""
 
 import sys
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,10 +9,9 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 
-from voxcert.cli import COMMANDS
 from voxcert.cli.configs import with_files
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.parser import Parser
+from voxcert.cli.parser import command_parser
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import CheckpointError
 from voxcert.encoders.loading import encoder_hash, load_encoder, source_hash
@@ -25,9 +23,9 @@ from voxcert.purifiers.text import TextEmbedder
 Settings = TypeVar("Settings")
 
 
-def encoder_parser(program: str, command: Callable[..., None]) -> ArgumentParser:
-    """A parser with the options that name an encoder, for this command."""
-    parser = Parser(prog=program, description=COMMANDS[command.__name__].purpose)
+def encoder_parser(command: str, program: str | None = None) -> ArgumentParser:
+    """A parser as `command_parser` makes it, with the options that name an encoder."""
+    parser = command_parser(command, program)
     add_config(parser)
     parser.add_argument(
         "--checkpoint",

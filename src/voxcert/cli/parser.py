@@ -5,6 +5,8 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
+from voxcert.cli import COMMANDS
+
 RENAMED_OPTIONS = {"iterations": "steps", "lr": "step_size", "samples": "start_samples"}
 """Of `voxcert invert`."""
 RENAMED_CLASSES = {
@@ -33,6 +35,16 @@ class Renamed:
 
 class Parser(Renamed, ArgumentParser):
     """The parser of every command but `train`."""
+
+
+def command_parser(command: str, program: str | None = None) -> Parser:
+    """A parser with the name and purpose of a command, and no options yet.
+
+    Args:
+        command: One of `COMMANDS`.
+        program: How it was called; `voxcert COMMAND` when None.
+    """
+    return Parser(prog=program or f"voxcert {command}", description=COMMANDS[command].purpose)
 
 
 def new_names(message: str) -> list[str]:

@@ -13,9 +13,9 @@ from voxcert.evaluation.planning.tables import plan_note, plan_statement, plan_t
 from voxcert.evaluation.run.job import Provenance
 
 
-def plan(args: list[str], program: str = "voxcert plan") -> None:
+def plan(args: list[str]) -> None:
     """Plans a certification: a pilot says how sigma, samples, radius and minutes trade for an encoder, here."""
-    parser = encoder_parser(program, plan)
+    parser = encoder_parser("plan")
     add_purifier(parser)
     parser.add_class_arguments(PlanSettings, None)
     parser.add_class_arguments(SpeakerDataModule, "data", sub_configs=True)
@@ -29,7 +29,7 @@ def plan(args: list[str], program: str = "voxcert plan") -> None:
             encoder,
             parts.data,
             settings(PlanSettings, config),
-            Provenance(encoder_id, origin, f"{program} {shlex.join(args)}"),
+            Provenance(encoder_id, origin, f"voxcert plan {shlex.join(args)}"),
             before=None if purifier is None else partial(denoising, purifier),
         )
         show_plan(found)

@@ -1,6 +1,5 @@
 """`voxcert purify`."""
 
-from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
 from voxcert.cli.options import (
     add_config,
@@ -13,16 +12,16 @@ from voxcert.cli.options import (
     parse,
     settings,
 )
-from voxcert.cli.parser import Parser
+from voxcert.cli.parser import command_parser
 from voxcert.data.paths import shown
 from voxcert.evaluation.defence.encoder import open_purifier
 from voxcert.evaluation.purification import PurifySettings, purify_files
 from voxcert.evaluation.run.job import Provenance
 
 
-def purify(args: list[str], program: str = "voxcert purify") -> None:
+def purify(args: list[str]) -> None:
     """Purifies audio files: the same names in another folder, ready to be played or recognised."""
-    parser = Parser(prog=program, description=COMMANDS["purify"].purpose)
+    parser = command_parser("purify")
     add_config(parser)
     parser.add_class_arguments(PurifySettings, None)
     add_purifier(parser, required=True)

@@ -2,14 +2,13 @@
 
 import shlex
 
-from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.parser import Parser
+from voxcert.cli.parser import command_parser
 
 
-def recertify(args: list[str], program: str = "voxcert recertify") -> None:
+def recertify(args: list[str]) -> None:
     """Certifies a finished run again from what it kept: at another alpha, or from shards, without an encoder."""
-    parser = Parser(prog=program, description=COMMANDS["recertify"].purpose)
+    parser = command_parser("recertify")
     parser.add_argument(
         "runs",
         type=str,
@@ -24,6 +23,6 @@ def recertify(args: list[str], program: str = "voxcert recertify") -> None:
         from voxcert.evaluation.certification.folder import read_run
         from voxcert.evaluation.certification.recertify import recertify_runs
 
-        command = f"{program} {shlex.join(args)}"
+        command = f"voxcert recertify {shlex.join(args)}"
         summary = recertify_runs(config.runs, config.output_dir, config.alpha, command)
         show(config.output_dir, summary["rules"], read_run(config.output_dir))

@@ -6,16 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.parser import Parser
-
-SHOWN = 8  # names of speakers in a message
+from voxcert.cli.parser import Parser, command_parser
 
 
-def identify(args: list[str], program: str = "voxcert identify") -> None:
+def identify(args: list[str]) -> None:
     """Names the speakers of recordings, as the system that a certification run was about; JSON lines."""
-    parser = _parser(program, "identify")
+    parser = _parser("identify")
     parser.add_argument(
         "--threshold",
         type=float | None,
@@ -25,9 +22,9 @@ def identify(args: list[str], program: str = "voxcert identify") -> None:
     _answer(config, lambda recognizer, waveform: recognizer.identify(waveform, config.threshold))
 
 
-def verify(args: list[str], program: str = "voxcert verify") -> None:
+def verify(args: list[str]) -> None:
     """Accepts or rejects the claim that recordings are a speaker's, likewise; JSON lines."""
-    parser = _parser(program, "verify")
+    parser = _parser("verify")
     parser.add_argument("--speaker", type=str, required=True, help="Who is claimed: an enrolled speaker.")
     parser.add_argument(
         "--threshold",
@@ -38,28 +35,23 @@ def verify(args: list[str], program: str = "voxcert verify") -> None:
     config = parser.parse_args(args)
 
     def ask(recognizer: Any, waveform: Any) -> Any:
-        from voxcert.data.names import as_speaker  # here: --help and mistakes answer without torch
+        from voxcert.data.names import as_speaker, few  # here: --help and mistakes answer without torch
 
         claim, enrolled = as_speaker(config.speaker), recognizer.speakers
         if claim not in enrolled:
-            some = ", ".join(enrolled[:SHOWN]) + (", ..." if len(enrolled) > SHOWN else "")
-            raise ValueError(f"speaker must be one of the {len(enrolled)} enrolled ({some}), got {claim!r}")
+            raise ValueError(f"speaker must be one of the {len(enrolled)} enrolled ({few(enrolled)}), got {claim!r}")
         return recognizer.verify(waveform, claim, config.threshold)
 
     _answer(config, ask)
 
 
-def _parser(program: str, command: str) -> Parser:
-    parser = Parser(prog=program, description=COMMANDS[command].purpose)
+def _parser(command: str) -> Parser:
+    parser = command_parser(command)
     parser.add_argument(
         "recordings", type=str, nargs="+", help="Audio files; - reads their paths from standard input, one a line."
     )
     parser.add_argument("--run", type=str, required=True, help="Output folder of `certify`: encoder, speakers, sigma.")
-    parser.add_argument("--checkpoint", type=str | None, help="Where the run's encoder is now, if it has moved.")
-    parser.add_argument("--classifier", type=str, default="vote", help="vote or embedding.")
-    add_channel(parser)
-    parser.add_argument("--accelerator", type=str, default="auto", help="auto (where the run computed), cpu or cuda.")
-    parser.add_argument("--seed", type=int | None, help="Of the noise, to repeat answers; fresh and secret when null.")
+    add_system(parser)
     return parser
 
 
@@ -82,11 +74,15 @@ def _answer(config: Any, ask: Callable[[Any, Any], Any]) -> None:
             raise SystemExit(1)  # so that a script stops here
 
 
-def add_channel(parser: Parser) -> None:
-    """The option that says which channel of a recording is heard."""
+def add_system(parser: Parser) -> None:
+    """The options that say how the system of a run is set up, beside its folder: what `recognizer_of` reads."""
+    parser.add_argument("--checkpoint", type=str | None, help="Where the run's encoder is now, if it has moved.")
+    parser.add_argument("--classifier", type=str, default="vote", help="vote or embedding.")
     parser.add_argument(
         "--channel", type=int | None, help="Channel of recordings that have several, 0 the first; the run's when null."
     )
+    parser.add_argument("--accelerator", type=str, default="auto", help="auto (where the run computed), cpu or cuda.")
+    parser.add_argument("--seed", type=int | None, help="Of the noise, to repeat answers; fresh and secret when null.")
 
 
 def recognizer_of(config: Any) -> Any:

@@ -2,17 +2,15 @@
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
-from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
+from voxcert.cli.parser import command_parser
 
 PAGE = "report.html"
 
 
-def report(args: list[str], program: str = "voxcert report") -> None:
+def report(args: list[str]) -> None:
     """Shows runs, from their rows alone: a page that opens from a file, tables, plots; certificates beside attacks."""
-    parser = ArgumentParser(prog=program, description=COMMANDS["report"].purpose)
+    parser = command_parser("report")
     parser.add_argument(
         "runs", type=str, nargs="+", help="Output folders of `certify`, `voxcert attack` and `voxcert defend`."
     )

@@ -3,15 +3,13 @@
 import sys
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
-from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
+from voxcert.cli.parser import command_parser
 
 
-def rows(args: list[str], program: str = "voxcert rows") -> None:
+def rows(args: list[str]) -> None:
     """Writes the rows of a run to a Parquet file, for tools that read tables."""
-    parser = ArgumentParser(prog=program, description=COMMANDS["rows"].purpose)
+    parser = command_parser("rows")
     parser.add_argument(
         "run", type=str, help="Output folder of `certify`, `voxcert attack` or `voxcert defend`, finished or not."
     )

@@ -6,19 +6,18 @@ from pathlib import Path
 
 from jsonargparse.typing import restricted_number_type
 
-from voxcert.cli import COMMANDS
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.parser import Parser
-from voxcert.cli.recognize import add_channel, recognizer_of
+from voxcert.cli.parser import Parser, command_parser
+from voxcert.cli.recognize import add_system, recognizer_of
 
 TOKEN = "VOXCERT_TOKEN"
 DATABASE = "speakers.sqlite"
 PORT = restricted_number_type("Port", int, [(">", 0), ("<", 2**16)])
 
 
-def serve(args: list[str], program: str = "voxcert serve") -> None:
+def serve(args: list[str]) -> None:
     """Serves the system that a certification run was about: POST recordings to /identify, /verify and /enroll."""
-    parser = _parser(program, "serve", port=8000)
+    parser = _parser("serve", port=8000)
     parser.add_argument(
         "--host", type=str, default="127.0.0.1", help="Address to listen on; others than loopback need a token."
     )
@@ -54,9 +53,9 @@ def serve(args: list[str], program: str = "voxcert serve") -> None:
             run(app, config.host, config.port)
 
 
-def try_page(args: list[str], program: str = "voxcert try") -> None:
+def try_page(args: list[str]) -> None:
     """Opens a page to try the system that a certification run was about: microphone, answers, their promise."""
-    config = _parser(program, "try", port=7860).parse_args(args)
+    config = _parser("try", port=7860).parse_args(args)
     with messages_for_errors(), _extra("try"):
         from voxcert.deployment.page import open_page
 
@@ -66,14 +65,10 @@ def try_page(args: list[str], program: str = "voxcert try") -> None:
 globals()["try"] = try_page  # the command's name, which is a keyword and cannot be defined
 
 
-def _parser(program: str, command: str, port: int) -> Parser:
-    parser = Parser(prog=program, description=COMMANDS[command].purpose)
+def _parser(command: str, port: int) -> Parser:
+    parser = command_parser(command)
     parser.add_argument("run", type=str, help="Output folder of `certify`: encoder, speakers, sigma.")
-    parser.add_argument("--checkpoint", type=str | None, help="Where the run's encoder is now, if it has moved.")
-    parser.add_argument("--classifier", type=str, default="vote", help="vote or embedding.")
-    add_channel(parser)
-    parser.add_argument("--accelerator", type=str, default="auto", help="auto (where the run computed), cpu or cuda.")
-    parser.add_argument("--seed", type=int | None, help="Of the noise, in tests; fresh and secret when null.")
+    add_system(parser)
     parser.add_argument("--port", type=PORT, default=port, help="Port to listen on.")
     return parser
 

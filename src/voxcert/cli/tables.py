@@ -1,6 +1,7 @@
 """What `voxcert report` and `voxcert certify` print of runs: tables, what they prove, and where the plots are."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,18 +138,19 @@ def show_page(
 
 def show(folder: str, rules: dict[str, Any], rows: list[Certificate]) -> None:
     """Prints the table of a certification and what its rows prove."""
-    planned = planned_utterances(folder)
-    done = unfinished(rows, planned)
-    about = folder if done is None else f"{folder}: not finished, {done}"
-    print(
-        f"\n{about}\n\n{markdown_table(rules)}\n\n{TABLE_NOTE}\n\n{statement(rows, planned)}\n\n{Path(folder) / PLOT}"
-    )
+    said = statement(rows, planned_utterances(folder))
+    _print(folder, rows, markdown_table(rules), TABLE_NOTE, said, Path(folder) / PLOT)
 
 
 def show_trials(folder: str, verifiers: dict[str, Any], rows: list[CertifiedScore]) -> None:
     """Prints the table of a verification run and what its rows prove."""
-    done = unfinished(rows, planned_utterances(folder))
-    about = folder if done is None else f"{folder}: not finished, {done}"
     given = (read_config(folder) or {}).get("threshold") is not None
     said = trials_statement(verifiers, rows, given)
-    print(f"\n{about}\n\n{trials_table(verifiers)}\n\n{TRIALS_NOTE}\n\n{said}\n\n{Path(folder) / TRIALS_PLOT}")
+    _print(folder, rows, trials_table(verifiers), TRIALS_NOTE, said, Path(folder) / TRIALS_PLOT)
+
+
+def _print(folder: str, rows: Sequence[Row], *paragraphs: str | Path) -> None:
+    """Prints paragraphs about a run, below its folder and how far it is."""
+    done = unfinished(rows, planned_utterances(folder))
+    about = folder if done is None else f"{folder}: not finished, {done}"
+    print("\n" + "\n\n".join(map(str, (about, *paragraphs))))

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
-from voxcert.data.audio import SAMPLE_RATE, AudioError
+from voxcert.data.audio import SAMPLE_RATE
 from voxcert.data.corpus import Corpus
 from voxcert.data.datasets import (
     WITHOUT_BAD,
@@ -20,7 +20,7 @@ from voxcert.data.datasets import (
     playing_speed,
     readable,
 )
-from voxcert.data.enrollment import EnrollUnit, balanced_subset, by_speaker, cut
+from voxcert.data.enrollment import EnrollUnit, balanced_subset, by_speaker, pieces
 from voxcert.data.identity import Planned, planned
 from voxcert.data.splits import (
     Count,
@@ -234,7 +234,7 @@ class SpeakerDataModule(L.LightningDataModule):
         return self._evaluation_loader("test")
 
     def _enrollment_segments(self, evaluation: Evaluation, stage: Stage) -> list[Utterance]:
-        segments = [segment for one in evaluation.enroll for segment in self._cut(one)]
+        segments = [segment for one in evaluation.enroll for segment in pieces(one, self.crop_seconds)]
         if self.skip_bad:
             segments = readable(segments, self._num_samples, f"enrolment ({stage})")
             lost = {one.speaker for one in evaluation.enroll} - {one.speaker for one in segments}
@@ -280,12 +280,6 @@ class SpeakerDataModule(L.LightningDataModule):
         if self.test_parts:
             return "test_parts must then hold 2 or more speakers with enough material to enrol and test"
         return to_test_everybody(num_able(self.corpus.utterances(), self.protocol, self.train_parts))
-
-    def _cut(self, utterance: Utterance) -> list[Utterance]:
-        try:
-            return cut(utterance, self.crop_seconds)
-        except AudioError:
-            return [utterance]  # it stays whole, for its reader to say what is wrong with it
 
     @property
     def _num_samples(self) -> int:

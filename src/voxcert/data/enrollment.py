@@ -55,6 +55,14 @@ def cut(utterance: Utterance, seconds: float) -> list[Utterance]:
     ]
 
 
+def pieces(utterance: Utterance, seconds: float) -> list[Utterance]:
+    """As `cut`, but a file that is not readable stays whole, for its reader to say what is wrong with it."""
+    try:
+        return cut(utterance, seconds)
+    except AudioError:
+        return [utterance]
+
+
 def split_enrollment(
     utterances: Iterable[Utterance],
     num_enroll: int,
@@ -91,16 +99,16 @@ def split_enrollment(
     for speaker, own in by_speaker(utterances).items():
         order = shuffled(own, f"{seed}/{speaker}")
         by_segment = unit == "segment" or (unit == "auto" and len(own) == 1)
-        pieces = [piece for one in order for piece in _pieces(one, segment_seconds)] if by_segment else order
-        count = min(num_enroll, len(pieces) - 1) if unit == "auto" else num_enroll
-        if not 0 < count < len(pieces):
+        found = [piece for one in order for piece in pieces(one, segment_seconds)] if by_segment else order
+        count = min(num_enroll, len(found) - 1) if unit == "auto" else num_enroll
+        if not 0 < count < len(found):
             kind = f"segments of {segment_seconds:g} seconds" if by_segment else "utterances"
             needed = 2 if unit == "auto" else num_enroll + 1
-            raise ValueError(f"speaker {speaker!r} needs at least {needed} {kind} to enrol and test, got {len(pieces)}")
+            raise ValueError(f"speaker {speaker!r} needs at least {needed} {kind} to enrol and test, got {len(found)}")
         if by_segment and len(own) == 1:
-            pieces = shuffled(pieces, f"{seed}/{speaker}/segments")
-        enroll += pieces[:count]
-        test += _apart(pieces[count:], pieces[:count])
+            found = shuffled(found, f"{seed}/{speaker}/segments")
+        enroll += found[:count]
+        test += _apart(found[count:], found[:count])
     return _sorted(enroll), _sorted(test)
 
 
@@ -175,13 +183,6 @@ def balanced_subset(utterances: Iterable[Utterance], count: int, *, seed: int = 
         for turn, one in enumerate(shuffled(groups[speaker], f"{seed}/{speaker}"))
     ]
     return _sorted(one for _, _, one in sorted(rounds, key=lambda entry: entry[:2])[:count])
-
-
-def _pieces(utterance: Utterance, seconds: float) -> list[Utterance]:
-    try:
-        return cut(utterance, seconds)
-    except AudioError:
-        return [utterance]
 
 
 def _apart(candidates: list[Utterance], enrolled: list[Utterance]) -> list[Utterance]:

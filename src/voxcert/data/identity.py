@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from voxcert.data.files import read_text, write_whole
+from voxcert.data.names import few
 from voxcert.data.same_audio import content_hash
 from voxcert.data.utterance import Utterance
-
-SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def check_plan(before: Sequence[Planned], now: Sequence[Planned], where: str | P
             _changed(old[key], new[key]) for key in sorted(old.keys() & new.keys()) if _differ(old[key], new[key])
         ],
     }
-    told = [f"{len(names)} {kind}: {_few(names)}" for kind, names in lists.items() if names]
+    told = [f"{len(names)} {kind}: {few(names, count=5)}" for kind, names in lists.items() if names]
     if told:
         raise ValueError(
             f"{where} was made with other data: {'; '.join(told)}. Choose another output_dir, or restore the data"
@@ -151,7 +150,7 @@ def check_labels(before: Mapping[str, int], now: Mapping[str, int]) -> None:
         if before[name] != now[name]
     ]
     lists = {"gone": [repr(name) for name in gone], "new": [repr(name) for name in new], "moved": moved}
-    told = [f"{len(names)} {kind}: {_few(names)}" for kind, names in lists.items() if names]
+    told = [f"{len(names)} {kind}: {few(names, count=5)}" for kind, names in lists.items() if names]
     if told:
         raise ValueError(
             "the training speakers must be those of the checkpoint that is resumed, and in the same classes, got "
@@ -192,8 +191,3 @@ def _changed(old: Planned, new: Planned) -> str:
         for name in _differ(old, new)
     ]
     return f"{_named((new.role, new.id))}: {', '.join(details)}"
-
-
-def _few(names: Sequence[str]) -> str:
-    rest = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + rest

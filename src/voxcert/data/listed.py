@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from voxcert.data.datamodule import SpeakerDataModule
+from voxcert.data.names import few
 from voxcert.data.same_audio import copies, equal_recordings, file_key, overlapping
 from voxcert.data.splits import Evaluation
-from voxcert.data.trials import Trial, few, read_trials
+from voxcert.data.trials import Trial, read_trials
 from voxcert.data.utterance import Utterance
 
 
@@ -121,4 +122,4 @@ def _line(trial: Trial) -> str:
 
 def _refuse(path: str | Path, rule: str, wrong: Sequence[str]) -> None:
     if wrong:
-        raise ValueError(f"{path}: trials {rule}, got {len(wrong)} that do not: {few(wrong)}")
+        raise ValueError(f"{path}: trials {rule}, got {len(wrong)} that do not: {few(wrong, count=5)}")

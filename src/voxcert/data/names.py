@@ -4,6 +4,7 @@ Texts are composed (Unicode normal form C) and every run of white space is one b
 """
 
 import unicodedata
+from collections.abc import Callable, Sequence
 
 INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff"))
 """Soft hyphen, zero-width blank, direction and byte order marks; joiners stay, which some scripts are written with."""
@@ -23,6 +24,19 @@ def composed(name: str) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"a name must be UTF-8 text, got {name!r} (rename it)") from None
     return unicodedata.normalize("NFC", name)
+
+
+def few(names: Sequence[str], *, count: int = 8, separator: str = ", ", show: Callable[[str], str] = str) -> str:
+    """The first of many names or lines, for a message, and how many more there are.
+
+    Args:
+        names: All of them.
+        count: How many are shown.
+        separator: Between two of them.
+        show: What is written of one, such as its `repr`.
+    """
+    rest = f" and {len(names) - count} more" if len(names) > count else ""
+    return separator.join(map(show, names[:count])) + rest
 
 
 def as_read(name: str) -> str:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from voxcert.data.enrollment import shuffled
 from voxcert.data.files import read_text, without_ending
-from voxcert.data.names import composed
+from voxcert.data.names import composed, few
 from voxcert.data.utterance import Utterance
 
 WORDS = {"target": True, "nontarget": False}
 ANSWERS = WORDS | {"1": True, "0": False}
-SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,8 @@ def read_trials(path: str | Path, utterances: Iterable[Utterance] | None = None)
         except ValueError as error:
             unknown.append(f"{path}:{number}: {error}")
     if unknown:
-        raise ValueError(few(unknown, "; "))
+        raise ValueError(few(unknown, count=5, separator="; "))
     return trials
-
-
-def few(names: Sequence[str], separator: str = ", ") -> str:
-    """The first of many things, for a message, and how many more there are."""
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return separator.join(names[:SHOWN]) + rest
 
 
 class _Known:

@@ -84,8 +84,7 @@ def enrolled(
         for waveform in waveforms
         for piece in pieces(waveform, crop_seconds)
     ]
-    noise = {"sigma": sigma, "num_noise": enroll_noise} if enroll_noise else {}
-    return prototypes_of(encoder, batches, device=device, **noise)
+    return prototypes_of(encoder, batches, sigma=sigma, num_noise=enroll_noise, device=device)
 
 
 def _crop(name: str, waveform: Tensor, seconds: float | None) -> Tensor:

@@ -66,7 +66,39 @@ def check_waveform(waveform: Any) -> None:
         raise ValueError(f"waveform must have at least one row and one sample, got shape {tuple(waveform.shape)}")
 
 
-class Encoder(nn.Module, ABC):
+class Configured:
+    """Remembers how it was built, so that it can be built again without the run it comes from.
+
+    Attributes:
+        config: `{"class_path": ..., "init_args": {...}}`, recorded on construction; arguments that were built
+            themselves are there as their own config.
+    """
+
+    config: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any):
+        """Records the arguments."""
+        thing = super().__new__(cls)
+        bound = inspect.signature(cls).bind_partial(*args, **kwargs)  # partial: copies are made without arguments
+        bound.apply_defaults()
+        arguments = {name: _plain(value) for name, value in bound.arguments.items()}
+        thing.config = {"class_path": public_path(cls), "init_args": arguments}
+        return thing
+
+
+def _plain(value: Any) -> Any:
+    """An argument as plain data: what was built by what it was built from."""
+    config = getattr(value, "config", None)
+    if config is None:
+        return list(value) if isinstance(value, tuple) else value
+    if "class_path" in config:
+        return config
+    path = f"{type(value).__module__}.{type(value).__qualname__}"  # of diffusers, which keeps arguments alone
+    arguments = {name: _plain(argument) for name, argument in config.items() if not name.startswith("_")}
+    return {"class_path": path, "init_args": arguments}
+
+
+class Encoder(Configured, nn.Module, ABC):
     """A speaker encoder: waveform (batch, time) in [-1, 1] at 16 kHz -> embedding (batch, dim) of unit norm.
 
     Subclasses set `dim` and write `embed`. They promise that a batch row equals the single call on that row, that
@@ -74,19 +106,10 @@ class Encoder(nn.Module, ABC):
 
     Attributes:
         dim: Size of the embedding.
-        config: How to build it again: `{"class_path": ..., "init_args": {...}}`, recorded on construction.
+        config: How to build it again, see `Configured`.
     """
 
     dim: int
-    config: dict[str, Any]
-
-    def __new__(cls, *args: Any, **kwargs: Any):
-        """Records the arguments, so that any trained encoder can be exported."""
-        encoder = super().__new__(cls)
-        bound = inspect.signature(cls).bind_partial(*args, **kwargs)  # partial: copies are made without arguments
-        bound.apply_defaults()
-        encoder.config = {"class_path": public_path(cls), "init_args": dict(bound.arguments)}
-        return encoder
 
     @abstractmethod
     def embed(self, waveform: Tensor) -> Tensor:
@@ -192,7 +215,7 @@ def enroll(
         encoder: Waveform (batch, time) -> unit embedding (batch, dim), in eval mode and on `device`.
         batches: Dicts with `waveform` (batch, time) and `speaker` (a list of names).
         sigma: Standard deviation of the noise, waveform amplitude.
-        num_noise: Noise draws per segment when `sigma > 0`.
+        num_noise: Noise draws per segment when `sigma > 0`; 0 enrols on clean speech.
         seed: Seed of the noise; batch i uses its own generator, so the result depends on the batches alone.
         device: Where the encoder is.
 
@@ -264,7 +287,7 @@ def _check_batch(batch: Any) -> None:
 
 
 def _mean_embedding(encoder, waveform: Tensor, sigma: float, num_noise: int, seed: int) -> Tensor:
-    if sigma == 0:
+    if sigma == 0 or num_noise == 0:
         return encoder(waveform)
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise wherever the encoder is
     total = 0

@@ -5,11 +5,12 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from voxcert.data.names import few
+
 POINTER = b"version https://git-lfs.github.com/spec/"
 LIGHTNING = b"pytorch-lightning_version"
 PROTOTYPES = "prototypes.safetensors"
 """Of the folder of a run: speakers, and no weights."""
-SHOWN = 8  # names of files in a message
 DOCS = "docs/encoders.md lists what can be loaded"
 
 
@@ -60,8 +61,7 @@ def _folder(path: Path) -> str:
     if lightning:
         return f"{path} holds Lightning checkpoints: {_export(lightning[0])}"
     names = [one.name for one in listed]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    has = f"it has {', '.join(names[:SHOWN])}{more}"
+    has = f"it has {few(names)}"
     if "rows.jsonl" in names or PROTOTYPES in names:
         return f"{path} is the folder of a run and no checkpoint; its config.yaml says which checkpoint it was about"
     if "config.yaml" in names:

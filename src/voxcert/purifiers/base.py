@@ -3,37 +3,15 @@
 A defended system is `nn.Sequential(purifier, encoder)`; a purifier knows neither the encoder nor the attack.
 """
 
-import inspect
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from voxcert.encoders.base import check_tensor, public_path
+from voxcert.encoders.base import Configured, check_tensor
 
 TEXT_DIM = 768
 """Size of a text embedding, that of DeBERTaV3 (base)."""
-
-
-class Configured:
-    """Remembers how it was built, so that it can be built again without the run it comes from.
-
-    Attributes:
-        config: `{"class_path": ..., "init_args": {...}}`, recorded on construction; arguments that were built
-            themselves are there as their own config.
-    """
-
-    config: dict[str, Any]
-
-    def __new__(cls, *args: Any, **kwargs: Any):
-        """Records the arguments."""
-        thing = super().__new__(cls)
-        bound = inspect.signature(cls).bind_partial(*args, **kwargs)  # partial: copies are made without arguments
-        bound.apply_defaults()
-        arguments = {name: _plain(value) for name, value in bound.arguments.items()}
-        thing.config = {"class_path": public_path(cls), "init_args": arguments}
-        return thing
 
 
 class Purifier(Configured, nn.Module, ABC):
@@ -104,15 +82,3 @@ class Purifier(Configured, nn.Module, ABC):
         generator = torch.Generator().manual_seed(self.seed)
         row = torch.randn(count, 1, waveform.shape[1], generator=generator).to(waveform)
         return row.expand(count, *waveform.shape)
-
-
-def _plain(value: Any) -> Any:
-    """An argument as plain data: what was built by what it was built from."""
-    config = getattr(value, "config", None)
-    if config is None:
-        return list(value) if isinstance(value, tuple) else value
-    if "class_path" in config:
-        return config
-    path = f"{type(value).__module__}.{type(value).__qualname__}"  # of diffusers, which keeps arguments alone
-    arguments = {name: _plain(argument) for name, argument in config.items() if not name.startswith("_")}
-    return {"class_path": path, "init_args": arguments}

@@ -12,7 +12,8 @@ from torchaudio.models import Conformer
 from torchaudio.transforms import MelSpectrogram, Spectrogram
 
 from voxcert.data.audio import SAMPLE_RATE
-from voxcert.purifiers.base import TEXT_DIM, Configured
+from voxcert.encoders.base import Configured
+from voxcert.purifiers.base import TEXT_DIM
 
 HOP = 256
 """Samples between frames."""

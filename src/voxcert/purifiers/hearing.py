@@ -17,8 +17,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from voxcert.data.audio import SAMPLE_RATE
+from voxcert.encoders.base import Configured
 from voxcert.encoders.loading import encoder_hash
-from voxcert.purifiers.base import Configured
 from voxcert.purifiers.text import TextEmbedder, loading
 
 QWEN = "Qwen/Qwen2-Audio-7B-Instruct"

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from voxcert.purifiers.base import Configured
+from voxcert.encoders.base import Configured
 from voxcert.purifiers.conditioner import HOP, Conditioner
 
 NUM_FREQUENCIES = 64  # of the step embedding

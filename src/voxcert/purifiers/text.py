@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from voxcert.purifiers.base import TEXT_DIM, Configured
+from voxcert.encoders.base import Configured
+from voxcert.purifiers.base import TEXT_DIM
 
 DEBERTA = "microsoft/deberta-v3-base"
 

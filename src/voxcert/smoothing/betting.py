@@ -18,6 +18,12 @@ BETS = expit(np.linspace(-7.0, 7.0, 45))
 ALL_IN = 0.75
 """Weight of the bet c = 1, the best one where the variable keeps clear of 0 (measured on speech: docs/guarantee.md)."""
 
+FEW_BETS = np.array([*BETS[::5], 1.0])
+"""Bets of a wealth that is kept bet by bet, since its variable has no few values to count; the last has `ALL_IN`."""
+
+FEW_WEIGHTS = np.array([(1.0 - ALL_IN) / (len(FEW_BETS) - 1)] * (len(FEW_BETS) - 1) + [ALL_IN])
+"""Weights of `FEW_BETS`."""
+
 SLACK = 1e-6
 """Added to the logarithm of the wealth that is asked for: 10^9 samples may each add 3e-16 by rounding."""
 

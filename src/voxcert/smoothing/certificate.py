@@ -114,6 +114,16 @@ class Certificate(Row):
         """Whether the prediction is the true speaker, certified or not; False if either is unknown."""
         return self.prediction != "" and self.prediction == self.speaker
 
+    @property
+    def certified(self) -> bool:
+        """Whether the radius is one of the true speaker."""
+        return self.correct and self.abstained is None
+
+    @property
+    def certified_radius(self) -> float:
+        """The radius within which the true speaker is the answer, 0.0 unless certified."""
+        return self.radius if self.certified else 0.0
+
 
 def signal_to_perturbation_db(waveform_norm: float, radius: float) -> float | None:
     """``20 log10(waveform_norm / radius)``: None where either is 0, for JSON has no infinity."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from voxcert.smoothing.betting import ALL_IN, BETS, goal, log_sum, log_wealth
+from voxcert.smoothing.betting import FEW_BETS, FEW_WEIGHTS, goal, log_sum, log_wealth
 from voxcert.smoothing.prediction import UNUSABLE
 
 UNDECIDED = "neither accepting nor rejecting is shown to be right"
@@ -109,17 +109,15 @@ class MeanTest(ClaimTest):
     """
 
     def __init__(self, threshold: float, num_claims: int = 1) -> None:
-        few = BETS[::5]
-        self._threshold, self._bets = threshold, np.array([*few, 1.0])
-        weights = np.log([(1.0 - ALL_IN) / len(few)] * len(few) + [ALL_IN])
-        self._log_wealth = np.tile(weights, (2, num_claims, 1))
+        self._threshold = threshold
+        self._log_wealth = np.tile(np.log(FEW_WEIGHTS), (2, num_claims, 1))
 
     def add(self, scores: np.ndarray) -> None:
         """Adds cosines, shape (batch, claims)."""
         scores = scores.clip(-1.0, 1.0)[..., None]
         with np.errstate(divide="ignore"):
             for side, ratios in enumerate(((1 + scores) / (1 + self._threshold), (1 - scores) / (1 - self._threshold))):
-                self._log_wealth[side] += np.log(1 - self._bets + self._bets * ratios).sum(axis=0)
+                self._log_wealth[side] += np.log(1 - FEW_BETS + FEW_BETS * ratios).sum(axis=0)
 
     def reached(self, alpha: float) -> np.ndarray:
         """Which means are shown to reach the threshold."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from voxcert.smoothing.outcome import lower_radius
-from voxcert.smoothing.statistics import Statistics
+from voxcert.smoothing.statistics import Statistics, counts_of
 
 
 def expected_radius(rule: str, statistics: Statistics, num_samples: int, alpha: float, *, doubt: bool = True) -> float:
@@ -46,14 +46,12 @@ def scaled(statistics: Statistics, num_samples: int, *, doubt: bool = True) -> S
 
     votes = as_if(statistics.vote_counts)
     votes[0 if voted else 1] += num_samples - votes.sum()
-    above = as_if(statistics.exceedances)
-    edges = np.full((len(above), 1), num_samples), above, np.zeros((len(above), 1), dtype=np.int64)
     return replace(
         statistics,
         num_planned=num_samples,
         num_looks=1,
         ranges=((0, num_samples),),
         vote_counts=votes,
-        counts=-np.diff(np.concatenate(edges, axis=1), axis=1),
+        counts=counts_of(as_if(statistics.exceedances), num_samples),
         xi_sum=np.floor(statistics.xi_sum * (num_samples / n)).astype(np.int64),
     )

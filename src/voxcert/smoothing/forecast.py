@@ -1,7 +1,7 @@
 """What the selection samples foretell of numbers in [-1, 1] whose means are to be bounded.
 
 It costs no error probability: the bounds use fresh samples, and a bad forecast costs radius, never soundness. The
-numbers are the margins to the rivals (`pilot`) or the scores of claims (`verification`).
+numbers are the margins to the rivals (`pilot`) or the scores of claims (`scores`).
 """
 
 from dataclasses import asdict, dataclass

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from voxcert.smoothing.betting import ALL_IN, BETS, goal, log_wealth
+from voxcert.smoothing.betting import FEW_BETS, FEW_WEIGHTS, goal, log_wealth
 from voxcert.smoothing.rivals import Rivals
 from voxcert.smoothing.validation import require
 
@@ -95,15 +95,12 @@ class EmbeddingTest:
 
     def __init__(self, prototypes: torch.Tensor, candidate: int) -> None:
         self._prototypes, self._rivals = prototypes, Rivals(prototypes, candidate)
-        few = BETS[::5]
-        self._bets = [*few, 1.0]
-        weights = [(1.0 - ALL_IN) / len(few)] * len(few) + [ALL_IN]
-        self._log_wealth = prototypes.new_tensor(weights).log().expand(len(prototypes) - 1, -1).clone()
+        self._log_wealth = prototypes.new_tensor(FEW_WEIGHTS).log().expand(len(prototypes) - 1, -1).clone()
 
     def add(self, embeddings: torch.Tensor) -> None:
         """Adds float64 unit embeddings, shape (batch, dim)."""
         xi = self._rivals.xi(self._prototypes @ embeddings.T).clamp_(min=-1.0)
-        for index, bet in enumerate(self._bets):
+        for index, bet in enumerate(FEW_BETS.tolist()):
             self._log_wealth[:, index] += torch.log1p(bet * xi).sum(dim=1)
 
     def safe(self, alpha: float) -> bool:

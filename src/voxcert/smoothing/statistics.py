@@ -122,6 +122,11 @@ def exceedances(counts: np.ndarray) -> np.ndarray:
     return counts[:, ::-1].cumsum(axis=1)[:, -2::-1]
 
 
+def counts_of(exceeding: np.ndarray, num_samples: int) -> np.ndarray:
+    """Counts as in `Statistics` of so many samples, from how often each threshold was exceeded."""
+    return -np.diff(exceeding, axis=1, prepend=num_samples, append=0)
+
+
 def _joined(ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
     """Ranges in ascending order, neighbours joined."""
     joined: list[tuple[int, int]] = []

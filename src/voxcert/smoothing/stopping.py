@@ -11,7 +11,7 @@ import numpy as np
 from voxcert.smoothing.bounds import clopper_pearson_upper
 from voxcert.smoothing.certificate import ABSTAIN
 from voxcert.smoothing.rules import RULES
-from voxcert.smoothing.statistics import XI_UNIT, Statistics
+from voxcert.smoothing.statistics import XI_UNIT, Statistics, counts_of
 
 
 def settled(
@@ -46,11 +46,10 @@ def favourable(statistics: Statistics, alpha: float) -> Statistics:
         return counts + np.ceil(rest * clopper_pearson_upper(counts, n, alpha)).astype(np.int64)
 
     above = np.minimum.accumulate(more(statistics.exceedances), axis=1)
-    edges = np.full((len(above), 1), n + rest), above, np.zeros((len(above), 1), dtype=np.int64)
     return replace(
         statistics,
         ranges=((0, statistics.num_planned),),
         vote_counts=more(statistics.vote_counts),
-        counts=-np.diff(np.concatenate(edges, axis=1), axis=1),
+        counts=counts_of(above, statistics.num_planned),
         xi_sum=statistics.xi_sum + rest * np.int64(1.0 / XI_UNIT),
     )

@@ -5,15 +5,14 @@ et al. 2019, 1906.04584, eqs. 5 and 6), and with a clean view to agree with, TRA
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from voxcert.attacks import Attack, CrossEntropy, Margin
+from voxcert.attacks import Attack
 from voxcert.encoders.base import Encoder
-from voxcert.training.attacked import check_training_attack, evaluating
+from voxcert.training.attacked import check_training_attack, perturbation_of
 from voxcert.training.distillation import Lesson
 from voxcert.training.encoder_module import EncoderModule
 from voxcert.training.losses import Regularizer
@@ -74,24 +73,17 @@ class AdversarialEncoderModule(EncoderModule):
         perturbation, share = torch.zeros_like(views[0]), self._epsilon_share()
         if share > 0 and start < len(perturbation):
             label = taught.place if self.criterion is None else batch["label"]
-            attacked = batch["waveform"][start:], label[start:], views[first:, start:]
-            perturbation[start:] = share * self._attack(*attacked, taught)
+            perturbation[start:] = share * perturbation_of(
+                self.attack,
+                self.encoder,
+                lambda heard: self._log_probability(heard, taught),
+                batch["waveform"][start:],
+                label[start:],
+                views[first:, start:],
+                diverging=self._needs_clean_view,
+            )
         self.log("train/perturbation", perturbation.norm(dim=-1).mean())
         return torch.cat([views[:first], views[first:] + perturbation])
-
-    def _attack(self, waveform: Tensor, label: Tensor, views: Tensor, taught: Lesson | None) -> Tensor:
-        """Attacks waveforms (batch, time) as they are heard in their views (views, batch, time); the perturbation."""
-        waveform = waveform.clamp(-1, 1)  # where attacks live; a change of speed may overshoot
-
-        def recognizer(moved: Tensor) -> Tensor:
-            return self._log_probability(views + (moved - waveform), taught)
-
-        generator = torch.Generator(waveform.device).manual_seed(int(torch.randint(2**31, ())))
-        with evaluating(self.encoder):
-            objective = CrossEntropy(scale=1)
-            if self._needs_clean_view:
-                objective = Divergence(clean=self._log_probability(waveform[None], taught).detach())
-            return self.attack(recognizer, waveform, label, objective=objective, generator=generator) - waveform
 
     def _log_probability(self, views: Tensor, taught: Lesson | None = None) -> Tensor:
         """Logarithm of the mean over views (views, batch, time) of the softmax: (batch, classes)."""
@@ -106,18 +98,3 @@ class AdversarialEncoderModule(EncoderModule):
         """As in `EncoderModule`, but an adversarial view can be compared with a clean one without noise."""
         if not regularizer.needs_clean_view:
             super()._check_views(regularizer, noise, num_noise)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Divergence(Margin):
-    """Attacks log-probabilities through KL(clean prediction || prediction) (Zhang et al. 2019, eq. 5).
-
-    Args:
-        clean: Logarithms of the clean prediction, shape (batch, classes).
-    """
-
-    clean: Tensor
-
-    def loss(self, scores: Tensor, labels: Tensor, targeted: bool) -> Tensor:
-        """The negative divergence of log-probabilities (batch, classes), whatever the labels; shape (batch,)."""
-        return -(self.clean.exp() * (self.clean - scores)).sum(dim=-1)

@@ -29,7 +29,7 @@ from voxcert.evaluation.report.runs import Run
 from voxcert.evaluation.report.tracking import log_report
 from voxcert.evaluation.run.processes import FilledBatches
 from voxcert.evaluation.verification.job import certify_trials
-from voxcert.rows import replace_file
+from voxcert.rows import replace_file, replace_rows
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.smoothing.curves import (
@@ -258,7 +258,7 @@ class CertificationCallback(L.Callback):
         folder.mkdir(parents=True, exist_ok=True)
         epoch, step = self._moment(trainer)
         name = f"epoch={epoch}-step={step}"
-        (folder / f"{name}.jsonl").write_text("".join(row.to_json() + "\n" for row in rows))
+        replace_rows(folder / f"{name}.jsonl", rows)
         plot_certified_accuracy(rows, folder / f"{name}.png")
         curves = [
             f"{rule_name(rule)},{radius:.6g},{ca:.6g},{low:.6g},{high:.6g}"

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import WandbLogger
 from voxcert.evaluation.metrics.detection import crossing_error_rate
 from voxcert.evaluation.run.job import SpeakerData
 from voxcert.evaluation.verification.tables import bounds_at, by_verifier
+from voxcert.rows import replace_rows
 from voxcert.smoothing.certified_score import CertifiedScore
 from voxcert.training.progress_table import add_lines
 
@@ -45,8 +46,7 @@ def certified_eers(trials: Sequence[CertifiedScore]) -> dict[str, list[float]]:
 
 def write_eers(trials: Sequence[CertifiedScore], folder: Path, epoch: int, step: int) -> None:
     """Writes the trials of an epoch; the rates of all epochs share one CSV."""
-    path = folder / f"trials-epoch={epoch}-step={step}.jsonl"
-    path.write_text("".join(row.to_json() + "\n" for row in trials))
+    replace_rows(folder / f"trials-epoch={epoch}-step={step}.jsonl", trials)
     lines = [
         f"{verifier},{radius:.6g},{rate:.6g}"
         for verifier, rates in certified_eers(trials).items()

@@ -6,6 +6,7 @@ Yao et al. 2022, eqs. (5) to (8); the speaker loss, eqs. (9) and (10), is the ma
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 NormLoss = Literal["hinge", "literal", "relative"]
@@ -54,5 +55,4 @@ def norm_loss(waveform: Tensor, forged: Tensor, kind: NormLoss, threshold: float
 
 def angular_loss(embedding: Tensor, source: Tensor) -> Tensor:
     """L_angular, eq. (8): the cosine between embeddings (batch, dim) of forged and source waveforms, batch mean."""
-    product = torch.linalg.vector_norm(embedding, dim=-1) * torch.linalg.vector_norm(source, dim=-1)
-    return ((embedding * source).sum(dim=-1) / product.clamp(min=1e-12)).mean()
+    return F.cosine_similarity(embedding, source, dim=-1, eps=1e-12).mean()

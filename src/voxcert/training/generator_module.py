@@ -17,8 +17,8 @@ from voxcert.attacks.generator.checkpoint import load_generator
 from voxcert.attacks.generator.network import SaliencyGenerator
 from voxcert.attacks.objectives import Objective
 from voxcert.data import SAMPLE_RATE
-from voxcert.encoders.base import Recognizer, enroll
-from voxcert.encoders.loading import load_encoder
+from voxcert.encoders.base import Recognizer
+from voxcert.training.attacked import enroll_victim
 from voxcert.training.distributed import draw_apart, gather_dict
 from voxcert.training.finite import check_at_least_0, check_positive
 from voxcert.training.generator_losses import NormLoss, angular_loss, norm_loss, saliency_loss
@@ -100,10 +100,8 @@ class GeneratorModule(L.LightningModule):
     def victim(self) -> Recognizer:
         """The recognizer under attack, with frozen weights; enrolled when first asked for."""
         if not self._victims:
-            with torch.inference_mode(False):  # or no gradient would pass what validation enrols
-                encoder = load_encoder(self.hparams.victim).to(self.device).requires_grad_(False)
-                batches = self.trainer.datamodule.enrollment_dataloader("test")
-                self._victims.append(self._choose(enroll(encoder, batches, device=self.device)))
+            with torch.inference_mode(False):  # as in `enroll_victim`
+                self._victims.append(self._choose(enroll_victim(self, "test")))
         return self._victims[0]
 
     def on_fit_start(self) -> None:

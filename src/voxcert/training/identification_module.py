@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from voxcert.attacks import Attack, CrossEntropy
+from voxcert.attacks import Attack
 from voxcert.encoders.loading import load_weights
 from voxcert.encoders.sincnet import SincNet
-from voxcert.training.attacked import check_training_attack, evaluating
+from voxcert.training.attacked import check_training_attack, perturbation_of
 from voxcert.training.classes import check_classes, keep_classes
 from voxcert.training.distributed import draw_apart
 from voxcert.training.finite import check_positive
@@ -94,7 +94,7 @@ class IdentificationModule(FreezingModule):
         if self.noise is not None:
             views = torch.stack([self.noise.add_noise(waveform) for _ in range(self.hparams.num_noise)])
         if self.attack is not None:
-            views = views + self._perturbation(waveform, label, views)
+            views = views + perturbation_of(self.attack, self.encoder, self._log_probability, waveform, label, views)
         log_posteriors = self(views.flatten(0, 1))  # (views * batch, num_classes)
         label = label.expand(len(views), -1).flatten()
         loss = F.nll_loss(log_posteriors, label)
@@ -124,15 +124,7 @@ class IdentificationModule(FreezingModule):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=self.hparams.final_lr)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _perturbation(self, waveform: Tensor, label: Tensor, views: Tensor) -> Tensor:
-        """Attacks chunks (batch, time) as they are heard in their views (views, batch, time); what the attack adds."""
-        waveform = waveform.clamp(-1, 1)  # where attacks live
-
-        def recognizer(moved: Tensor) -> Tensor:
-            log_posteriors = self((views + (moved - waveform)).flatten(0, 1)).unflatten(0, views.shape[:2])
-            return log_posteriors.logsumexp(dim=0) - math.log(len(views))
-
-        generator = torch.Generator(waveform.device).manual_seed(int(torch.randint(2**31, ())))
-        with evaluating(self.encoder):  # running statistics are used and not changed
-            objective = CrossEntropy(scale=1)
-            return self.attack(recognizer, waveform, label, objective=objective, generator=generator) - waveform
+    def _log_probability(self, views: Tensor) -> Tensor:
+        """Logarithm of the mean over views (views, batch, time) of the posteriors: (batch, num_classes)."""
+        log_posteriors = self(views.flatten(0, 1)).unflatten(0, views.shape[:2])
+        return log_posteriors.logsumexp(dim=0) - math.log(len(views))

@@ -11,13 +11,12 @@ from torch import Tensor
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio as si_sdr
 
 from voxcert.attacks import Attack
-from voxcert.encoders.base import Recognizer, enroll
-from voxcert.encoders.loading import load_encoder
+from voxcert.encoders.base import Recognizer
 from voxcert.evaluation.metrics.detection import equal_error_rate
 from voxcert.purifiers.checkpoint import load_matching
 from voxcert.purifiers.diffusion import DiffusionPurifier, OneShotDenoiser
 from voxcert.purifiers.text import TextEmbedder
-from voxcert.training.attacked import check_training_attack
+from voxcert.training.attacked import check_training_attack, enroll_victim
 from voxcert.training.distributed import draw_apart, gather_dict
 from voxcert.training.finite import check_positive
 from voxcert.training.noise import NoiseDistribution
@@ -88,10 +87,7 @@ class PurifierModule(L.LightningModule):
     def victim(self) -> Recognizer:
         """The recognizer under attack, with frozen weights; enrolled when first asked for."""
         if not self._victims:
-            with torch.inference_mode(False):  # or no gradient would pass what validation enrols
-                encoder = load_encoder(self.hparams.victim).to(self.device).requires_grad_(False)
-                batches = self.trainer.datamodule.enrollment_dataloader("val")
-                self._victims.append(enroll(encoder, batches, device=self.device))
+            self._victims.append(enroll_victim(self, "val"))
         return self._victims[0]
 
     def on_train_start(self) -> None:

@@ -1,13 +1,12 @@
 import json
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from attacked import distances
+from attacked import distances, rows_of
 
 from voxcert.attacks import CrossEntropy, attack, bim, carlini_wagner, fgsm, nes, pgd, universal
 from voxcert.data.audio import load
@@ -16,7 +15,6 @@ from voxcert.evaluation.attack import job
 from voxcert.evaluation.attack.comparison import attacked_claims
 from voxcert.evaluation.attack.job import attack_speakers
 from voxcert.evaluation.attack.robust_accuracy import breaking_norms, robust_accuracy
-from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.settings import AttackSettings
 from voxcert.evaluation.certification.folder import read_prototypes, read_run
 from voxcert.evaluation.certification.job import certify_speakers
@@ -25,13 +23,7 @@ from voxcert.evaluation.run.folder import ROWS, read_summary
 from voxcert.evaluation.run.job import Provenance
 from voxcert.evaluation.run.speakers import enrolled_only
 from voxcert.evaluation.verification import verify_speakers
-from voxcert.rows import read_rows
 from voxcert.smoothing import CertifiedScore
-
-
-def rows_of(folder):
-    return read_rows(Path(folder) / "rows.jsonl", AttackRow)
-
 
 PGD = pgd(epsilon=1.0, steps=5)
 

@@ -24,6 +24,11 @@ def test_right_decisions():
     assert attack_row(expected=None, clean=None, failed="bad", forwards=1).correct_before, "it was heard, then attacked"
 
 
+def test_whom_an_utterance_claims_to_be():
+    assert attack_row(target="b").claim == "b"
+    assert attack_row(target=None).claim == attack_row().speaker
+
+
 def test_an_utterance_given_back_was_not_changed_nor_one_that_was_only_rounded():
     assert attack_row(linf=1e-9).changed
     assert not attack_row(linf=0.0).changed

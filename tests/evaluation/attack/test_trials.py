@@ -46,9 +46,10 @@ def test_an_open_set_is_attacked_by_impostors():
 def test_verification_is_attacked_by_anybody_else_or_refuses_the_true_speaker():
     impostors = plan(scenario="sv", target="b")
     assert [trial.utterance for trial in impostors] == ["a0", "x0", "c0"]
-    assert {(trial.target, trial.expected) for trial in impostors} == {("b", None)}
+    assert {(trial.target, trial.expected, trial.claim) for trial in impostors} == {("b", None, "b")}
     genuine = plan(scenario="sv", targeted=False)
     assert [(trial.expected, trial.target) for trial in genuine] == [("a", None), ("b", None), ("c", None)]
+    assert [trial.claim for trial in genuine] == ["a", "b", "c"]
     assert genuine[0].succeeded(None)
     assert not genuine[0].succeeded("a")
 

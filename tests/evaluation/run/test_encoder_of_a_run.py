@@ -1,5 +1,6 @@
 """A run is about its encoder: nobody need name it, and rows of another one are never continued."""
 
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -66,6 +67,13 @@ def test_an_encoder_keeps_the_name_that_it_is_given(others):
     first, second = others
     assert Provenance("abc").of(first) == Provenance("abc")
     assert UNKNOWN.of(first) == UNKNOWN.of(LinearEncoder(TIME)) != UNKNOWN.of(second)
+
+
+def test_a_config_says_first_what_encoder_and_data_were_made_of():
+    settings = CertificationSettings("run", sigma=0.25)
+    config = Provenance("abc", {"checkpoint": "mine", "data": {"seed": 1}}).config(settings)
+    assert list(config) == ["checkpoint", "data", "checkpoint_hash", *asdict(settings)]
+    assert (config["checkpoint"], config["checkpoint_hash"], config["sigma"]) == ("mine", "abc", 0.25)
 
 
 def test_a_function_is_no_encoder_of_a_job(tmp_path):

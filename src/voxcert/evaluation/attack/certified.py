@@ -52,7 +52,7 @@ def certified_radii(folder: Folder, decision: str, sigma: float | None = None) -
     own = rules[fitting[0]]
     if sigma is not None and own[0].sigma != sigma:
         raise ValueError(f"sigma must be that of the certificates in {folder}, {own[0].sigma:g}, got {sigma:g}")
-    return {row.utterance: row.radius for row in own if row.correct and row.abstained is None}
+    return {row.utterance: row.radius for row in own if row.certified}
 
 
 def check_certificates(folder: Folder, rows: Sequence[Certificate | CertifiedScore], encoder_id: str) -> None:

@@ -55,7 +55,7 @@ def attacked_trials(certified: Iterable[CertifiedScore], attacked: Iterable[Atta
     pairs: dict[float, dict[tuple[str, str], Pair]] = {}
     for row in attacked:
         kind = "vote" if row.decision == "vote" else "embedding"
-        proof = known.get((row.encoder, row.sigma, kind, row.utterance, row.target or row.speaker))
+        proof = known.get((row.encoder, row.sigma, kind, row.utterance, row.claim))
         fits = row.scenario == "sv" and row.start == "utterance" and row.failed is None
         if fits and row.radius is not None and proof is not None:
             if row.radius in proof.radii:

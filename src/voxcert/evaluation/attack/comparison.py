@@ -140,9 +140,8 @@ def attacked_claims(attacks: Sequence[Folder], certified: Folder, proof: Certifi
     for folder in attacks:
         own = _enrolled(folder)
         for row in read_attacks(folder):
-            claim = row.target or row.speaker
-            if (row.scenario, row.encoder, row.sigma) == ("sv", proof.encoder, proof.sigma) and claim in enrolled:
-                is_same = torch.allclose(own[claim], enrolled[claim], rtol=0, atol=SAME_VECTOR)
+            if (row.scenario, row.encoder, row.sigma) == ("sv", proof.encoder, proof.sigma) and row.claim in enrolled:
+                is_same = torch.allclose(own[row.claim], enrolled[row.claim], rtol=0, atol=SAME_VECTOR)
                 found += [row] if is_same else []
                 others += not is_same
     return found, others

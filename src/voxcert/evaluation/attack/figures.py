@@ -63,7 +63,7 @@ def robust_figure(
     for name, rows in certificates:
         for rule, own in by_rule(rows).items():
             if is_guarantee(rule):
-                norms = [row.radius if row.correct and row.abstained is None else 0.0 for row in own]
+                norms = [row.certified_radius for row in own]
                 style = {"color": COLORS[rule], "linestyle": STYLES.get(rule, "-")}
                 ends += _draw(axes, norms, label=f"certified: {name}, {rule}", **style)
     for color, (name, rows) in zip(cycle(ATTACK_COLORS), attacks, strict=False):

@@ -5,7 +5,7 @@ Korzh et al. 2024 (Fig. 9), but with the attack run at every radius.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -73,8 +73,7 @@ def attack_speakers(
     check_attack(attack, settings)
     provenance = provenance.of(encoder)
     settings, other = _with_judge(replace(settings, attack_hash=check_hash(settings.attack_hash, attack)))
-    config = {"attack": describe_attack(attack), **provenance.origin, "checkpoint_hash": provenance.encoder_id}
-    config |= asdict(settings)
+    config = {"attack": describe_attack(attack)} | provenance.config(settings)
     config |= {"accelerator": at_hand(settings.accelerator)}
     with started(settings.output_dir, config, data.plan("test"), settings.accelerator) as fabric:
         encoder, items = encoder.to(fabric.device).eval(), data.items("test")
@@ -163,8 +162,7 @@ def _enrolled(
 
 
 def _enrolled_now(encoder: nn.Module, data: SpeakerData, settings: AttackSettings, device: torch.device) -> Recognizer:
-    noisy = settings.sigma is not None and settings.enroll_noise > 0
-    noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise, "seed": settings.seed} if noisy else {}
+    noise = {"sigma": settings.sigma or 0.0, "num_noise": settings.enroll_noise, "seed": settings.seed}
     return enroll(encoder, data.enrollment_dataloader("test"), device=device, **noise)
 
 

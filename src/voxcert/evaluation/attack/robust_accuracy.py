@@ -69,11 +69,7 @@ def broken_certificates(rows: Sequence[AttackRow], certificates: Sequence[Certif
         certificates: Of the same system, one rule.
     """
     norms = breaking_norms([row for row in rows if row.correct_before])
-    return [
-        one
-        for one in certificates
-        if one.correct and one.abstained is None and norms.get(one.utterance, math.inf) < one.radius
-    ]
+    return [one for one in certificates if one.certified and norms.get(one.utterance, math.inf) < one.radius]
 
 
 def attacked_certificates(rows: Sequence[AttackRow], certificates: Sequence[Certificate]) -> list[Certificate]:
@@ -89,11 +85,7 @@ def attacked_certificates(rows: Sequence[AttackRow], certificates: Sequence[Cert
     for row in rows:
         if row.correct_before and row.changed:
             least[row.utterance] = min(breaking_norm(row), least.get(row.utterance, math.inf))
-    return [
-        one
-        for one in certificates
-        if one.correct and one.abstained is None and least.get(one.utterance, math.inf) < one.radius
-    ]
+    return [one for one in certificates if one.certified and least.get(one.utterance, math.inf) < one.radius]
 
 
 def breaking_norm(row: AttackRow) -> float:

@@ -106,6 +106,11 @@ class AttackRow(Row):
         return self.utterance, self.radius
 
     @property
+    def claim(self) -> str:
+        """Whom the utterance claimed to be, in verification."""
+        return self.target or self.speaker
+
+    @property
     def correct_before(self) -> bool:
         """Whether the clean utterance was decided rightly, also where the attack on it then failed."""
         was_heard = self.failed is None or self.forwards is not None  # what cannot be read is not attacked

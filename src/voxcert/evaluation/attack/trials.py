@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from voxcert.attacks import REJECTED
+from voxcert.data.names import few
 from voxcert.evaluation.attack.settings import Scenario
-from voxcert.evaluation.run.speakers import MADE_UP, few
+from voxcert.evaluation.run.speakers import MADE_UP
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Trial:
     speaker: str
     expected: str | None
     target: str | None
+
+    @property
+    def claim(self) -> str:
+        """Whom the utterance claims to be, in verification."""
+        return self.target or self.speaker
 
     def succeeded(self, decision: str | None) -> bool:
         """Whether a decision is what the attack wants."""
@@ -68,7 +74,7 @@ def plan_trials(
         ValueError: If the target is not enrolled, or nothing is left to attack.
     """
     if target is not None and target not in speakers:
-        raise ValueError(f"target must be one of the enrolled speakers {few(speakers)}, got {target!r}")
+        raise ValueError(f"target must be one of the enrolled speakers {few(speakers, show=repr)}, got {target!r}")
     anybody = scenario == "sv" and targeted  # claims to be the target
     expects_speaker = scenario == "csi" or (scenario == "sv" and not targeted)
     trials = []

@@ -70,7 +70,7 @@ class Victim:
         scores = self.scores(waveform, [trial.utterance for trial in trials])
         decisions = answers or [Decision(name) for name in self.decide_by_scores(scores, trials)]
         if self.settings.scenario == "sv":
-            claims = [self.recognizer.speakers.index(trial.target or trial.speaker) for trial in trials]
+            claims = [self.recognizer.speakers.index(trial.claim) for trial in trials]
             own = [float(row[claim]) for row, claim in zip(scores, claims, strict=True)]
             decisions = [replace(decision, score=score) for decision, score in zip(decisions, own, strict=True)]
         usable = scores.isfinite().all(dim=1).tolist()
@@ -96,7 +96,7 @@ class Victim:
         if settings.scenario == "csi":
             answer = self._deployed.predict(waveform, trial.utterance, kind)
             return Decision(answer.prediction, abstained=answer.abstained is not None)
-        claim = trial.target or trial.speaker
+        claim = trial.claim
         answer = self._deployed.decide(waveform, claim, self.threshold, trial.utterance, kind)
         return Decision(claim if answer.accepted else None, abstained=answer.abstained is not None)
 
@@ -140,7 +140,7 @@ class Victim:
         """
         speakers = self.recognizer.speakers
         if self.settings.scenario == "sv":
-            named = [speakers.index(trial.target or trial.speaker) for trial in trials]
+            named = [speakers.index(trial.claim) for trial in trials]
         else:
             named = scores.argmax(dim=1).tolist()
         accepted = [

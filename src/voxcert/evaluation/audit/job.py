@@ -4,7 +4,6 @@ It computes nothing itself: every stage is a job of another room in a folder of 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ def audit_encoder(
     """
     provenance = provenance.of(encoder)
     system = System(encoder, data, settings, provenance)
-    config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
+    config = provenance.config(settings)
     config |= {"accelerator": at_hand(settings.accelerator)}
     check_claims(data)
     with locked(system.folder):

@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -86,7 +86,7 @@ def enrolled(
         ValueError: If the folder holds a run with other settings or data (the message names them), the encoder has no
             representation to put noise at, or enrolment fails.
     """
-    config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
+    config = provenance.config(settings)
     config |= {"accelerator": at_hand(settings.accelerator)}
     processes = settings.accelerator, settings.devices, settings.num_nodes, settings.precision
     may_differ = ["compile"] if settings.compile == "auto" else []  # it is as the folder's run found it
@@ -117,8 +117,8 @@ def enroll_speakers(
     encoder: nn.Module, batches: Iterable[dict], settings: CertificationSettings, device: torch.device
 ) -> Recognizer:
     """Enrols as the settings say: on clean speech, or under `enroll_noise` draws of the certificate's noise."""
-    noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise} if settings.enroll_noise else {}
-    return enroll(encoder, batches, seed=settings.seed, device=device, **noise)
+    noise = {"sigma": settings.sigma, "num_noise": settings.enroll_noise, "seed": settings.seed}
+    return enroll(encoder, batches, device=device, **noise)
 
 
 def find_batch_size(

@@ -39,12 +39,7 @@ class Batch:
     def keys(self) -> tuple[tuple[Any, ...], ...]:
         """The keys of its rows."""
         about = self.system.name, self.condition, self.adaptive
-        return tuple((*about, trial.utterance, claim(trial)) for trial in self.trials)
-
-
-def claim(trial: Trial) -> str:
-    """Whom the utterance of a trial claims to be."""
-    return trial.target or trial.speaker
+        return tuple((*about, trial.utterance, trial.claim) for trial in self.trials)
 
 
 class Bench:
@@ -77,7 +72,7 @@ class Bench:
                 adaptive=batch.adaptive,
                 utterance=trial.utterance,
                 speaker=trial.speaker,
-                claim=claim(trial),
+                claim=trial.claim,
                 target=trial.target is None,
                 system=system.id,
                 text=system.text,
@@ -94,7 +89,7 @@ class Bench:
         sent = self._sent(batch, trials, clean)
         finite = sent.isfinite().all(dim=1)
         sent = sent.where(finite[:, None], clean)
-        claims = torch.tensor([batch.system.speakers.index(claim(trial)) for trial in trials], device=device)
+        claims = torch.tensor([batch.system.speakers.index(trial.claim) for trial in trials], device=device)
         scores, purified = batch.system.judge(sent, utterances, claims)
         qualities = [quality_fields(speech_quality(*pair)) for pair in zip(clean, purified, strict=True)]
         delta = (sent - clean).double()
@@ -134,11 +129,11 @@ class Bench:
         return rounded(clean + epsilon_at_snr(clean, self.settings.genuine_snr_db)[:, None] * direction)
 
     def _attacked(self, system: DefendedSystem, name: str, trials: Sequence[Trial], clean: Tensor) -> Tensor:
-        claims = torch.tensor([system.speakers.index(claim(trial)) for trial in trials], device=system.device)
+        claims = torch.tensor([system.speakers.index(trial.claim) for trial in trials], device=system.device)
         utterances = [trial.utterance for trial in trials]
         accept = trials[0].target is not None
         return system.attacked(self.attacks[name], clean, utterances, claims, accept, name)
 
     def _path(self, attack: str, trial: Trial) -> Path:
-        name = f"{file_name(trial.utterance)}--{file_name(claim(trial))}.flac"
+        name = f"{file_name(trial.utterance)}--{file_name(trial.claim)}.flac"
         return Path(self.settings.output_dir) / "audio" / attack / name

@@ -5,7 +5,7 @@ which that paper leaves out, follow Athalye et al. 2018 and Tramer et al. 2020.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def compare_defences(
     settings = replace(settings, words_hash=words_from)
     config = {"defences": [{"name": one.name, "text": one.text} for one in defences]}  # weights are in the rows
     config |= {"attacks": {name: describe_attack(attack) for name, attack in attacks.items()}}
-    config |= {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
+    config |= provenance.config(settings)
     config |= {"accelerator": at_hand(settings.accelerator)}
     plan = data.plan("test", texts=any(one.text in ("transcript", "wrong") for one in defences))
     with started(settings.output_dir, config, plan, settings.accelerator) as fabric:

@@ -5,7 +5,6 @@ classifier block.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,9 @@ def invert_speakers(
     if settings.stride > encoder.chunk_samples and any(one.method == "sliding" for one in settings.experiments):
         raise ValueError(f"stride must be at most {encoder.chunk_samples}, a chunk, got {settings.stride}")
     provenance = provenance.of(encoder)
-    config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **_plain(settings)}
+    config = provenance.config(settings)
+    for described, experiment in zip(config["experiments"], settings.experiments, strict=True):
+        described["start"] = _described(experiment.start)
     config |= {"accelerator": at_hand(settings.accelerator)}
     plan = planned(() if speech is None else speech.utterances(), data.split.train)
     with started(settings.output_dir, config, plan, settings.accelerator) as fabric:
@@ -138,14 +139,7 @@ def _batches(speakers: Sequence[str], settings: InversionSettings) -> list[list[
     return [chosen[start : start + size] for start in range(0, count, size)]
 
 
-def _plain(settings: InversionSettings) -> dict[str, Any]:
-    """The settings as YAML has them: a start as class_path and init_args."""
-    plain = asdict(settings)
-    for described, experiment in zip(plain["experiments"], settings.experiments, strict=True):
-        described["start"] = _described(experiment.start)
-    return plain
-
-
 def _described(start: Any) -> dict[str, Any]:
+    """A start as YAML has it: class_path and init_args."""
     values = {name: _described(value) if hasattr(value, "draw") else value for name, value in vars(start).items()}
     return {"class_path": f"{type(start).__module__}.{type(start).__qualname__}", "init_args": values}

@@ -5,7 +5,7 @@ error probability.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from itertools import cycle, islice
 from statistics import median
@@ -71,7 +71,7 @@ def plan_certification(
     """
     provenance = provenance.of(encoder)
     stage, goal = pilot_stage(data), planned_stage(data)
-    config = {**provenance.origin, "checkpoint_hash": provenance.encoder_id, **asdict(settings)}
+    config = provenance.config(settings)
     config |= {"accelerator": at_hand(settings.accelerator)}
     options = {"precision": settings.precision, "may_differ": ASKED}
     with started(settings.output_dir, config, data.plan(stage), settings.accelerator, **options) as fabric:

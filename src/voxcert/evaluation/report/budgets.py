@@ -99,7 +99,7 @@ def budgets_of(attacks: Iterable[Run]) -> list[Budget]:
 
 def covered(rows: Iterable[Certificate], budget: Budget) -> set[str]:
     """Utterances that are named rightly, and provably stay so under every perturbation of the budget."""
-    return {row.utterance for row in rows if row.correct and row.abstained is None and row.radius > budget.radius(row)}
+    return {row.utterance for row in rows if row.certified and row.radius > budget.radius(row)}
 
 
 def turned(rows: Iterable[AttackRow], budget: Budget) -> set[str]:

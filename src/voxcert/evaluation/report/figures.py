@@ -10,12 +10,11 @@ from scipy.special import ndtri
 from voxcert.evaluation.attack.figures import robust_share
 from voxcert.evaluation.attack.robust_accuracy import breaking_norms
 from voxcert.evaluation.certification.tables import by_rule, is_guarantee, rule_name
-from voxcert.evaluation.metrics.detection import error_rates
 from voxcert.evaluation.report.budgets import PUBLISHED
 from voxcert.evaluation.report.runs import Run
 from voxcert.evaluation.show.figures import unit_of
-from voxcert.evaluation.verification.figures import TICKS
-from voxcert.evaluation.verification.tables import bounds_at, by_verifier
+from voxcert.evaluation.verification.figures import TICKS, det_points
+from voxcert.evaluation.verification.tables import by_verifier
 
 Figure = dict[str, Any]
 
@@ -31,7 +30,7 @@ def accuracy_figure(runs: Sequence[Run], attacks: Sequence[Run]) -> Figure:
     about_waveforms = noise_at == "waveform"
     curves = [
         {"system": run.name, "rule": rule, "label": rule_name(rule), "guarantee": is_guarantee(rule)}
-        | {"points": _points([_radius(row) for row in rows])}
+        | {"points": _points([row.certified_radius for row in rows])}
         for run in runs
         for rule, rows in by_rule(run.rows).items()
     ]
@@ -62,7 +61,7 @@ def radii_figure(runs: Sequence[Run]) -> Figure:
     """
     dots = [
         {"system": run.name, "rule": rule, "label": rule_name(rule), "speaker": row.speaker, "utterance": row.utterance}
-        | {"radius": _radius(row), "state": _state(row)}
+        | {"radius": row.certified_radius, "state": _state(row)}
         for run in runs
         for rule, rows in by_rule(run.rows).items()
         if is_guarantee(rule)
@@ -90,10 +89,11 @@ def error_rates_figure(trials: Sequence[tuple[Run, dict[str, Any]]]) -> Figure:
 def det_figure(runs: Sequence[Run]) -> Figure:
     """Certified DET curves (Martin et al. 1997), one for each verifier and radius, on axes of normal deviates."""
     curves = [
-        {"system": run.name, "verifier": verifier, "radius": radius, "points": _det(rows, index)}
+        {"system": run.name, "verifier": verifier, "radius": radius, "points": points[corner].tolist()}
         for run in runs
         for verifier, rows in by_verifier(run.rows).items()
         for index, radius in enumerate(rows[0].radii)
+        for points, corner in [det_points(rows, index)]
     ]
     ticks = [{"at": float(ndtri(tick)), "label": f"{100 * tick:g}"} for tick in TICKS]
     return {"kind": "det", "curves": curves, "ticks": ticks}
@@ -118,23 +118,8 @@ def _points(norms: Sequence[float], marks: Sequence[float] = ()) -> list[list[fl
     return np.column_stack([x, shares, bands]).tolist()
 
 
-def _radius(row: Any) -> float:
-    return row.radius if row.correct and row.abstained is None else 0.0
-
-
 def _state(row: Any) -> str:
     """What a dot says beside its radius."""
     if row.abstained is not None:
         return f"not certified: {row.abstained}"
     return "certified" if row.correct else f"certified for another speaker, {row.prediction}"
-
-
-def _det(rows: Sequence[Any], index: int) -> list[list[float]]:
-    """Corners of the staircase of false acceptances and rejections, as normal deviates within the ticks."""
-    bounds, genuine = bounds_at(rows, index)
-    _, rejected, accepted = error_rates(bounds[genuine], bounds[~genuine])
-    changes = np.stack([rates[1:] != rates[:-1] for rates in (rejected, accepted)])
-    turns = (changes[:, 1:] != changes[:, :-1]).any(axis=0) | changes[:, 1:].all(axis=0)
-    corner = np.concatenate([[True], turns, [True]])
-    low, high = TICKS[0] / 2, 1 - TICKS[0] / 2
-    return np.column_stack([ndtri(rates[corner].clip(low, high)) for rates in (accepted, rejected)]).tolist()

@@ -85,7 +85,7 @@ def examples(run: Run, attacks: Sequence[Run], count: int = NUM_EXAMPLES) -> lis
     rule, rows = first_sound(run)
     if not is_guarantee(rule):
         raise ValueError("the published rules are not a guarantee, so there is no radius to play")
-    certified = sorted((row for row in rows if row.correct and row.abstained is None), key=lambda row: row.radius)
+    certified = sorted((row for row in rows if row.certified), key=lambda row: row.radius)
     if not certified:
         return []
     places = {round(step * (len(certified) - 1) / max(count - 1, 1)) for step in range(count)}

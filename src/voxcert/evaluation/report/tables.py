@@ -71,7 +71,7 @@ def speakers_table(run: Run, index: int) -> Table:
     ]
     for speaker in sorted({row.speaker for row in rows}):
         own = [row for row in rows if row.speaker == speaker]
-        radii = sorted(row.radius if row.correct and row.abstained is None else 0.0 for row in own)
+        radii = sorted(row.certified_radius for row in own)
         shown = (radii[0], radii[(len(radii) - 1) // 2], radii[-1])
         counts = len(own), sum(row.correct for row in own), sum(radius > 0 for radius in radii)
         lines.append([speaker, *map(str, counts), *map(rounded_down, shown)])

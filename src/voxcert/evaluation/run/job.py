@@ -9,7 +9,7 @@ import itertools
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,6 +74,10 @@ class Provenance:
                 f"encoder must be a torch.nn.Module (a function becomes one as its forward), got {encoder!r}"
             )
         return self if self.encoder_id else replace(self, encoder_id=encoder_hash(encoder))
+
+    def config(self, settings: Any) -> dict[str, Any]:
+        """What config.yaml holds of a job with these settings, a dataclass: what made encoder and data comes first."""
+        return {**self.origin, "checkpoint_hash": self.encoder_id, **asdict(settings)}
 
 
 _QUEUES = itertools.count()

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from voxcert.data.names import few
 from voxcert.encoders.base import Recognizer
 
-SHOWN = 8  # names in a message
 MADE_UP = "(made up) "
 """Begins the name of a speaker who does not exist."""
 
@@ -37,7 +37,9 @@ def enrolled_only(
         wanted = random.Random(f"{seed}/enrolled").sample(candidates, wanted)
     unknown = sorted(set(wanted) - set(recognizer.speakers))
     if unknown or len(set(wanted)) < 2:
-        raise ValueError(f"enrolled must name 2 or more of the speakers {few(recognizer.speakers)}, got {wanted}")
+        raise ValueError(
+            f"enrolled must name 2 or more of the speakers {few(recognizer.speakers, show=repr)}, got {wanted}"
+        )
     names = sorted(set(wanted))
     rows = [recognizer.speakers.index(name) for name in names]
     return Recognizer(recognizer.encoder, recognizer.prototypes[rows], names)
@@ -83,9 +85,3 @@ def made_up(prototypes: Tensor, number: int, seed: int) -> Tensor:
     mean = real.mean(dim=0)
     spread = normal @ (real - mean) / max(len(real) - 1, 1) ** 0.5
     return F.normalize(mean + spread, dim=1).to(prototypes)
-
-
-def few(names: Sequence[str]) -> str:
-    """Names for a message: the first ones, and how many more there are."""
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(repr, names[:SHOWN])) + rest

@@ -63,19 +63,34 @@ def error_rate_figure(rows: Sequence[CertifiedScore], summary: dict[str, dict[st
     return figure
 
 
+def det_points(rows: Sequence[CertifiedScore], index: int) -> tuple[np.ndarray, np.ndarray]:
+    """The staircase of certified false acceptances and rejections, as a DET plot has it.
+
+    Args:
+        rows: Of one verifier.
+        index: Which of their radii.
+
+    Returns:
+        Normal deviates of both rates at every threshold, within the ticks, (thresholds, 2); which of them are corners.
+    """
+    bounds, genuine = bounds_at(rows, index)
+    _, rejected, accepted = error_rates(bounds[genuine], bounds[~genuine])
+    changes = np.stack([rates[1:] != rates[:-1] for rates in (rejected, accepted)])
+    turns = (changes[:, 1:] != changes[:, :-1]).any(axis=0) | changes[:, 1:].all(axis=0)
+    rates = np.column_stack([accepted, rejected])
+    return ndtri(rates.clip(TICKS[0] / 2, 1 - TICKS[0] / 2)), np.concatenate([[True], turns, [True]])
+
+
 def _draw_det(axes: Axes, rows: Sequence[CertifiedScore]) -> None:
-    radii = rows[0].radii
+    radii, color = rows[0].radii, COLORS[rows[0].verifier]
     for index, radius in enumerate(radii):
-        bounds, genuine = bounds_at(rows, index)
-        _, rejected, accepted = error_rates(bounds[genuine], bounds[~genuine])
-        inside = [ndtri(rates.clip(TICKS[0] / 2, 1 - TICKS[0] / 2)) for rates in (accepted, rejected)]
+        points, _ = det_points(rows, index)
         shade = 0.15 + 0.85 * (1 - index / max(len(radii) - 1, 1))
-        axes.plot(
-            *inside, color=COLORS[rows[0].verifier], alpha=shade, label=rounded_down(radius, 6), drawstyle="steps-post"
-        )
+        axes.plot(*points.T, color=color, alpha=shade, label=rounded_down(radius, 6), drawstyle="steps-post")
+        bounds, genuine = bounds_at(rows, index)
         rate = crossing_error_rate(bounds[genuine], bounds[~genuine])
         if 0 < rate < 1:
-            axes.plot(*[ndtri(rate)] * 2, marker="o", color=COLORS[rows[0].verifier], alpha=shade)
+            axes.plot(*[ndtri(rate)] * 2, marker="o", color=color, alpha=shade)
     places = ndtri(np.array(TICKS))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(places, [f"{100 * tick:g}" for tick in TICKS])

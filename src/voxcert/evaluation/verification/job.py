@@ -14,6 +14,7 @@ from torch import nn
 from voxcert.data.claims import check_claims
 from voxcert.data.identity import read_plan
 from voxcert.data.listed import listed
+from voxcert.data.names import few
 from voxcert.data.same_audio import content_hash
 from voxcert.data.trials import Trial, verification_trials
 from voxcert.data.utterance import Utterance
@@ -24,7 +25,7 @@ from voxcert.evaluation.certification.system import enrolled
 from voxcert.evaluation.run.folder import PLAN, write_summary
 from voxcert.evaluation.run.job import UNKNOWN, Provenance, SpeakerData, Task, do_tasks
 from voxcert.evaluation.run.processes import computed_on
-from voxcert.evaluation.run.speakers import enrolled_only, few
+from voxcert.evaluation.run.speakers import enrolled_only
 from voxcert.evaluation.verification.cohort import choose_cohort, write_cohort
 from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.tables import summarize_trials
@@ -158,7 +159,7 @@ def _claimed(trials: Sequence[Trial], speakers: Sequence[str]) -> list[str]:
     claimed = sorted({trial.enrolled for trial in trials})
     missing = [name for name in claimed if name not in speakers]
     if missing:
-        raise ValueError(f"trials must claim who can be enrolled, got {few(missing)} without readable audio")
+        raise ValueError(f"trials must claim who can be enrolled, got {few(missing, show=repr)} without readable audio")
     return claimed
 
 
