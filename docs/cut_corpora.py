@@ -17,8 +17,9 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
+from voxcert.data.audio import SAMPLE_RATE
+
 LISTS = Path(__file__).parent / "corpora"
-SAMPLE_RATE = 16_000
 
 
 def cut(name: str, source: Path, target: Path) -> list[str]:
@@ -53,7 +54,8 @@ def _cut_one(line: dict[str, str], published: dict[str, Path], target: Path) -> 
         yield f"{line['path']}: is not there"
         return
     try:
-        samples, rate = soundfile.read(found, frames=int(line["samples"]), dtype="int16")
+        count = -1 if found is place else int(line["samples"])  # what is there already must be no longer either
+        samples, rate = soundfile.read(found, frames=count, dtype="int16")
     except soundfile.LibsndfileError as error:
         yield f"{line['path']}: {error}"
         return

@@ -41,6 +41,16 @@ def test_a_published_corpus_is_cut_and_listed(listed):
     assert (target / "test/0024/000240031.flac").stat().st_mtime_ns == before, "what is there stays"
 
 
+def test_what_is_there_already_must_not_be_longer(listed):
+    source, target = listed
+    place = target / "test/0024/000240031.flac"
+    place.parent.mkdir(parents=True)
+    samples, _ = soundfile.read(source / "WAVE" / "SPEAKER0024" / "000240031.WAV", dtype="int16")
+    soundfile.write(place, samples, 16_000, subtype="PCM_16")
+    with pytest.raises(SystemExit, match="000240031.flac has other samples.*\n1 files"):
+        cut_corpora.main(["adults", str(source), str(target)])
+
+
 @pytest.mark.parametrize("fault", ["absent", "other samples", "no audio", "another rate"])
 def test_what_is_not_as_listed_is_named(listed, fault):
     source, target = listed
