@@ -1,14 +1,15 @@
-"""Tables of attacks beside what Yao et al. 2022 (SSED, Tables I and II) print.
+"""Tables of attacks: beside what Yao et al. 2022 (SSED, Tables I and II) print, and what systems withstand.
 
 Intervals are over speakers, for recordings of one speaker are alike.
 """
 
 from collections.abc import Iterable, Sequence
 
+from voxcert.evaluation.attack.robust_accuracy import breaking_norms
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import summarize_attack
 from voxcert.evaluation.metrics.detection import speaker_interval_of_share
-from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table
+from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table, shown_radius
 
 PRINTED: dict[tuple[str, float | None], dict[str, tuple[float, float]]] = {
     ("fgsm", 0.001): {"csi": (5.42, 41.40), "osi": (15.61, 41.42)},
@@ -18,6 +19,7 @@ PRINTED: dict[tuple[str, float | None], dict[str, tuple[float, float]]] = {
     ("bim", 0.001): {"csi": (63.68, 43.49), "osi": (77.9, 43.42)},
     ("bim", 0.002): {"csi": (90.23, 38.48), "osi": (95.9, 38.42)},
     ("bim", 0.005): {"csi": (99.39, 31.65), "osi": (99.79, 31.68)},
+    ("carlini_wagner", None): {"csi": (52.88, 63.97), "osi": (93.66, 64.02)},
     ("universal", None): {"csi": (65.6, 38.56), "osi": (56.0, 33.66)},
     ("ssed", 0.01): {"csi": (45.4, 52.07), "osi": (74.8, 51.88)},
     ("ssed", 0.03): {"csi": (90.0, 43.19), "osi": (92.8, 43.1)},
@@ -39,7 +41,7 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
         epsilon = first.attack_settings.get("epsilon")
         printed = PRINTED.get((first.attack, epsilon), {}).get(first.scenario) if first.target is not None else None
         lines.append([system, first.scenario, first.attack + ("" if first.target is not None else ", untargeted")])
-        lines[-1] += [f"{max(row.linf for row in rows):.1g}" if epsilon is None else f"{epsilon:g}"]
+        lines[-1] += [_budget(rows) if epsilon is None else f"{epsilon:g}"]
         lines[-1] += ["" if printed is None else "{:g} / {:g}".format(*printed)]
         hits = [row.success for row in rows]
         success = sum(hits) / len(hits), *speaker_interval_of_share(hits, speakers)
@@ -47,3 +49,36 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
         lines[-1] += [f"{percent(entry['accuracy_before'])}, {percent(entry['accuracy'])}"]
         lines[-1] += [f"{len(rows)} ({len(set(speakers))})", f"{entry['backwards']:g}", f"`{name}`"]
     return render_table(lines)
+
+
+def withstood(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
+    """A line for each system that was attacked at several radii: the share that is right and stays so, over the radius.
+
+    Args:
+        runs: As for `beside_ssed`, but at the same radii each.
+
+    Raises:
+        ValueError: If the radii differ.
+    """
+    lines: list[list[str]] = []
+    for system, name, rows in runs:
+        radii = sorted({row.radius for row in rows})
+        heading = ["encoder", "no attack", *map(shown_radius, radii), "utterances (speakers)", "gradients", "rows"]
+        lines = lines or [heading]
+        if heading != lines[0]:
+            raise ValueError(f"runs must be at the same radii, got {radii} of {name}")
+        speaker, norms = {row.utterance: row.speaker for row in rows}, breaking_norms(rows)
+        lines.append([system])
+        for radius in (0.0, *radii):
+            right = [norms[utterance] > radius for utterance in speaker]
+            share = sum(right) / len(right), *speaker_interval_of_share(right, list(speaker.values()))
+            lines[-1].append(percent_with_interval(*share))
+        lines[-1] += [f"{len(speaker)} ({len(set(speaker.values()))})"]
+        lines[-1] += [f"{summarize_attack(rows)['backwards']:g}", f"`{name}`"]
+    return render_table(lines)
+
+
+def _budget(rows: Sequence[AttackRow]) -> str:
+    """The largest sample of what is added to all; nothing where each recording has its own."""
+    largest = {f"{row.linf:.1g}" for row in rows}
+    return largest.pop() if len(largest) == 1 else ""

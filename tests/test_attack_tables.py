@@ -1,6 +1,7 @@
 """Tables of attacks: printed numbers stand beside runs that they are about, and intervals are over speakers."""
 
-from attack_tables import beside_ssed
+import pytest
+from attack_tables import beside_ssed, withstood
 
 from voxcert.evaluation.attack.row import AttackRow
 
@@ -24,13 +25,32 @@ def test_a_printed_number_stands_beside_the_same_attack_alone():
         ("mini", "untargeted", [row(target=None)]),
         ("mini", "open", [row(scenario="osi", expected=None)]),
         ("mini", "claims", [row(scenario="sv", expected=None)]),
+        ("mini", "least", [row(attack="carlini_wagner", attack_settings={}, linf=one) for one in (0.001, 0.002)]),
         ("mini", "sound", [row(attack="universal", attack_settings={"perturbation": "sha256:0"}, linf=0.0099999)]),
     ]
-    closed, other, untargeted, opened, claims, sound = (cells(line) for line in beside_ssed(runs).splitlines()[2:])
+    closed, other, untargeted, opened, claims, least, sound = (
+        cells(line) for line in beside_ssed(runs).splitlines()[2:]
+    )
     assert closed[:7] == ["mini", "csi", "fgsm", "0.001", "5.42 / 41.4", "50.0 [9.5, 90.5]", "34.0"]
     assert closed[7:] == ["100.0, 50.0", "2 (2)", "1", "`closed`"]
     assert other[3:5] == ["0.003", ""]
     assert untargeted[2:5] == ["fgsm, untargeted", "0.001", ""]
     assert opened[1:5] == ["osi", "fgsm", "0.001", "15.61 / 41.42"]
     assert claims[1:5] == ["sv", "fgsm", "0.001", ""]
+    assert least[2:5] == ["carlini_wagner", "", "52.88 / 63.97"]
     assert sound[2:5] == ["universal", "0.01", "65.6 / 38.56"]
+
+
+def test_what_is_withstood_never_rises_with_the_radius():
+    def attacked(utterance, radius, turned):
+        budget = {"radius": radius, "l2": radius, "target": None, "success": turned}
+        return row(utterance, adversarial="z" if turned else utterance[0], **budget)
+
+    rows = [attacked("a/1", 0.1, False), attacked("a/1", 0.2, True), attacked("b/1", 0.1, True)]
+    rows += [attacked("b/1", 0.2, False), row("c/1", clean="a", radius=0.1, target=None, adversarial="a")]
+    heading, _, line = (cells(line) for line in withstood([("mini", "run", rows)]).splitlines())
+    assert heading == ["encoder", "no attack", "0.1", "0.2", "utterances (speakers)", "gradients", "rows"]
+    assert [cell.split()[0] for cell in line[1:4]] == ["66.7", "33.3", "0.0"]
+    assert line[4:] == ["3 (3)", "1", "`run`"]
+    with pytest.raises(ValueError, match=r"runs must be at the same radii, got \[0.1\] of other"):
+        withstood([("mini", "run", rows), ("mini", "other", rows[:1])])

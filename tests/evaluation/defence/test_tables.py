@@ -1,6 +1,6 @@
 import pytest
 
-from voxcert.evaluation.defence.figures import defences_figure
+from voxcert.evaluation.defence.figures import defences_figure, plot_defences, quality_figure
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.tables import by_condition, render_defences, summarize_defences
 from voxcert.evaluation.metrics.speech_quality import csqi
@@ -10,7 +10,9 @@ def trials(defence, condition, genuine, impostor, adaptive=False, **changes):
     """Rows with these scores, all of one quality."""
     values = {"stoi": 0.8, "pesq": 2.0, "si_sdr_db": 10.0, "snr_db": 11.0, "l2": 0.1, "linf": 0.001} | changes
     return [
-        DefenceRow(defence, condition, adaptive, f"u{i}", "a", "a" if target else "b", target, score=score, **values)
+        DefenceRow(
+            defence, condition, adaptive, f"u{i}", f"s{i}", f"s{i}" if target else "b", target, score=score, **values
+        )
         for target, scores in ((True, genuine), (False, impostor))
         for i, score in enumerate(scores)
     ]
@@ -90,3 +92,35 @@ def test_the_picture_has_a_dot_for_each_rate():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["none", "mean"]
     with pytest.raises(ValueError, match="entries must hold at least one defence"):
         defences_figure([])
+
+
+def test_the_price_in_quality_joins_those_that_none_beats():
+    rows = [
+        *trials("none", "genuine", [0.8, 0.9], [0.1, 0.2], pesq=4.0),
+        *trials("none", "PGD", [-0.1, -0.2], [0.8, 0.9]),
+        *trials("noise", "genuine", [0.8, 0.9], [0.1, 0.2], pesq=1.5),
+        *trials("noise", "PGD", [0.8, 0.9], [0.1, 0.2]),
+        *trials("noise", "PGD", [0.3, 0.9], [0.1, 0.6], adaptive=True),
+        *trials("mean", "genuine", [0.9, 0.3], [0.1, 0.6], pesq=1.0),
+        *trials("mean", "PGD", [0.3, 0.4], [0.5, 0.6]),
+        *trials("mean", "PGD", [0.8, 0.9], [0.1, 0.2], adaptive=True),
+        *trials("unknown", "genuine", [0.8, 0.9], [0.1, 0.2], pesq=3.9),
+        *trials("unknown", "PGD", [0.8, 0.9], [0.1, 0.2]),
+    ]
+    (axes,) = quality_figure(summarize_defences(rows)).axes
+    (bars,) = axes.containers
+    assert bars.lines[0].get_xydata().tolist() == [[4.0, 100], [1.5, 50], [1.0, 100]], "the worse attack counts"
+    (front,) = [line for line in axes.lines if line not in bars.get_children()]
+    assert front.get_xydata().tolist() == [[4.0, 100], [1.5, 50]]
+    assert [label.get_text() for label in axes.texts] == ["none", "noise", "mean"]
+    assert axes.get_xlabel().startswith("WB-PESQ")
+
+
+def test_no_price_is_drawn_before_an_attack_that_knows_the_defence(tmp_path):
+    early = summarize_defences(ROWS_OF_A_RUN[:-4])
+    with pytest.raises(ValueError, match="attacked knowingly, got none"):
+        quality_figure(early)
+    plot_defences(early, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"defences.png"}
+    plot_defences(summarize_defences(ROWS_OF_A_RUN), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"defences.png", "quality.png"}

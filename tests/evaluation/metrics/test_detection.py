@@ -9,9 +9,9 @@ from voxcert.evaluation.metrics.detection import (
     FEW_SPEAKERS,
     crossing_error_rate,
     equal_error_rate,
-    error_rate_interval,
     error_rates,
     minimum_detection_cost,
+    rate_over_speakers,
     speaker_interval,
     speaker_interval_of_difference,
     speaker_interval_of_share,
@@ -90,22 +90,32 @@ def test_no_threshold_is_right_about_scores_without_end():
     assert crossing_error_rate([-np.inf], [np.inf]) == 1.0
 
 
-def test_the_interval_covers_the_true_error_rate():
-    """Scores N(1, 1) against N(-1, 1): the equal error rate is Phi(-1)."""
+def test_the_interval_over_speakers_covers_the_true_error_rate():
+    """Scores N(1, 1) against N(-1, 1), of independent trials: the equal error rate is Phi(-1)."""
     rng = np.random.default_rng(0)
     truth, covered = norm.cdf(-1), 0
-    for _ in range(400):
-        found, _ = equal_error_rate(rng.normal(1, 1, 60), rng.normal(-1, 1, 90))
-        low, high = error_rate_interval(found, 60, 90)
+    genuine, speakers = np.arange(150) < 60, [f"speaker {i % 50}" for i in range(150)]
+    for _ in range(60):
+        scores = np.where(genuine, rng.normal(1, 1, 150), rng.normal(-1, 1, 150))
+        found, low, high = rate_over_speakers(crossing_error_rate, scores, genuine, speakers)
         assert low <= found <= high
         covered += low <= truth <= high
-    assert covered >= 0.95 * 400
+    assert covered >= 0.9 * 60
 
 
-def test_no_error_among_few_trials_is_no_proof_of_none():
-    low, high = error_rate_interval(0.0, 20, 1000)
-    assert low == 0
+def test_no_error_among_few_speakers_is_no_proof_of_none():
+    genuine, speakers = np.arange(60) % 2 == 0, [f"speaker {i // 3}" for i in range(60)]
+    found, low, high = rate_over_speakers(crossing_error_rate, genuine.astype(float), genuine, speakers)
+    assert found == low == 0
     assert high == pytest.approx(1.96**2 / (20 + 1.96**2), abs=1e-4)
+
+
+def test_trials_of_one_kind_have_no_error_rate():
+    assert np.isnan(rate_over_speakers(crossing_error_rate, [0.5, 0.6], [True, True], ["a", "b"])).all()
+    assert np.isnan(rate_over_speakers(crossing_error_rate, [], [], [])).all()
+    found, *interval = rate_over_speakers(crossing_error_rate, [0.5, 0.6], [True, False], ["a", "a"])
+    assert found == 1
+    assert np.isnan(interval).all()
 
 
 def test_minimum_detection_cost_is_that_of_speechbrain():

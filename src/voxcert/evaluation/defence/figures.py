@@ -1,15 +1,17 @@
-"""The picture of a comparison of defences: how often each errs, on genuine and on attacked speech."""
+"""Pictures of a comparison of defences: how often each errs, and what it leaves of the speech."""
 
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from voxcert.evaluation.defence.settings import GENUINE
-from voxcert.evaluation.defence.tables import by_condition
-from voxcert.evaluation.show.figures import BLACK, BLUE, GREEN, PURPLE, VERMILION, canvas, save, tidy
+from voxcert.evaluation.defence.settings import GENUINE, UNDEFENDED
+from voxcert.evaluation.defence.tables import HEADINGS, by_condition
+from voxcert.evaluation.show.figures import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, canvas, save, tidy
 
+DEFENCES_PLOT, QUALITY_PLOT = "defences.png", "quality.png"
 COLORS = [BLACK, BLUE, VERMILION, GREEN, PURPLE]
 """Of conditions."""
 
@@ -38,11 +40,10 @@ def defences_figure(entries: Sequence[dict[str, Any]]) -> Figure:
         color = COLORS[conditions.index(condition) % len(COLORS)]
         rates, heights = [100 * one["error_rate"] for one in own], [names.index(one["defence"]) for one in own]
         shift = 0.6 * ((place + 0.5) / len(groups) - 0.5)
-        spread = [[100 * abs(one[end] - one["error_rate"]) for one in own] for end in ("low", "high")]
         axes.errorbar(
             rates,
             [height + shift for height in heights],
-            xerr=spread,
+            xerr=_spread(own),
             fmt="o",
             color=color,
             markerfacecolor=color if adaptive or condition == GENUINE else "white",
@@ -50,13 +51,73 @@ def defences_figure(entries: Sequence[dict[str, Any]]) -> Figure:
             elinewidth=1,
             label=f"{condition}{', adaptive' * adaptive}",
         )
-    axes.set(xlim=(-2, 102), ylim=(len(names) - 0.5, -0.5), xlabel="equal error rate in %, 95 % Wilson interval")
+    axes.set(xlim=(-2, 102), ylim=(len(names) - 0.5, -0.5), xlabel="equal error rate in %, 95 % interval over speakers")
     axes.set_yticks(range(len(names)), names)
     tidy(axes, grid="x")
     figure.legend(loc="outside right upper", frameon=False)
     return figure
 
 
-def plot_defences(entries: Sequence[dict[str, Any]], path: str | Path) -> None:
-    """Draws the comparison into a PNG file."""
-    save(defences_figure(entries), path)
+def quality_figure(entries: Sequence[dict[str, Any]]) -> Figure:
+    """Draws each defence's error rate under the stronger attack over what it leaves of genuine speech.
+
+    One panel for each attack: down is safer, right sounds better. A line joins those that no other defence beats in
+    both. The attack is that which knows the defence or that which does not, whichever makes it err more; a defence that
+    was not attacked by one who knows it is left out.
+
+    Args:
+        entries: What `summarize_defences` returns.
+
+    Returns:
+        A figure that belongs to no window and no global state.
+
+    Raises:
+        ValueError: If there is no defence of known quality that such an attack was made on.
+    """
+    metric, quality, worst = _compared(entries)
+    if not worst:
+        raise ValueError("entries must hold a defence of known quality that was attacked knowingly, got none")
+    figure = canvas(6.5 * len(worst), 5)
+    for axes, (condition, own) in zip(figure.subplots(1, len(worst), squeeze=False)[0], worst.items(), strict=True):
+        names = sorted(own, key=lambda name: (-quality[name], own[name]["error_rate"]))
+        places, rates = [quality[name] for name in names], [100 * own[name]["error_rate"] for name in names]
+        axes.errorbar(places, rates, yerr=_spread([own[name] for name in names]), fmt="o", color=BLUE, elinewidth=1)
+        for name, place, rate in zip(names, places, rates, strict=True):
+            axes.annotate(name, (place, rate), xytext=(5, 4), textcoords="offset points", fontsize=9)
+        best = [index for index, rate in enumerate(rates) if index == 0 or rate < min(rates[:index])]
+        axes.plot([places[index] for index in best], [rates[index] for index in best], color=GREY, zorder=0)
+        axes.set(title=condition, ylim=(-2, 105), xlabel=f"{HEADINGS[metric]} of genuine speech behind the defence")
+        axes.set_ylabel("equal error rate in %, the stronger attack")
+        axes.margins(x=0.12)
+        tidy(axes)
+    return figure
+
+
+def _compared(entries: Sequence[dict[str, Any]]) -> tuple[str, dict[str, float], dict[str, dict[str, dict[str, Any]]]]:
+    """The metric, what genuine speech has of it behind each defence, and attack -> defence -> the worse entry."""
+    metric = "pesq" if any(one["pesq"] is not None for one in entries) else "stoi"
+    quality = {one["defence"]: one[metric] for one in entries if one["condition"] == GENUINE}
+    known = {(one["defence"], one["condition"]) for one in entries if one["adaptive"] or one["defence"] == UNDEFENDED}
+    worst: dict[str, dict[str, dict[str, Any]]] = {}
+    for one in entries:
+        name, condition = one["defence"], one["condition"]
+        if condition == GENUINE or None in (one["error_rate"], quality.get(name)) or (name, condition) not in known:
+            continue
+        own = worst.setdefault(condition, {})
+        own[name] = max(own.get(name, one), one, key=lambda entry: entry["error_rate"])
+    return metric, quality, worst if any(set(own) - {UNDEFENDED} for own in worst.values()) else {}
+
+
+def _spread(entries: Sequence[dict[str, Any]]) -> list[list[float]]:
+    """How far the interval of each rate reaches to either side, in percent; NaN where there is none."""
+    return [
+        [nan if one[end] is None else 100 * abs(one[end] - one["error_rate"]) for one in entries]
+        for end in ("low", "high")
+    ]
+
+
+def plot_defences(entries: Sequence[dict[str, Any]], folder: str | Path) -> None:
+    """Draws the comparison into a folder: `defences.png`, and `quality.png` once there is something to compare."""
+    save(defences_figure(entries), Path(folder) / DEFENCES_PLOT)
+    if _compared(entries)[2]:
+        save(quality_figure(entries), Path(folder) / QUALITY_PLOT)

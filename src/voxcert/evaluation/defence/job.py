@@ -16,7 +16,7 @@ from voxcert.attacks import Attack
 from voxcert.evaluation.attack.description import check_hash, describe_attack
 from voxcert.evaluation.attack.trials import Trial, plan_trials
 from voxcert.evaluation.defence.bench import Batch, Bench
-from voxcert.evaluation.defence.figures import plot_defences
+from voxcert.evaluation.defence.figures import DEFENCES_PLOT, plot_defences
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.settings import GENUINE, Defence, DefenceSettings, check_comparison, check_texts
 from voxcert.evaluation.defence.system import DefendedSystem, Words
@@ -29,7 +29,7 @@ from voxcert.purifiers.text import TextEmbedder
 from voxcert.rows import read_rows
 from voxcert.smoothing.devices import device_name
 
-DEFENCES_PLOT, TABLES = "defences.png", "tables.md"
+TABLES = "tables.md"
 
 
 def compare_defences(
@@ -114,7 +114,7 @@ def compare_defences(
         }
         write_summary(settings.output_dir, summary)
         (Path(settings.output_dir) / TABLES).write_text(render_defences(summary["defences"]) + "\n")
-        plot_defences(summary["defences"], Path(settings.output_dir) / DEFENCES_PLOT)
+        plot_defences(summary["defences"], settings.output_dir)
         return summary
 
 
@@ -124,7 +124,7 @@ def is_comparison(folder: str | Path) -> bool:
 
 
 def describe_comparison(folder: str | Path) -> str:
-    """The tables of a comparison, finished or not, from its rows alone; the picture is drawn again.
+    """The tables of a comparison, finished or not, from its rows alone; the pictures are drawn again.
 
     Raises:
         ValueError: If there are no rows.
@@ -133,7 +133,7 @@ def describe_comparison(folder: str | Path) -> str:
     if not rows:
         raise ValueError(f"runs must be folders with rows, got the comparison {folder} without any")
     entries = summarize_defences(rows)
-    plot_defences(entries, Path(folder) / DEFENCES_PLOT)
+    plot_defences(entries, folder)
     return f"{render_defences(entries)}\n\n{Path(folder) / DEFENCES_PLOT}"
 
 

@@ -55,8 +55,8 @@ class DefenceSettings:
     """How defences are compared, and where the results go.
 
     Args:
-        output_dir: Folder for rows.jsonl, summary.json, tables.md, defences.png, config.yaml, and the adversarial
-            waveforms of the undefended encoder in `audio`. A run that was killed continues here.
+        output_dir: Folder for rows.jsonl, summary.json, tables.md, defences.png, quality.png, config.yaml, and the
+            adversarial waveforms of the undefended encoder in `audio`. A run that was killed continues here.
         genuine_snr_db: White noise that genuine utterances get, to be as noisy as the attacked ones (39 dB in the TDAP
             paper); null leaves them clean.
         adaptive: Attack every defended system itself too, as one who knows the defence would: by full gradients where

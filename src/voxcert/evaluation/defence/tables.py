@@ -10,12 +10,12 @@ from typing import Any
 
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.settings import GENUINE
-from voxcert.evaluation.metrics.detection import equal_error_rate, error_rate_interval
+from voxcert.evaluation.metrics.detection import equal_error_rate, rate_over_speakers
 from voxcert.evaluation.metrics.speech_quality import METRICS, csqi, mean_quality
 from voxcert.evaluation.show.tables import percent_with_interval, render_table
 
 DEFENCE_NOTE = (
-    "EER in % with its 95 % Wilson interval (trials taken as independent). genuine: with the noise of the settings. An "
+    "EER in % with its 95 % interval over speakers (one speaker has none). genuine: with the noise of the settings. An "
     "attack in its plain column was run on the encoder without a defence and meets the defence unknowing; in the "
     "adaptive column it was run on the defended system. Only the larger of the two says anything about robustness."
 )
@@ -34,8 +34,9 @@ def summarize_defences(rows: Sequence[DefenceRow]) -> list[dict[str, Any]]:
 
     Returns:
         In order of appearance `defence`, `condition`, `adaptive`, `text`, `system`, `num_trials`, `num_failed`,
-        `error_rate` with `low`, `high` (None without trials of either kind), means of the quality metrics and `csqi`
-        (None where nothing could be measured), `unmeasured` (metric -> reason -> count), mean `l2`, `linf`.
+        `error_rate` with its interval over speakers `low`, `high` (None without trials of either kind, the interval
+        with one speaker too), means of the quality metrics and `csqi` (None where nothing could be measured),
+        `unmeasured` (metric -> reason -> count), mean `l2`, `linf`.
     """
     groups: dict[tuple[str, str, bool], list[DefenceRow]] = {}
     for row in rows:
@@ -67,12 +68,9 @@ def _summarize(rows: Sequence[DefenceRow]) -> dict[str, Any]:
 
 
 def _error_rate(rows: Sequence[DefenceRow]) -> dict[str, float | None]:
-    genuine, impostor = ([row.score for row in rows if row.target is target] for target in (True, False))
-    if not genuine or not impostor:
-        return dict.fromkeys(("error_rate", "low", "high"))
-    error_rate, _ = equal_error_rate(genuine, impostor)
-    low, high = error_rate_interval(error_rate, len(genuine), len(impostor))
-    return {"error_rate": error_rate, "low": low, "high": high}
+    scores, genuine, speakers = ([getattr(row, name) for row in rows] for name in ("score", "target", "speaker"))
+    rates = rate_over_speakers(lambda *kinds: equal_error_rate(*kinds)[0], scores, genuine, speakers)
+    return dict(zip(("error_rate", "low", "high"), (None if isnan(rate) else rate for rate in rates), strict=True))
 
 
 def render_defences(entries: Sequence[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from voxcert.evaluation.metrics.detection import (
     crossing_error_rate,
     equal_error_rate,
     minimum_detection_cost,
-    speaker_interval,
+    rate_over_speakers,
     speaker_interval_of_share,
 )
 from voxcert.evaluation.show.tables import ceiled, certified_percent_with_interval, percent, render_table, rounded_down
@@ -67,11 +67,10 @@ def _summarize(rows: Sequence[CertifiedScore], threshold: float | None) -> dict[
     for index, radius in enumerate(rows[0].radii):
         bounds, _ = bounds_at(rows, index)
         wrong = {"frr": (bounds < threshold)[genuine], "far": (bounds >= threshold)[~genuine]}
-        entry = {"radius": radius, "eer": crossing_error_rate(bounds[genuine], bounds[~genuine])}
+        eer, low, high = rate_over_speakers(crossing_error_rate, bounds, genuine, speakers)
+        entry = {"radius": radius, "eer": eer, "eer_low": low, "eer_high": high}
         entry |= {name: float(errors.mean()) for name, errors in wrong.items()}
         entry["min_dcf"] = minimum_detection_cost(bounds[genuine], bounds[~genuine])
-        low, high = speaker_interval(lambda drawn, bounds=bounds: _eer_of(bounds[drawn], genuine[drawn]), speakers)
-        entry |= {"eer_low": low, "eer_high": high}
         for name, mask in (("frr", genuine), ("far", ~genuine)):
             own = [speaker for speaker, kept in zip(speakers, mask, strict=True) if kept]
             low, high = speaker_interval_of_share(wrong[name], own)
@@ -85,13 +84,6 @@ def _summarize(rows: Sequence[CertifiedScore], threshold: float | None) -> dict[
         "threshold": threshold,
         "rates": rates,
     }
-
-
-def _eer_of(bounds: np.ndarray, genuine: np.ndarray) -> float:
-    """NaN where a draw of speakers left trials of one kind only."""
-    if genuine.all() or not genuine.any():
-        return float("nan")
-    return crossing_error_rate(bounds[genuine], bounds[~genuine])
 
 
 def trials_table(verifiers: dict[str, dict[str, Any]]) -> str:
