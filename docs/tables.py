@@ -129,7 +129,7 @@ def reached(arguments: list[str]) -> str:
     parser.add_argument("names", nargs="+")
     parser.add_argument("--radii", nargs="+", type=float, required=True)
     given = parser.parse_args(arguments)
-    return render_table(_reached(_ranked(given.names, given.radii), given.radii))
+    return render_table(_reached(_ranked(matching(given.names), given.radii), given.radii))
 
 
 def _ranked(names: list[str], radii: Sequence[float] = BUDGETS) -> list[tuple[str, list[Certificate], dict[str, Any]]]:

@@ -83,4 +83,4 @@ def test_the_published_encoder_says_what_resemblyzer_says(published_file, libris
         for amplitude, rows in zip(golden["amplitudes"].tolist(), expected, strict=True):
             with torch.inference_mode():
                 actual = encoder(amplitude * waveform)
-            torch.testing.assert_close(actual, torch.from_numpy(rows), atol=1e-5, rtol=0)
+            torch.testing.assert_close(actual, torch.from_numpy(rows), atol=1e-6, rtol=0)

@@ -123,6 +123,9 @@ def test_corpora_that_were_put_together_are_told_one_by_one():
     data = {"corpus": {"class_path": "voxcert.data.Combined", "init_args": {"corpora": parts}}, "train_parts": ["a/t"]}
     text = render("checkpoints/mini", CARD | {"training": {"data": data, "noise": None}})
     assert "- data: a: LibriSpeech(root='data/a') and b: Manifest(), a/t\n" in text
+    assert "held out" not in text
+    text = render("checkpoints/mini", CARD | {"training": {"data": data | {"num_val_speakers": 20}, "noise": None}})
+    assert "a/t\n- speakers held out of that data for validation: 20\n" in text
 
 
 def test_unknown_training_is_left_out():

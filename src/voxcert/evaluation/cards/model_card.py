@@ -171,7 +171,9 @@ def _training_facts(training: dict[str, Any], credit: str | None) -> list[str]:
         facts.append(f"teacher: {Path(teacher).name if teacher else 'a copy of itself as it started'}")
     if "data" in training:
         parts = training["data"].get("train_parts")
+        held_out = training["data"].get("num_val_speakers")
         facts.append(f"data: {_describe(training['data'].get('corpus'))}" + (f", {', '.join(parts)}" if parts else ""))
+        facts += [f"speakers held out of that data for validation: {held_out}"] if held_out else []
         facts.append(f"noise added to the waveforms: {_describe(training['noise']) or 'none'}")
     if credit:
         facts.append(f"credit: {credit}")
