@@ -103,7 +103,8 @@ def _frontend(path: Path, metadata: dict[str, str], settings: dict[str, Any]) ->
     framework = metadata.get("framework")
     if framework is not None and framework not in FRONTENDS and not {"window", "scale"} <= set(settings):
         allowed = f"one of {', '.join(FRONTENDS)}, whose filterbanks are known"
-        raise CheckpointError(f"{path}: framework must be {allowed}, got {framework!r}{_where(path)}")
+        kaldi = "; if it hears Kaldi's filterbanks all the same, its window and scale make it one (NeMo's does not)"
+        raise CheckpointError(f"{path}: framework must be {allowed}, got {framework!r}{kaldi}{_where(path)}")
     known = FRONTENDS.get(framework, {}) | _scale(metadata) | {"mean_norm": True}
     if (kind := metadata.get("feature_normalize_type", "global-mean")) != "global-mean" and "mean_norm" not in settings:
         raise CheckpointError(f"{path}: feature_normalize_type must be global-mean, got {kind!r}{_where(path)}")
