@@ -29,7 +29,6 @@ TABLES = {
     "defences": DefenceRow,
     "features": Certificate,
     "inversion": InversionRow,
-    "leaderboard-campplus-smoothadv-0.1": Certificate,
     "leaderboard-mini-smoothadv-0.1": Certificate,
     "magnitude": Certificate,
     "mini": Certificate,
