@@ -4,6 +4,7 @@ Intervals are over speakers, for recordings of one speaker are alike.
 """
 
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 
 from voxcert.evaluation.attack.robust_accuracy import breaking_norms
 from voxcert.evaluation.attack.row import AttackRow
@@ -35,7 +36,7 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
         runs: Its system, its name, and its rows, of one attack at one budget.
     """
     lines = [["encoder", "scenario", "attack", "epsilon", "paper: TASR % / SNR dB", "here: success %", "SNR dB"]]
-    lines[0] += ["decided rightly before, after %", "utterances (speakers)", "gradients", "rows"]
+    lines[0] += ["l2", "decided rightly before, after %", "utterances (speakers)", "gradients", "s", "rows"]
     for system, name, rows in runs:
         first, entry, speakers = rows[0], summarize_attack(rows), [row.speaker for row in rows]
         epsilon = first.attack_settings.get("epsilon")
@@ -45,9 +46,10 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
         lines[-1] += ["" if printed is None else "{:g} / {:g}".format(*printed)]
         hits = [row.success for row in rows]
         success = sum(hits) / len(hits), *speaker_interval_of_share(hits, speakers)
-        lines[-1] += [percent_with_interval(*success), f"{entry['snr_db']:.1f}"]
+        lines[-1] += [percent_with_interval(*success), f"{entry['snr_db']:.1f}", f"{entry['l2']:.2f}"]
         lines[-1] += [f"{percent(entry['accuracy_before'])}, {percent(entry['accuracy'])}"]
-        lines[-1] += [f"{len(rows)} ({len(set(speakers))})", f"{entry['backwards']:g}", f"`{name}`"]
+        lines[-1] += [f"{len(rows)} ({len(set(speakers))})", f"{entry['backwards']:g}"]
+        lines[-1] += [f"{fmean(row.seconds for row in rows):.2g}", f"`{name}`"]
     return render_table(lines)
 
 

@@ -42,7 +42,7 @@ from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.planning.settings import BUDGETS
 from voxcert.evaluation.run.folder import ROWS, SUMMARY, read_summary
 from voxcert.evaluation.show.figures import save
-from voxcert.evaluation.show.tables import certified_share, floored, render_table, rounded_down, shown_radius
+from voxcert.evaluation.show.tables import certified_share, render_table, rounded_down, shown_radius
 from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.tables import summarize_trials, trials_table
 from voxcert.rows import Row, read_rows
@@ -104,7 +104,7 @@ def certified(arguments: list[str]) -> str:
         for rule, own in by_rule(rows).items():
             if given.rules is None or rule in given.rules:
                 entry = summarize(own, given.radii)[rule]
-                shares = [floored(point["value"], 2) for point in entry["certified_accuracy"]]
+                shares = [_with_speakers(point) for point in entry["certified_accuracy"]]
                 about = [system, f"{own[0].sigma:g}", f"`{rule}`", f"{entry['smoothed_accuracy']:.2f}"]
                 lines.append([*about, *shares, rounded_down(entry["acr"])])
     return render_table(lines)

@@ -10,6 +10,7 @@ def row(utterance="a/1", **values):
     about = {"utterance": utterance, "speaker": utterance[0], "target": "z", "scenario": "csi", "attack": "fgsm"}
     about |= {"expected": utterance[0], "clean": utterance[0], "adversarial": "z", "success": True, "seed": 0}
     about |= {"attack_settings": {"epsilon": 0.001, "norm": "linf"}, "snr_db": 35.0, "backwards": 1.0}
+    about |= {"l2": 0.2, "seconds": 0.5}
     return AttackRow(**about | values)
 
 
@@ -32,7 +33,7 @@ def test_a_printed_number_stands_beside_the_same_attack_alone():
         cells(line) for line in beside_ssed(runs).splitlines()[2:]
     )
     assert closed[:7] == ["mini", "csi", "fgsm", "0.001", "5.42 / 41.4", "50.0 [9.5, 90.5]", "34.0"]
-    assert closed[7:] == ["100.0, 50.0", "2 (2)", "1", "`closed`"]
+    assert closed[7:] == ["0.20", "100.0, 50.0", "2 (2)", "1", "0.5", "`closed`"]
     assert other[3:5] == ["0.003", ""]
     assert untargeted[2:5] == ["fgsm, untargeted", "0.001", ""]
     assert opened[1:5] == ["osi", "fgsm", "0.001", "15.61 / 41.42"]
