@@ -344,7 +344,8 @@ def draw_figure(arguments: list[str], path: Path) -> None:
         save(soak_figure(), path)
         return _made_small(path)
     if arguments[0] == "varied":
-        runs = [(f"{arguments[1]} = {value:g}", rows) for value, rows in _by_setting(arguments[1], arguments[2:])]
+        shown = arguments[1].rpartition(".")[2]
+        runs = [(f"{shown} = {value:g}", rows) for value, rows in _by_setting(arguments[1], arguments[2:])]
         save(comparison_figure(runs, one_panel=arguments[1] == "sigma"), path)
         return _made_small(path)
     if arguments[0] in ("defences", "quality"):
