@@ -14,6 +14,7 @@ from voxcert.cli import COMMANDS
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.inversion.row import InversionRow
+from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.run import job
 from voxcert.evaluation.run.folder import read_summary
 from voxcert.rows import read_rows
@@ -32,7 +33,9 @@ TABLES = {
     "leaderboard-mini-smoothadv-0.1": Certificate,
     "magnitude": Certificate,
     "mini": Certificate,
+    "pgd-l2-ecapa-mini": AttackRow,
     "pgd-sv-true-0.1": AttackRow,
+    "plan50-ecapa-mini-robust-0.1": PilotRow,
     "prototypes-utterance": AttackRow,
     "study-speakers-47": Certificate,
     "table-robust-0.1": Certificate,
