@@ -104,7 +104,8 @@ def certified(arguments: list[str]) -> str:
         for rule, own in by_rule(rows).items():
             if given.rules is None or rule in given.rules:
                 entry = summarize(own, given.radii)[rule]
-                shares = [_with_speakers(point) for point in entry["certified_accuracy"]]
+                points = entry["certified_accuracy"]
+                shares = [certified_share(point["value"], point["low"], point["high"]) for point in points]
                 about = [system, f"{own[0].sigma:g}", f"`{rule}`", f"{entry['smoothed_accuracy']:.2f}"]
                 lines.append([*about, *shares, rounded_down(entry["acr"])])
     return render_table(lines)
