@@ -107,12 +107,12 @@ def test_the_price_in_quality_joins_those_that_none_beats():
         *trials("unknown", "genuine", [0.8, 0.9], [0.1, 0.2], pesq=3.9),
         *trials("unknown", "PGD", [0.8, 0.9], [0.1, 0.2]),
     ]
-    (axes,) = quality_figure(summarize_defences(rows)).axes
-    (bars,) = axes.containers
-    assert bars.lines[0].get_xydata().tolist() == [[4.0, 100], [1.5, 50], [1.0, 100]], "the worse attack counts"
-    (front,) = [line for line in axes.lines if line not in bars.get_children()]
-    assert front.get_xydata().tolist() == [[4.0, 100], [1.5, 50]]
-    assert [label.get_text() for label in axes.texts] == ["none", "noise", "mean"]
+    figure = quality_figure(summarize_defences(rows))
+    (axes,) = figure.axes
+    points = {bars.get_label(): bars.lines[0].get_xydata().tolist() for bars in axes.containers}
+    assert points == {"none": [[4.0, 100]], "noise": [[1.5, 50]], "mean": [[1.0, 100]]}, "the worse attack counts"
+    assert axes.lines[0].get_xydata().tolist() == [[4.0, 100], [1.5, 50]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["none", "noise", "mean"]
     assert axes.get_xlabel().startswith("WB-PESQ")
 
 

@@ -9,9 +9,11 @@ from matplotlib.figure import Figure
 
 from voxcert.evaluation.defence.settings import GENUINE, UNDEFENDED
 from voxcert.evaluation.defence.tables import HEADINGS, by_condition
-from voxcert.evaluation.show.figures import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, canvas, save, tidy
+from voxcert.evaluation.show.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, canvas, save, tidy
 
 DEFENCES_PLOT, QUALITY_PLOT = "defences.png", "quality.png"
+HUES, MARKERS = [BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK], ["o", "s", "^", "D"]
+"""Of defences."""
 COLORS = [BLACK, BLUE, VERMILION, GREEN, PURPLE]
 """Of conditions."""
 
@@ -77,19 +79,26 @@ def quality_figure(entries: Sequence[dict[str, Any]]) -> Figure:
     metric, quality, worst = _compared(entries)
     if not worst:
         raise ValueError("entries must hold a defence of known quality that was attacked knowingly, got none")
-    figure = canvas(6.5 * len(worst), 5)
+    shown = list(dict.fromkeys(name for own in worst.values() for name in own))
+    figure = canvas(5.5 * len(worst) + 2, 5)
     for axes, (condition, own) in zip(figure.subplots(1, len(worst), squeeze=False)[0], worst.items(), strict=True):
         names = sorted(own, key=lambda name: (-quality[name], own[name]["error_rate"]))
-        places, rates = [quality[name] for name in names], [100 * own[name]["error_rate"] for name in names]
-        axes.errorbar(places, rates, yerr=_spread([own[name] for name in names]), fmt="o", color=BLUE, elinewidth=1)
-        for name, place, rate in zip(names, places, rates, strict=True):
-            axes.annotate(name, (place, rate), xytext=(5, 4), textcoords="offset points", fontsize=9)
-        best = [index for index, rate in enumerate(rates) if index == 0 or rate < min(rates[:index])]
-        axes.plot([places[index] for index in best], [rates[index] for index in best], color=GREY, zorder=0)
+        best: list[str] = []
+        for name in names:
+            if not best or own[name]["error_rate"] < own[best[-1]]["error_rate"]:
+                best.append(name)
+        points = [(quality[name], 100 * own[name]["error_rate"]) for name in best]
+        axes.step(*zip(*points, strict=True), where="post", color=GREY, zorder=1)
+        for name in names:
+            place, rate, number = quality[name], 100 * own[name]["error_rate"], shown.index(name)
+            style = {"color": HUES[number % len(HUES)], "marker": MARKERS[number // len(HUES) % len(MARKERS)]}
+            axes.errorbar([place], [rate], yerr=_spread([own[name]]), linestyle="", elinewidth=1, label=name, **style)
         axes.set(title=condition, ylim=(-2, 105), xlabel=f"{HEADINGS[metric]} of genuine speech behind the defence")
         axes.set_ylabel("equal error rate in %, the stronger attack")
-        axes.margins(x=0.12)
+        axes.margins(x=0.08)
         tidy(axes)
+    handles = {label: one for axes in figure.axes for one, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend([handles[name] for name in shown], shown, loc="outside right upper", frameon=False)
     return figure
 
 
