@@ -19,7 +19,7 @@ MOST = 5
 
 
 def main(arguments: list[str]) -> None:
-    """Certifies once for each number of enrolment recordings."""
+    """Certifies with so many of the five recordings enrolling each speaker."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num_enroll", type=int, choices=range(1, MOST + 1), required=True)
     own, others = parser.parse_known_args(arguments)

@@ -29,7 +29,6 @@ from voxcert.evaluation.attack.transfer import transfer_table
 from voxcert.evaluation.certification.comparison import comparison_figure, paired_difference, system_name
 from voxcert.evaluation.certification.figures import certified_accuracy_figure
 from voxcert.evaluation.certification.tables import accuracy_headings, by_rule, markdown_table, summarize
-from voxcert.evaluation.defence.figures import defences_figure, quality_figure
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.tables import render_defences, summarize_defences
 from voxcert.evaluation.hearing.job import HEARING
@@ -257,14 +256,8 @@ def transfers(names: list[str]) -> str:
 
 
 def defences(names: list[str]) -> str:
-    """A comparison of defences, in one run or in several, with the notes that belong to its tables."""
-    return render_defences(_compared(names))
-
-
-def _compared(names: list[str]) -> list[dict[str, Any]]:
-    """The summary of a comparison; what several runs measured of the same is in one of them alike."""
-    rows = {row.key: row for name in names for row in rows_of(name, DefenceRow)}
-    return summarize_defences(list(rows.values()))
+    """A comparison of defences, with the notes that belong to its tables."""
+    return "\n\n".join(render_defences(summarize_defences(rows_of(name, DefenceRow))) for name in names)
 
 
 def inversion(names: list[str]) -> str:
@@ -337,10 +330,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
 
 
 def draw_figure(arguments: list[str], path: Path) -> None:
-    """Draws one run, the certified accuracy of several, or of `varied SETTING RUNS`, `planned PILOTS`, `soak`.
-
-    `quality DEFENCES` draws what defences cost, `defences RUNS` how often they err.
-    """
+    """Draws one run, the certified accuracy of several, or of `varied SETTING RUNS`, `planned PILOTS`, or `soak`."""
     if arguments == ["soak"]:
         save(soak_figure(), path)
         return _made_small(path)
@@ -348,10 +338,6 @@ def draw_figure(arguments: list[str], path: Path) -> None:
         shown = arguments[1].rpartition(".")[2]
         runs = [(f"{shown} = {value:g}", rows) for value, rows in _by_setting(arguments[1], arguments[2:])]
         save(comparison_figure(runs, one_panel=arguments[1] == "sigma"), path)
-        return _made_small(path)
-    if arguments[0] in ("defences", "quality"):
-        figure = defences_figure if arguments[0] == "defences" else quality_figure
-        save(figure(_compared(arguments[1:])), path)
         return _made_small(path)
     if arguments[0] == "planned":
         save(pilots_figure([(system_of(name), rows_of(name, PilotRow)) for name in arguments[1:]]), path)

@@ -147,7 +147,7 @@ def rate_over_speakers(
         (0.0, 0.0, 0.66)
     """
     scores, genuine = np.asarray(scores), np.asarray(genuine, dtype=bool)
-    if genuine.all() or not genuine.any():
+    if not len(scores):
         return np.nan, np.nan, np.nan
 
     def of(drawn: np.ndarray) -> float:
