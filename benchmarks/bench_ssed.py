@@ -1,4 +1,4 @@
-"""How much faster SSED forges an utterance than ten steps of BIM, which ask the victim for a gradient each time.
+"""How much faster SSED forges utterances than ten steps of BIM, which ask the victim for a gradient each time.
 
 The time of BIM is the victim's, that of SSED the generator's, so the ratio depends on both sizes; weights do not matter
 here and are random. The ratio is taken inside one run, in processor time on a CPU.
@@ -24,6 +24,7 @@ GENERATORS = {
     "spectrum": {"window": 512, "channels": [128, 128, 128], "strides": [1, 1, 1], "dilations": [1, 2, 4, 1, 2, 4]},
     "paper": {},
 }
+VICTIMS = ["ecapa_mini", "fast_resnet34_sap", "ecapa_c512", "campplus", "resnet34"]
 
 
 def seconds(run: Callable[[], object], repeats: int, device: str) -> float:
@@ -41,17 +42,19 @@ def seconds(run: Callable[[], object], repeats: int, device: str) -> float:
 def main() -> None:
     """Measures every victim against every generator, and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--victims", nargs="+", default=["ecapa_mini", "fast_resnet34_sap", "ecapa_c512", "resnet34"])
+    parser.add_argument("--victims", nargs="+", default=VICTIMS)
     parser.add_argument("--seconds", type=float, default=3.0, help="of an utterance")
+    parser.add_argument("--batch_size", type=int, default=1, help="utterances forged together; times are of one")
     parser.add_argument("--speakers", type=int, default=211)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", default="benchmarks/results/ssed-cpu.json")
     args = parser.parse_args()
     torch.manual_seed(0)
-    waveform = 0.05 * torch.randn(1, int(16_000 * args.seconds), device=args.device)
-    target = torch.zeros(1, dtype=torch.long, device=args.device)
-    results = {"device": args.device, "threads": torch.get_num_threads(), "seconds": args.seconds, "victims": {}}
+    waveform = 0.05 * torch.randn(args.batch_size, int(16_000 * args.seconds), device=args.device)
+    target = torch.zeros(args.batch_size, dtype=torch.long, device=args.device)
+    results = {"device": args.device, "threads": torch.get_num_threads(), "seconds": args.seconds}
+    results |= {"batch_size": args.batch_size, "victims": {}}
     for victim in args.victims:
         config = yaml.safe_load(Path(f"configs/encoder/{victim}.yaml").read_text())
         encoder = build_encoder(config).eval().requires_grad_(False).to(args.device)
@@ -61,7 +64,7 @@ def main() -> None:
         for name, sizes in GENERATORS.items():
             attacks[f"ssed, {name}"] = ssed(network=SaliencyGenerator(**sizes).eval().to(args.device), targeted=True)
         forge = {name: functools.partial(attack, recognizer, waveform, target) for name, attack in attacks.items()}
-        own = {name: seconds(run, args.repeats, args.device) for name, run in forge.items()}
+        own = {name: seconds(run, args.repeats, args.device) / args.batch_size for name, run in forge.items()}
         own |= {f"ratio, {name}": own["bim"] / own[f"ssed, {name}"] for name in GENERATORS}
         results["victims"][victim] = own
         print(f"{victim}: " + ", ".join(f"{name} {value:.3g}" for name, value in own.items()))
