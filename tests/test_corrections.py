@@ -148,6 +148,39 @@ def test_fifty_steps_of_one_do_not_reach_the_budget():
     assert norms(reached - waveform, "l2").item() == pytest.approx(from_int16(6400), rel=1e-3)
 
 
+def test_an_attack_scaled_afterwards_misses_what_it_had_found():
+    """Where the flip lies in a band, a perturbation found in a small ball and scaled to a large one passes over it."""
+
+    def recognizer(waveform):  # the first speaker, but where the mean is within 0.02 of 0.1
+        beyond = (waveform.mean(dim=1) - 0.1).abs() - 0.02
+        return torch.stack([beyond, -beyond], dim=1)
+
+    waveform, label = torch.zeros(1, 400), torch.tensor([0])
+    settings = {"norm": "l2", "steps": 50, "random_start": False}
+    small, large = 0.1 * 400**0.5, 0.3 * 400**0.5
+    found = pgd(recognizer, waveform, label, epsilon=small, **settings)
+    assert recognizer(found).argmax() == 1
+    assert recognizer(found * large / norms(found, "l2")).argmax() == 0
+    assert recognizer(pgd(recognizer, waveform, label, epsilon=large, **settings)).argmax() == 1
+
+
+def test_the_same_noise_leaves_the_same_speech_of_either_attack():
+    """Noise of 0.015 drowns both attacks: what they add has a power of less than a 250th of the noise's."""
+    generator = torch.Generator().manual_seed(0)
+    speech, noise = (size * torch.randn(48_000, generator=generator) for size in (0.06, 0.015))
+    l2 = torch.randn(48_000, generator=generator)
+    l2 *= from_int16(6400) / l2.norm()
+    linf = from_int16(30) * torch.randn(48_000, generator=generator).sign()
+
+    def si_sdr(received):
+        target = (received @ speech) / (speech @ speech) * speech
+        return 10 * math.log10(target.square().sum() / (received - target).square().sum())
+
+    first, second = si_sdr(speech + l2 + noise), si_sdr(speech + linf + noise)
+    assert abs(first - second) < 0.1
+    assert 8.548 - -11.476 > 20  # as printed
+
+
 def test_the_norm_loss_as_printed_costs_nothing_upwards():
     waveform, added = torch.zeros(1, 100), torch.full((1, 100), 0.3)
     assert norm_loss(waveform, waveform + added, "literal") == 0

@@ -44,6 +44,14 @@ def test_identical_prototypes_abstain():
         assert not RULES[rule](statistics, 0.01) > 0
 
 
+def test_rivals_that_tie_need_not_be_told_apart():
+    """Algorithm 1 (line 16) waits until the second closest is nearer than the third, which here never happens."""
+    prototypes = np.stack([unit(0), unit(40), unit(-40)])
+    second, third = np.linalg.norm(unit(0) - prototypes[1:], axis=1)
+    assert second == pytest.approx(third)
+    assert RULES["mean"](still(0, prototypes), 0.01) > 0
+
+
 def test_published_rules_say_that_they_are_no_guarantee():
     for name in ("published_mean", "published_se"):
         assert "Not a guarantee" in RULES[name].__doc__
