@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from voxcert.cli import COMMANDS
+from voxcert.cli.hearing import hearing
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.defence.row import DefenceRow
+from voxcert.evaluation.hearing.job import read_hearing
+from voxcert.evaluation.hearing.row import HearingRow
 from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.run import job
@@ -37,6 +40,7 @@ TABLES = {
     "pgd-sv-true-0.1": AttackRow,
     "plan50-ecapa-mini-robust-0.1": PilotRow,
     "prototypes-utterance": AttackRow,
+    "study-enroll-1": Certificate,
     "study-speakers-47": Certificate,
     "table-robust-0.1": Certificate,
     "verification": CertifiedScore,
@@ -75,13 +79,16 @@ def arguments_of(name, folder):
     Generated code is right to 1e-4 and takes longer to generate than one task without it.
     """
     words = shlex.split(read_summary(RESULTS / name)["command"])
-    command, words = ("certify", words[2:]) if words[1] == "certify.py" else (words[1], words[2:])
+    script, words = words[1], words[2:]
     for option, value in (("--devices", "1"), ("--embeddings", None), ("--output_dir", str(folder))):
         if option in words:
             place = words.index(option)
             words[place : place + 2] = [] if value is None else [option, value]
-    if command == "certify":
+    if script.endswith(".py"):
         words += ["--compile", "false"]
+    if script.startswith("benchmarks/"):
+        return import_module(Path(script).stem).main, words
+    command = Path(script).stem  # certify.py is `voxcert certify`
     return getattr(import_module(f"voxcert.cli.{COMMANDS[command].module}"), command), words
 
 
@@ -94,25 +101,45 @@ def alike(new, old, tolerance):
     return new == old
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TABLES)
-def test_the_first_rows_of_a_result_are_made_again(name, home, monkeypatch):
+@pytest.fixture
+def one_task(monkeypatch):
+    """Runs stop after the task at hand, as if SIGTERM had come."""
+
     @contextmanager
-    def at_once():  # as if SIGTERM had come: the run stops after the task at hand
+    def at_once():
         yield lambda: True
 
     monkeypatch.setattr(job, "stop_requests", at_once)
+
+
+def check_rows(new, kept, tolerance):
+    """Holds new rows against the kept ones of the same keys."""
+    old = {row.key: asdict(row) for row in kept}
+    assert new
+    for row in new:
+        now, then = asdict(row), old[row.key]
+        differing = {field: (now[field], then[field]) for field in now if not alike(now[field], then[field], tolerance)}
+        assert differing.keys() <= OF_THE_RUN, differing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLES)
+def test_the_first_rows_of_a_result_are_made_again(name, home, one_task):
     command, arguments = arguments_of(name, home / "run")
     if missing := [word for word in arguments if word.endswith(".pt") and not Path(word).exists()]:
         pytest.skip(f"needs {', '.join(missing)}: set VOXCERT_PUBLISHED to a folder that holds published weights")
     with pytest.raises(SystemExit) as stopped:
         command(arguments)
     assert stopped.value.code == 0
-    tolerance = TOLERANCES.get(name, 1e-6)
     rows = [row for path in home.glob("run/rows*.jsonl") for row in read_rows(path, TABLES[name])]
-    kept = {row.key: asdict(row) for row in read_rows(RESULTS / name / "rows.jsonl.gz", TABLES[name])}
-    assert rows
-    for row in rows:
-        new, old = asdict(row), kept[row.key]
-        differing = {field: (new[field], old[field]) for field in new if not alike(new[field], old[field], tolerance)}
-        assert differing.keys() <= OF_THE_RUN, differing
+    check_rows(rows, read_rows(RESULTS / name / "rows.jsonl.gz", TABLES[name]), TOLERANCES.get(name, 1e-6))
+
+
+@pytest.mark.slow
+def test_the_first_hearing_margins_of_a_result_are_measured_again(home, one_task):
+    command, arguments = arguments_of("table-mini-0.1", home / "run")
+    with pytest.raises(SystemExit):
+        command(arguments)
+    hearing([str(home / "run")])
+    kept = read_rows(RESULTS / "table-mini-0.1" / "hearing.jsonl.gz", HearingRow)
+    check_rows(read_hearing(home / "run"), kept, 1e-3)
