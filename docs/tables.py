@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from attack_tables import beside_ssed, withstood
+from inversion_tables import beside_pizzi, side_by_side
 from PIL import Image
 from pilots import NUM_ESTIMATE, RULE, pilots_figure
 from soak import soak_figure
@@ -268,6 +269,17 @@ def inversion(names: list[str]) -> str:
     return inversion_table(summarize_inversions(rows_of(name, InversionRow)), sizes)
 
 
+def inversion_beside_pizzi(names: list[str]) -> str:
+    """An inversion run, a line for each start, beside the paper's numbers."""
+    (name,) = names
+    return beside_pizzi(rows_of(name, InversionRow))
+
+
+def inversions(names: list[str]) -> str:
+    """Inversion runs of the same experiments, a line for each."""
+    return side_by_side((name, read_summary(RESULTS / name), rows_of(name, InversionRow)) for name in names)
+
+
 def trials(arguments: list[str]) -> str:
     """A verification run, a line for each verifier and radius, of those that are named if any are."""
     parser = argparse.ArgumentParser("trials")
@@ -323,6 +335,8 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "transfers": transfers,
     "defences": defences,
     "inversion": inversion,
+    "inversion-beside-pizzi": inversion_beside_pizzi,
+    "inversions": inversions,
     "trials": trials,
     "attacked": attacked,
     "hearing": hearing,

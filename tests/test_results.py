@@ -32,7 +32,7 @@ TABLES = {
     "attack-csi-fgsm-0.001": AttackRow,
     "defences": DefenceRow,
     "features": Certificate,
-    "inversion": InversionRow,
+    "inversion-40-steps": InversionRow,
     "leaderboard-mini-smoothadv-0.1": Certificate,
     "magnitude": Certificate,
     "mini": Certificate,
