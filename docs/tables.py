@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from attack_tables import beside_ssed, withstood
+from defence_tables import beside_tdap, quality_beside_tdap
 from inversion_tables import beside_pizzi, side_by_side
 from PIL import Image
 from pilots import NUM_ESTIMATE, RULE, pilots_figure
@@ -261,6 +262,17 @@ def defences(names: list[str]) -> str:
     return "\n\n".join(render_defences(summarize_defences(rows_of(name, DefenceRow))) for name in names)
 
 
+def defences_beside_tdap(names: list[str]) -> str:
+    """Comparisons of the same trials, a line for each defence, beside the paper's error rates."""
+    return beside_tdap([rows_of(name, DefenceRow) for name in names])
+
+
+def quality_of_defences(arguments: list[str]) -> str:
+    """What an attack, which is named first, leaves of the speech behind each defence, beside the paper's."""
+    attack, *names = arguments
+    return quality_beside_tdap(attack, [rows_of(name, DefenceRow) for name in names])
+
+
 def inversion(names: list[str]) -> str:
     """An inversion run, a line for each experiment."""
     (name,) = names
@@ -334,6 +346,8 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "attacks-withstood": attacks_withstood,
     "transfers": transfers,
     "defences": defences,
+    "defences-beside-tdap": defences_beside_tdap,
+    "quality-beside-tdap": quality_of_defences,
     "inversion": inversion,
     "inversion-beside-pizzi": inversion_beside_pizzi,
     "inversions": inversions,

@@ -1,0 +1,100 @@
+"""Tables of defences beside Tables 1 to 3 of the TDAP paper (Chen et al. 2024).
+
+Intervals are over speakers. The paper's numbers are about 1,000 trials of VoxCeleb1-O and an ECAPA-TDNN with C = 512.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from voxcert.evaluation.defence.row import DefenceRow
+from voxcert.evaluation.defence.settings import GENUINE
+from voxcert.evaluation.defence.tables import summarize_defences
+from voxcert.evaluation.show.tables import percent_with_interval, render_table
+
+CONDITIONS = (GENUINE, "PGD-l2", "PGD-linf")
+ERROR_RATES: dict[str, tuple[float, float, float]] = {
+    "none": (0.813, 98.780, 99.213),
+    "median": (25.813, 29.268, 30.285),
+    "mean": (1.220, 96.063, 97.561),
+    "Gaussian": (4.331, 26.829, 27.362),
+    "noise 0.002": (0.984, 26.543, 22.947),
+    "noise 0.005": (1.220, 4.211, 4.115),
+    "noise 0.015": (2.846, 4.131, 3.740),
+    "noise 0.02": (4.134, 4.065, 4.472),
+    "noise 0.05": (9.553, 10.236, 10.236),
+    "DAP": (3.469, 3.992, 4.082),
+    "TDAP": (1.016, 3.862, 3.346),
+}
+"""Defence -> equal error rate in % under each of the conditions (Table 1)."""
+QUALITY: dict[str, dict[str, tuple[float | None, ...]]] = {
+    "PGD-l2": {
+        "none": (0.994, 4.301, 38.289, None),
+        "median": (0.630, 1.139, 1.049, 1.993),
+        "noise 0.015": (0.812, 1.243, 8.548, 10.165),
+        "DAP": (0.746, 1.144, 5.860, 7.441),
+        "TDAP": (0.930, 2.962, 10.239, 13.585),
+    },
+    "PGD-linf": {
+        "none": (0.994, 4.290, 38.059, None),
+        "median": (0.630, 1.138, -14.741, -9.044),
+        "noise 0.015": (0.398, 1.040, -11.476, -9.663),
+        "DAP": (0.746, 1.148, 5.667, 7.252),
+        "TDAP": (0.931, 2.960, 10.271, 13.749),
+    },
+}
+"""Attack -> defence -> STOI, WB-PESQ, SI-SDR in dB and CSQI (Tables 2 and 3); its CSQI tells the size of the noise."""
+MEASURES = {"stoi": "STOI", "pesq": "WB-PESQ", "si_sdr_db": "SI-SDR dB", "csqi": "CSQI"}
+
+
+def beside_tdap(runs: Sequence[Sequence[DefenceRow]]) -> str:
+    """A line for each defence: equal error rates, the paper's and ours, by one who knows the defence too.
+
+    Args:
+        runs: Rows of comparisons of the same trials; what several have is taken from the first.
+    """
+    found = _found(runs)
+    columns = [(condition, adaptive) for condition in CONDITIONS for adaptive in (False, True)]
+    columns = [column for column in columns if any(key[1:] == column for key in found)]
+    lines = [["defence"]]
+    for condition, adaptive in columns:
+        lines[0] += [f"{condition}, adaptive: %"] if adaptive else [f"{condition}, paper: %", "here: %"]
+    for defence in dict.fromkeys(name for name, *_ in found):
+        printed = dict(zip(CONDITIONS, ERROR_RATES.get(defence, ("", "", "")), strict=True))
+        lines.append([defence])
+        for condition, adaptive in columns:
+            lines[-1] += ([] if adaptive else [f"{printed[condition]}"]) + [_rate(found, defence, condition, adaptive)]
+    return render_table(lines)
+
+
+def quality_beside_tdap(attack: str, runs: Sequence[Sequence[DefenceRow]]) -> str:
+    """A line for each defence: what an attack that does not know it leaves of the speech, the paper's and ours.
+
+    Args:
+        attack: Whose waveforms were purified.
+        runs: As for `beside_tdap`.
+    """
+    found = _found(runs)
+    lines = [["defence", *(f"{name}, {whose}" for name in MEASURES.values() for whose in ("paper", "here"))]]
+    for defence in dict.fromkeys(name for name, *_ in found):
+        if one := found.get((defence, attack, False)):
+            printed = QUALITY[attack].get(defence, (None,) * len(MEASURES))
+            lines.append([defence])
+            for name, number in zip(MEASURES, printed, strict=True):
+                lines[-1] += ["" if number is None else f"{number:g}", "-" if one[name] is None else f"{one[name]:.3f}"]
+    return render_table(lines)
+
+
+def _found(runs: Sequence[Sequence[DefenceRow]]) -> dict[tuple[str, str, bool], dict[str, Any]]:
+    found: dict[tuple[str, str, bool], dict[str, Any]] = {}
+    for rows in runs:
+        for one in summarize_defences(rows):
+            found.setdefault((one["defence"], one["condition"], one["adaptive"]), one)
+    return found
+
+
+def _rate(found: dict[tuple[str, str, bool], dict[str, Any]], defence: str, condition: str, adaptive: bool) -> str:
+    one = found.get((defence, condition, adaptive))
+    if one is None:
+        return ""
+    failed = f", {one['num_failed']} failed" if one["num_failed"] else ""
+    return percent_with_interval(one["error_rate"], one["low"], one["high"]) + failed

@@ -1,0 +1,43 @@
+"""Tables of defences: printed numbers stand beside the defence and the attack that they are about."""
+
+from defence_tables import beside_tdap, quality_beside_tdap
+
+from voxcert.evaluation.defence.row import DefenceRow
+
+
+def rows(defence, condition, adaptive=False, *, wrong=False, failed=None):
+    """A true claim and a false one, whose scores are in their order or not."""
+    scores = (0.1, 0.9) if wrong else (0.9, 0.1)
+    about = {"stoi": 0.9, "pesq": 2.0, "si_sdr_db": 10.0, "failed": failed}
+    return [
+        DefenceRow(defence, condition, adaptive, "a/1", "a", "a", True, score=scores[0], **about),
+        DefenceRow(defence, condition, adaptive, "a/1", "a", "b", False, score=scores[1], **about),
+    ]
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_printed_error_rates_stand_beside_the_same_defence():
+    first = rows("none", "genuine") + rows("none", "PGD-l2", wrong=True)
+    first += rows("noise 0.015", "PGD-l2") + rows("noise 0.015", "PGD-l2", True, wrong=True)
+    second = rows("none", "PGD-linf", wrong=True) + rows("none", "PGD-l2") + rows("my own", "PGD-linf")
+    heading, _, none, noise, own = (cells(line) for line in beside_tdap([first, second]).splitlines())
+    assert heading[1:3] == ["genuine, paper: %", "here: %"]
+    assert heading[3:6] == ["PGD-l2, paper: %", "here: %", "PGD-l2, adaptive: %"]
+    assert [cell.split(" [")[0] for cell in none[1:]] == ["0.813", "0.0", "98.78", "100.0", "", "99.213", "100.0"]
+    assert [cell.split(" [")[0] for cell in noise[1:]] == ["2.846", "", "4.131", "0.0", "100.0", "3.74", ""]
+    assert [cell.split(" [")[0] for cell in own[1:]] == ["", "", "", "", "", "", "0.0"]
+
+
+def test_a_failure_is_said():
+    failing = rows("none", "PGD-l2")[:1] + rows("none", "PGD-l2", failed="the attack changed nothing")[1:]
+    assert "1 failed" in beside_tdap([failing])
+
+
+def test_printed_quality_stands_beside_the_same_attack():
+    both = rows("TDAP", "PGD-l2") + rows("TDAP", "PGD-linf") + rows("mean", "PGD-linf")
+    tdap, mean = (cells(line) for line in quality_beside_tdap("PGD-linf", [both]).splitlines()[2:])
+    assert tdap == ["TDAP", "0.931", "0.900", "2.96", "2.000", "10.271", "10.000", "13.749", "12.900"]
+    assert mean[:3] == ["mean", "", "0.900"]
