@@ -4,6 +4,7 @@ from .augmentation import Babble as Babble
 from .augmentation import Background as Background
 from .augmentation import Reverberation as Reverberation
 from .callbacks import CertificationCallback as CertificationCallback
+from .denoised import Denoised as Denoised
 from .distillation import Distillation as Distillation
 from .encoder_module import EncoderModule as EncoderModule
 from .export import export as export
