@@ -31,6 +31,7 @@ from voxcert.evaluation.attack.transfer import transfer_table
 from voxcert.evaluation.certification.comparison import comparison_figure, paired_difference, system_name
 from voxcert.evaluation.certification.figures import certified_accuracy_figure
 from voxcert.evaluation.certification.tables import accuracy_headings, by_rule, markdown_table, summarize
+from voxcert.evaluation.defence.figures import quality_figure
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.tables import render_defences, summarize_defences
 from voxcert.evaluation.hearing.job import HEARING
@@ -358,7 +359,10 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
 
 
 def draw_figure(arguments: list[str], path: Path) -> None:
-    """Draws one run, the certified accuracy of several, or of `varied SETTING RUNS`, `planned PILOTS`, or `soak`."""
+    """Draws one run, the certified accuracy of several, or of `varied SETTING RUNS`, `planned PILOTS`, or `soak`.
+
+    `quality DEFENCES` draws what defences leave of the speech, and how often they err.
+    """
     if arguments == ["soak"]:
         save(soak_figure(), path)
         return _made_small(path)
@@ -366,6 +370,10 @@ def draw_figure(arguments: list[str], path: Path) -> None:
         shown = arguments[1].rpartition(".")[2]
         runs = [(f"{shown} = {value:g}", rows) for value, rows in _by_setting(arguments[1], arguments[2:])]
         save(comparison_figure(runs, one_panel=arguments[1] == "sigma"), path)
+        return _made_small(path)
+    if arguments[0] == "quality":
+        rows = {row.key: row for name in arguments[1:] for row in rows_of(name, DefenceRow)}
+        save(quality_figure(summarize_defences(list(rows.values()))), path)
         return _made_small(path)
     if arguments[0] == "planned":
         save(pilots_figure([(system_of(name), rows_of(name, PilotRow)) for name in arguments[1:]]), path)
