@@ -28,6 +28,13 @@ PRINTED: dict[tuple[str, float | None], dict[str, tuple[float, float]]] = {
 }
 """Attack and epsilon -> scenario -> TASR in % and SNR in dB, against a Fast ResNet-34."""
 
+ABLATIONS: dict[str, dict[str, tuple[float, float]]] = {
+    "ssed-whole": {"csi": (97.3, 39.07), "osi": (98.0, 39.2)},
+    "ssed-no-saliency": {"csi": (95.1, 35.62), "osi": (96.7, 37.1)},
+    "ssed-no-angular": {"csi": (96.8, 38.85), "osi": (96.9, 38.92)},
+}
+"""How a run's name ends -> the same of its Table III, at its largest epsilon."""
+
 
 def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
     """A line for each run, with the paper's number where it has one for this attack and epsilon.
@@ -40,7 +47,9 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
     for system, name, rows in runs:
         first, entry, speakers = rows[0], summarize_attack(rows), [row.speaker for row in rows]
         epsilon = first.attack_settings.get("epsilon")
-        printed = PRINTED.get((first.attack, epsilon), {}).get(first.scenario) if first.target is not None else None
+        part = next((numbers for ending, numbers in ABLATIONS.items() if name.endswith(ending)), None)
+        numbers = PRINTED.get((first.attack, epsilon), {}) if part is None else part
+        printed = numbers.get(first.scenario) if first.target is not None else None
         lines.append([system, first.scenario, first.attack + ("" if first.target is not None else ", untargeted")])
         lines[-1] += [_budget(rows) if epsilon is None else f"{epsilon:g}"]
         lines[-1] += ["" if printed is None else "{:g} / {:g}".format(*printed)]
