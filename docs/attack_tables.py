@@ -49,7 +49,8 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
         epsilon = first.attack_settings.get("epsilon")
         part = next((numbers for ending, numbers in ABLATIONS.items() if name.endswith(ending)), None)
         numbers = PRINTED.get((first.attack, epsilon), {}) if part is None else part
-        printed = numbers.get(first.scenario) if first.target is not None else None
+        comparable = first.target is not None and not name.startswith("transfer-")  # the paper has no transfer
+        printed = numbers.get(first.scenario) if comparable else None
         lines.append([system, first.scenario, first.attack + ("" if first.target is not None else ", untargeted")])
         lines[-1] += [_budget(rows) if epsilon is None else f"{epsilon:g}"]
         lines[-1] += ["" if printed is None else "{:g} / {:g}".format(*printed)]
