@@ -33,7 +33,7 @@ from voxcert.evaluation.certification.figures import certified_accuracy_figure
 from voxcert.evaluation.certification.tables import accuracy_headings, by_rule, markdown_table, summarize
 from voxcert.evaluation.defence.figures import quality_figure
 from voxcert.evaluation.defence.row import DefenceRow
-from voxcert.evaluation.defence.tables import render_defences, summarize_defences
+from voxcert.evaluation.defence.tables import summarize_defences
 from voxcert.evaluation.hearing.job import HEARING
 from voxcert.evaluation.hearing.row import HearingRow
 from voxcert.evaluation.hearing.tables import hearing_lines, summarize_hearing
@@ -258,11 +258,6 @@ def transfers(names: list[str]) -> str:
     return transfer_table(rows_of(name, AttackRow) for name in names)
 
 
-def defences(names: list[str]) -> str:
-    """A comparison of defences, with the notes that belong to its tables."""
-    return "\n\n".join(render_defences(summarize_defences(rows_of(name, DefenceRow))) for name in names)
-
-
 def defences_beside_tdap(names: list[str]) -> str:
     """Comparisons of the same trials, a line for each defence, beside the paper's error rates."""
     return beside_tdap([rows_of(name, DefenceRow) for name in names])
@@ -346,7 +341,6 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "attacks-beside-ssed": attacks_beside_ssed,
     "attacks-withstood": attacks_withstood,
     "transfers": transfers,
-    "defences": defences,
     "defences-beside-tdap": defences_beside_tdap,
     "quality-beside-tdap": quality_of_defences,
     "inversion": inversion,

@@ -30,7 +30,7 @@ OF_THE_RUN = {"seconds", "forwards", "backwards"}
 """Fields that depend on the machine, and those that some results are older than."""
 TABLES = {
     "attack-csi-fgsm-0.001": AttackRow,
-    "defences": DefenceRow,
+    "defences-l2": DefenceRow,
     "features": Certificate,
     "inversion-40-steps": InversionRow,
     "leaderboard-mini-smoothadv-0.1": Certificate,
