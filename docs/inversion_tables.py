@@ -14,7 +14,7 @@ from voxcert.evaluation.show.tables import percent, percent_with_interval, rende
 
 METHODS = ("standard", "sliding")
 D_VECTOR = "d_vector"
-USUAL = ("--checkpoint", "--config", "--num_speakers", "--output_dir")
+USUAL = ("--checkpoint", "--config", "--experiments", "--num_speakers", "--output_dir")
 PRINTED: dict[str, dict[str, tuple[float, float]]] = {
     "ones": {"standard": (0.43, 0.800), "sliding": (5.41, 0.696)},
     "zeros": {"standard": (0.65, 0.792), "sliding": (8.87, 0.720), "d_vector": (100, 0.84)},
