@@ -4,6 +4,7 @@ Intervals are over speakers. The paper's numbers are about 1,000 trials of VoxCe
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from voxcert.evaluation.defence.row import DefenceRow
@@ -84,12 +85,16 @@ def quality_beside_tdap(attack: str, runs: Sequence[Sequence[DefenceRow]]) -> st
     return render_table(lines)
 
 
+def summarize_together(runs: Sequence[Sequence[DefenceRow]]) -> list[dict[str, Any]]:
+    """The summary of comparisons of the same trials as of one; what several have is taken from the first."""
+    rows: dict[tuple[Any, ...], DefenceRow] = {}
+    for row in chain.from_iterable(runs):
+        rows.setdefault(row.key, row)
+    return summarize_defences(list(rows.values()))
+
+
 def _found(runs: Sequence[Sequence[DefenceRow]]) -> dict[tuple[str, str, bool], dict[str, Any]]:
-    found: dict[tuple[str, str, bool], dict[str, Any]] = {}
-    for rows in runs:
-        for one in summarize_defences(rows):
-            found.setdefault((one["defence"], one["condition"], one["adaptive"]), one)
-    return found
+    return {(one["defence"], one["condition"], one["adaptive"]): one for one in summarize_together(runs)}
 
 
 def _rate(found: dict[tuple[str, str, bool], dict[str, Any]], defence: str, condition: str, adaptive: bool) -> str:

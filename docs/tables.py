@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from attack_tables import beside_ssed, withstood
-from defence_tables import beside_tdap, quality_beside_tdap
+from defence_tables import beside_tdap, quality_beside_tdap, summarize_together
 from inversion_tables import beside_pizzi, side_by_side
 from PIL import Image
 from pilots import NUM_ESTIMATE, RULE, pilots_figure
@@ -33,7 +33,6 @@ from voxcert.evaluation.certification.figures import certified_accuracy_figure
 from voxcert.evaluation.certification.tables import accuracy_headings, by_rule, markdown_table, summarize
 from voxcert.evaluation.defence.figures import quality_figure
 from voxcert.evaluation.defence.row import DefenceRow
-from voxcert.evaluation.defence.tables import summarize_defences
 from voxcert.evaluation.hearing.job import HEARING
 from voxcert.evaluation.hearing.row import HearingRow
 from voxcert.evaluation.hearing.tables import hearing_lines, summarize_hearing
@@ -366,8 +365,7 @@ def draw_figure(arguments: list[str], path: Path) -> None:
         save(comparison_figure(runs, one_panel=arguments[1] == "sigma"), path)
         return _made_small(path)
     if arguments[0] == "quality":
-        rows = {row.key: row for name in arguments[1:] for row in rows_of(name, DefenceRow)}
-        save(quality_figure(summarize_defences(list(rows.values()))), path)
+        save(quality_figure(summarize_together([rows_of(name, DefenceRow) for name in arguments[1:]])), path)
         return _made_small(path)
     if arguments[0] == "planned":
         save(pilots_figure([(system_of(name), rows_of(name, PilotRow)) for name in arguments[1:]]), path)

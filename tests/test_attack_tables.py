@@ -3,6 +3,7 @@
 import pytest
 from attack_tables import beside_ssed, withstood
 
+from table_cells import cells
 from voxcert.evaluation.attack.row import AttackRow
 
 
@@ -12,10 +13,6 @@ def row(utterance="a/1", **values):
     about |= {"attack_settings": {"epsilon": 0.001, "norm": "linf"}, "snr_db": 35.0, "backwards": 1.0}
     about |= {"l2": 0.2, "seconds": 0.5}
     return AttackRow(**about | values)
-
-
-def cells(line):
-    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_a_printed_number_stands_beside_the_same_attack_alone():

@@ -2,6 +2,7 @@
 
 from defence_tables import beside_tdap, quality_beside_tdap
 
+from table_cells import cells
 from voxcert.evaluation.defence.row import DefenceRow
 
 
@@ -13,10 +14,6 @@ def rows(defence, condition, adaptive=False, *, wrong=False, failed=None):
         DefenceRow(defence, condition, adaptive, "a/1", "a", "a", True, score=scores[0], **about),
         DefenceRow(defence, condition, adaptive, "a/1", "a", "b", False, score=scores[1], **about),
     ]
-
-
-def cells(line):
-    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_printed_error_rates_stand_beside_the_same_defence():

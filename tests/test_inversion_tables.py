@@ -3,15 +3,12 @@
 import pytest
 from inversion_tables import beside_pizzi, side_by_side
 
+from table_cells import cells
 from voxcert.evaluation.inversion.row import InversionRow
 
 
 def row(experiment, speaker, named, distance=0.9):
     return InversionRow(experiment, speaker, named, distance=distance)
-
-
-def cells(line):
-    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_a_printed_number_stands_beside_the_same_start_and_method():
