@@ -85,6 +85,34 @@ def quality_beside_tdap(attack: str, runs: Sequence[Sequence[DefenceRow]]) -> st
     return render_table(lines)
 
 
+def by_draws(defence: str, attack: str, runs: Sequence[tuple[str, int, Sequence[DefenceRow]]]) -> str:
+    """A line for each number of draws that an attack takes of a random defence for a gradient, on the same trials.
+
+    Args:
+        defence: The random one.
+        attack: Which of the attacks.
+        runs: Name, draws for each gradient, and rows of comparisons; of trials that not all have, none is shown.
+
+    Raises:
+        ValueError: If no trial is in all of them.
+    """
+    about = (defence, attack, True)
+    attacked = [
+        {(row.utterance, row.claim): row for row in rows if (row.defence, row.condition, row.adaptive) == about}
+        for *_, rows in runs
+    ]
+    common = set.intersection(*map(set, attacked))
+    if not common:
+        raise ValueError(f"runs must share trials of {attack} on {defence}, got {', '.join(name for name, *_ in runs)}")
+    lines = [["draws for each gradient", f"{defence}, {attack}, adaptive: %", "trials (speakers)", "rows"]]
+    for (name, draws, _), own in zip(runs, attacked, strict=True):
+        shared = [row for key, row in own.items() if key in common]
+        (one,) = summarize_defences(shared)
+        trials = f"{len(shared)} ({len({row.speaker for row in shared})})"
+        lines.append([f"{draws}", _cell(one), trials, f"`{name}`"])
+    return render_table(lines)
+
+
 def summarize_together(runs: Sequence[Sequence[DefenceRow]]) -> list[dict[str, Any]]:
     """The summary of comparisons of the same trials as of one; what several have is taken from the first."""
     rows: dict[tuple[Any, ...], DefenceRow] = {}
@@ -99,7 +127,9 @@ def _found(runs: Sequence[Sequence[DefenceRow]]) -> dict[tuple[str, str, bool], 
 
 def _rate(found: dict[tuple[str, str, bool], dict[str, Any]], defence: str, condition: str, adaptive: bool) -> str:
     one = found.get((defence, condition, adaptive))
-    if one is None:
-        return ""
+    return "" if one is None else _cell(one)
+
+
+def _cell(one: dict[str, Any]) -> str:
     failed = f", {one['num_failed']} failed" if one["num_failed"] else ""
     return percent_with_interval(one["error_rate"], one["low"], one["high"]) + failed

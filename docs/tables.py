@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from attack_tables import beside_ssed, withstood
-from defence_tables import beside_tdap, quality_beside_tdap, summarize_together
+from defence_tables import beside_tdap, by_draws, quality_beside_tdap, summarize_together
 from inversion_tables import beside_pizzi, side_by_side
 from PIL import Image
 from pilots import NUM_ESTIMATE, RULE, pilots_figure
@@ -268,6 +268,15 @@ def quality_of_defences(arguments: list[str]) -> str:
     return quality_beside_tdap(attack, [rows_of(name, DefenceRow) for name in names])
 
 
+def draws(arguments: list[str]) -> str:
+    """A random defence under an attack, which are named first, a line for each comparison with other draws."""
+    defence, attack, *names = arguments
+    numbers = [read_summary(RESULTS / name)["settings"]["num_draws"] for name in names]
+    return by_draws(
+        defence, attack, [(name, n, rows_of(name, DefenceRow)) for name, n in zip(names, numbers, strict=True)]
+    )
+
+
 def inversion(names: list[str]) -> str:
     """An inversion run, a line for each experiment."""
     (name,) = names
@@ -342,6 +351,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "transfers": transfers,
     "defences-beside-tdap": defences_beside_tdap,
     "quality-beside-tdap": quality_of_defences,
+    "draws": draws,
     "inversion": inversion,
     "inversion-beside-pizzi": inversion_beside_pizzi,
     "inversions": inversions,

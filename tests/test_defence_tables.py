@@ -1,6 +1,9 @@
 """Tables of defences: printed numbers stand beside the defence and the attack that they are about."""
 
-from defence_tables import beside_tdap, quality_beside_tdap
+from dataclasses import replace
+
+import pytest
+from defence_tables import beside_tdap, by_draws, quality_beside_tdap
 
 from table_cells import cells
 from voxcert.evaluation.defence.row import DefenceRow
@@ -38,3 +41,20 @@ def test_printed_quality_stands_beside_the_same_attack():
     tdap, mean = (cells(line) for line in quality_beside_tdap("PGD-linf", [both]).splitlines()[2:])
     assert tdap == ["TDAP", "0.931", "0.900", "2.96", "2.000", "10.271", "10.000", "13.749", "12.900"]
     assert mean[:3] == ["mean", "", "0.900"]
+
+
+def test_draws_are_compared_on_the_trials_that_all_have():
+    once = rows("noise", "PGD-l2", True) + rows("noise", "PGD-l2") + rows("other", "PGD-l2", True)
+    more = [replace(row, utterance="b/1", speaker="b", score=1 - row.score) for row in once[:2]]
+    often = rows("noise", "PGD-l2", True, wrong=True)
+    lines = by_draws("noise", "PGD-l2", [("once", 1, once + more), ("often", 4, often)]).splitlines()[2:]
+    assert [[cell.split(" [")[0] for cell in cells(line)] for line in lines] == [
+        ["1", "0.0", "2 (1)", "`once`"],
+        ["4", "100.0", "2 (1)", "`often`"],
+    ]
+
+
+def test_draws_without_a_common_trial_are_refused():
+    apart = [replace(row, utterance="b/1") for row in rows("noise", "PGD-l2", True)]
+    with pytest.raises(ValueError, match="share trials"):
+        by_draws("noise", "PGD-l2", [("here", 1, rows("noise", "PGD-l2", True)), ("there", 4, apart)])
