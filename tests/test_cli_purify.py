@@ -324,8 +324,11 @@ def test_defends_by_what_is_heard_in_what_is_attacked(comparison, reader, words,
     assert len(list((tmp_path / "defences" / "heard").iterdir())) > 8
 
 
-def test_an_output_folder_without_a_name_is_refused(capsys):
-    args = ["purify", "--inputs", "[a]", "--purifier", "voxcert.purifiers.MeanFilter", "--output_dir", ""]
+@pytest.mark.parametrize(
+    "args", [["purify", "--inputs", "[a]", "--purifier", "voxcert.purifiers.MeanFilter"], ["recertify", "runs/one"]]
+)
+def test_an_output_folder_without_a_name_is_refused(args, capsys):
+    args = [*args, "--output_dir", ""]
     assert "error: output_dir must name a folder (. is the working directory), got ''" in message(capsys, *args)
 
 

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 
 from voxcert.cli.configs import with_files
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.parser import command_parser
+from voxcert.cli.parser import check_output_dir, command_parser
 from voxcert.encoders.base import Encoder
 from voxcert.encoders.checkpoint import CheckpointError
 from voxcert.encoders.loading import encoder_hash, load_encoder, source_hash
@@ -86,8 +86,7 @@ def parse(parser: ArgumentParser, args: list[str]) -> tuple[Any, dict[str, Any]]
         args = with_files(args)
     config = parser.parse_args(args)
     with messages_for_errors():
-        if not (folder := config.get("output_dir", "run")).strip():  # it would be the working directory
-            raise ValueError(f"output_dir must name a folder (. is the working directory), got {folder!r}")
+        check_output_dir(config.get("output_dir", "run"))
     return config, yaml.safe_load(parser.dump(config, skip_unset=False))
 
 

@@ -66,3 +66,9 @@ def written_lists(message: str) -> list[str]:
     return [
         f'  A list is written in brackets, with commas and no blanks: {flag} [{value[1]}], or {flag} "[A,B]" for two'
     ]
+
+
+def check_output_dir(folder: str) -> None:
+    """Refuses an empty name, which would be the working directory."""
+    if not folder.strip():
+        raise ValueError(f"output_dir must name a folder (. is the working directory), got {folder!r}")

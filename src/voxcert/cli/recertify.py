@@ -3,7 +3,7 @@
 import shlex
 
 from voxcert.cli.errors import messages_for_errors
-from voxcert.cli.parser import command_parser
+from voxcert.cli.parser import check_output_dir, command_parser
 
 
 def recertify(args: list[str]) -> None:
@@ -19,6 +19,7 @@ def recertify(args: list[str]) -> None:
     parser.add_argument("--output_dir", type=str, required=True, help="A new folder for the certificates.")
     config = parser.parse_args(args)
     with messages_for_errors():
+        check_output_dir(config.output_dir)
         from voxcert.cli.tables import show  # here: --help and mistakes answer without torch
         from voxcert.evaluation.certification.folder import read_run
         from voxcert.evaluation.certification.recertify import recertify_runs
