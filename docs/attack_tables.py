@@ -33,7 +33,7 @@ ABLATIONS: dict[str, dict[str, tuple[float, float]]] = {
     "ssed-no-saliency": {"csi": (95.1, 35.62), "osi": (96.7, 37.1)},
     "ssed-no-angular": {"csi": (96.8, 38.85), "osi": (96.9, 38.92)},
 }
-"""How a run's name ends -> the same of its Table III, at its largest epsilon."""
+"""How a run's name ends -> the same of its Tables III and IV, at its largest epsilon."""
 
 
 def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
@@ -58,7 +58,7 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
         success = sum(hits) / len(hits), *speaker_interval_of_share(hits, speakers)
         lines[-1] += [percent_with_interval(*success), f"{entry['snr_db']:.1f}", f"{entry['l2']:.2f}"]
         lines[-1] += [f"{percent(entry['accuracy_before'])}, {percent(entry['accuracy'])}"]
-        lines[-1] += [f"{len(rows)} ({len(set(speakers))})", f"{entry['backwards']:g}"]
+        lines[-1] += [f"{len(rows)} ({len(set(speakers))})", f"{entry['backwards']:.0f}"]
         lines[-1] += [f"{fmean(row.seconds for row in rows):.2g}", f"`{name}`"]
     return render_table(lines)
 

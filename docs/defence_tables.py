@@ -5,11 +5,13 @@ Intervals are over speakers. The paper's numbers are about 1,000 trials of VoxCe
 
 from collections.abc import Sequence
 from itertools import chain
+from math import isnan, nan
 from typing import Any
 
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.settings import GENUINE
 from voxcert.evaluation.defence.tables import summarize_defences
+from voxcert.evaluation.metrics.detection import speaker_interval_of_mean
 from voxcert.evaluation.show.tables import percent_with_interval, render_table
 
 CONDITIONS = (GENUINE, "PGD-l2", "PGD-linf")
@@ -74,14 +76,15 @@ def quality_beside_tdap(attack: str, runs: Sequence[Sequence[DefenceRow]]) -> st
         attack: Whose waveforms were purified.
         runs: As for `beside_tdap`.
     """
-    found = _found(runs)
+    own = [row for row in _together(runs) if (row.condition, row.adaptive, row.failed) == (attack, False, None)]
     lines = [["defence", *(f"{name}, {whose}" for name in MEASURES.values() for whose in ("paper", "here"))]]
-    for defence in dict.fromkeys(name for name, *_ in found):
-        if one := found.get((defence, attack, False)):
-            printed = QUALITY[attack].get(defence, (None,) * len(MEASURES))
-            lines.append([defence])
-            for name, number in zip(MEASURES, printed, strict=True):
-                lines[-1] += ["" if number is None else f"{number:g}", "-" if one[name] is None else f"{one[name]:.3f}"]
+    for one in summarize_defences(own):
+        printed = QUALITY[attack].get(one["defence"], (None,) * len(MEASURES))
+        lines.append([one["defence"]])
+        for name, number in zip(MEASURES, printed, strict=True):
+            measured = [row for row in own if row.defence == one["defence"] and getattr(row, name, None) is not None]
+            shown = "-" if one[name] is None else f"{one[name]:.3f}{_interval_of(name, measured)}"
+            lines[-1] += ["" if number is None else f"{number:g}", shown]
     return render_table(lines)
 
 
@@ -115,10 +118,21 @@ def by_draws(defence: str, attack: str, runs: Sequence[tuple[str, int, Sequence[
 
 def summarize_together(runs: Sequence[Sequence[DefenceRow]]) -> list[dict[str, Any]]:
     """The summary of comparisons of the same trials as of one; what several have is taken from the first."""
+    return summarize_defences(_together(runs))
+
+
+def _together(runs: Sequence[Sequence[DefenceRow]]) -> list[DefenceRow]:
     rows: dict[tuple[Any, ...], DefenceRow] = {}
     for row in chain.from_iterable(runs):
         rows.setdefault(row.key, row)
-    return summarize_defences(list(rows.values()))
+    return list(rows.values())
+
+
+def _interval_of(name: str, rows: Sequence[DefenceRow]) -> str:
+    """The interval over speakers of a mean of the rows; nothing for what is no mean of them, or of one speaker."""
+    values, speakers = [getattr(row, name) for row in rows], [row.speaker for row in rows]
+    low, high = speaker_interval_of_mean(values, speakers) if rows else (nan, nan)
+    return "" if isnan(low) else f" [{low:.3f}, {high:.3f}]"
 
 
 def _found(runs: Sequence[Sequence[DefenceRow]]) -> dict[tuple[str, str, bool], dict[str, Any]]:

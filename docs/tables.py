@@ -14,6 +14,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ from PIL import Image
 from pilots import NUM_ESTIMATE, RULE, pilots_figure
 from soak import soak_figure
 
+from voxcert.columns import Columns
 from voxcert.evaluation.attack.certified_trials import attacked_trials, attacked_trials_table
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import attack_table
 from voxcert.evaluation.attack.transfer import transfer_table
 from voxcert.evaluation.certification.comparison import comparison_figure, paired_difference, system_name
 from voxcert.evaluation.certification.figures import certified_accuracy_figure
-from voxcert.evaluation.certification.tables import accuracy_headings, by_rule, markdown_table, summarize
+from voxcert.evaluation.certification.tables import accuracy_headings, by_rule, summarize, table_lines
 from voxcert.evaluation.defence.figures import quality_figure
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.hearing.job import HEARING
@@ -38,7 +40,7 @@ from voxcert.evaluation.hearing.row import HearingRow
 from voxcert.evaluation.hearing.tables import hearing_lines, summarize_hearing
 from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.evaluation.inversion.tables import inversion_table, summarize_inversions
-from voxcert.evaluation.metrics.detection import speaker_interval_of_difference
+from voxcert.evaluation.metrics.detection import speaker_interval_of_difference, speaker_interval_of_share
 from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.planning.settings import BUDGETS
 from voxcert.evaluation.run.folder import ROWS, SUMMARY, read_summary
@@ -49,6 +51,7 @@ from voxcert.evaluation.verification.tables import summarize_trials, trials_tabl
 from voxcert.rows import Row, read_rows
 from voxcert.smoothing.certificate import Certificate
 from voxcert.smoothing.certified_score import CertifiedScore
+from voxcert.smoothing.curves import correct, wilson_interval
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
@@ -98,7 +101,12 @@ def certified(arguments: list[str]) -> str:
     if len(runs) == 1:
         (rows,) = runs.values()
         kept = [row for row in rows if given.rules is None or row.rule in given.rules]
-        return markdown_table(summarize(kept, given.radii))
+        summary = summarize(kept, given.radii)
+        lines = table_lines(summary)
+        for line, (rule, own) in zip(lines[1:], by_rule(kept).items(), strict=True):
+            shares = (summary[rule][name] for name in ("smoothed_accuracy", "abstention_rate"))
+            line[1:3] = [_with_wilson(share, len(own)) for share in shares]
+        return render_table(lines)
     lines = [["system", "sigma", "rule", "smoothed accuracy", *accuracy_headings(given.radii), "ACR"]]
     for name, rows in runs.items():
         system = system_of(name)
@@ -107,7 +115,7 @@ def certified(arguments: list[str]) -> str:
                 entry = summarize(own, given.radii)[rule]
                 points = entry["certified_accuracy"]
                 shares = [certified_share(point["value"], point["low"], point["high"]) for point in points]
-                about = [system, f"{own[0].sigma:g}", f"`{rule}`", f"{entry['smoothed_accuracy']:.2f}"]
+                about = [system, f"{own[0].sigma:g}", f"`{rule}`", _with_wilson(entry["smoothed_accuracy"], len(own))]
                 lines.append([*about, *shares, rounded_down(entry["acr"])])
     return render_table(lines)
 
@@ -147,7 +155,7 @@ def _ranked(names: list[str], radii: Sequence[float] = BUDGETS) -> list[tuple[st
 def _reached(ranked: list, radii: Sequence[float]) -> list[list[str]]:
     lines = [["encoder", "sigma", "smoothed accuracy", *accuracy_headings(radii)]]
     for name, rows, entry in ranked:
-        lines.append([system_of(name), f"{rows[0].sigma:g}", f"{entry['smoothed_accuracy']:.2f}"])
+        lines.append([system_of(name), f"{rows[0].sigma:g}", _smoothed_accuracy(rows)])
         lines[-1] += [_with_speakers(point) for point in entry["certified_accuracy"]]
     return lines
 
@@ -167,7 +175,7 @@ def varied(arguments: list[str]) -> str:
             if rule in given.rules:
                 entry = summarize(own, given.radii)[rule]
                 shares = [_with_speakers(point) for point in entry["certified_accuracy"]]
-                lines.append([f"{value:g}", f"`{rule}`", f"{entry['smoothed_accuracy']:.2f}", *shares])
+                lines.append([f"{value:g}", f"`{rule}`", _smoothed_accuracy(own), *shares])
                 lines[-1] += [rounded_down(entry["acr"])]
     return render_table(lines)
 
@@ -181,6 +189,21 @@ def _by_setting(setting: str, patterns: list[str]) -> list[tuple[float, list[Cer
     if len(set(values.values())) < len(names):
         raise ValueError(f"runs must differ in {setting}, got {values}")
     return [(values[name], rows_of(name, Certificate)) for name in sorted(names, key=values.get)]
+
+
+def _with_wilson(share: float, number: int) -> str:
+    return _shown(share, *wilson_interval(round(share * number), number))
+
+
+def _smoothed_accuracy(rows: Sequence[Certificate]) -> str:
+    """The share of one rule's rows that name the speaker rightly, with its interval over speakers."""
+    rows = Columns.of(Certificate, rows)
+    right = correct(rows)
+    return _shown(right.mean(), *speaker_interval_of_share(right, rows.column("speaker")))
+
+
+def _shown(share: float, low: float, high: float) -> str:
+    return f"{share:.2f}" + ("" if isnan(low) else f" [{low:.2f}, {high:.2f}]")
 
 
 def _with_speakers(point: dict[str, Any]) -> str:

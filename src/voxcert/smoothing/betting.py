@@ -16,7 +16,7 @@ BETS = expit(np.linspace(-7.0, 7.0, 45))
 """Shares of the wealth at stake, geometric towards 0 and towards 1, for variables that come near 0."""
 
 ALL_IN = 0.75
-"""Weight of the bet c = 1, the best one where the variable keeps clear of 0 (measured on speech: docs/guarantee.md)."""
+"""Weight of the bet c = 1, the one that wins most where the variable keeps clear of 0."""
 
 FEW_BETS = np.array([*BETS[::5], 1.0])
 """Bets of a wealth that is kept bet by bet, since its variable has no few values to count; the last has `ALL_IN`."""

@@ -14,6 +14,7 @@ from voxcert.evaluation.metrics.detection import (
     rate_over_speakers,
     speaker_interval,
     speaker_interval_of_difference,
+    speaker_interval_of_mean,
     speaker_interval_of_share,
 )
 from voxcert.smoothing.curves import wilson_interval
@@ -185,6 +186,24 @@ def test_a_difference_that_all_speakers_share_is_not_sure():
     many = [str(index) for index in range(50)]
     assert speaker_interval_of_difference([0] * 50, many) == pytest.approx((-0.071, 0.071), abs=1e-3)
     assert np.isnan(speaker_interval_of_difference([1, 0], ["one", "one"])).all()
+
+
+@pytest.mark.parametrize("num_speakers", [4, FEW_SPEAKERS + 5])
+def test_the_interval_of_a_mean_has_its_units(num_speakers):
+    values = np.random.default_rng(0).normal(size=60)
+    speakers = [f"{index % num_speakers}" for index in range(60)]
+    low, high = speaker_interval_of_mean(values, speakers)
+    assert low < values.mean() < high
+    assert speaker_interval_of_mean(10 * values + 30, speakers) == pytest.approx((10 * low + 30, 10 * high + 30))
+    assert speaker_interval_of_difference(values / 10, speakers) == pytest.approx((low / 10, high / 10))
+    assert np.isnan(speaker_interval_of_mean(values, ["one"] * 60)).all()
+
+
+def test_the_mean_of_few_speakers_has_students_interval():
+    values = [[2.0, 4.0, 9.0], [30.0, 50.0, 70.0], [5.0, 5.0, 5.5]]
+    speakers = ["a", "b", "c"]
+    for own in values:
+        assert speaker_interval_of_mean(own, speakers) == pytest.approx(ttest_1samp(own, 0).confidence_interval())
 
 
 def test_speakers_of_whom_one_has_nearly_all_recordings_count_little():

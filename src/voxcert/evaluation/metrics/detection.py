@@ -178,13 +178,41 @@ def speaker_interval_of_share(hits: ArrayLike, speakers: Sequence[str]) -> tuple
     return _resampled(lambda drawn: totals[drawn].sum() / counts[drawn].sum(), len(counts))
 
 
-def speaker_interval_of_difference(gains: ArrayLike, speakers: Sequence[str]) -> tuple[float, float]:
-    """The 95 % interval over speakers of a mean difference: more than chance where 0 is outside.
+def speaker_interval_of_mean(values: ArrayLike, speakers: Sequence[str]) -> tuple[float, float]:
+    """The 95 % interval over speakers of the mean of any quantity.
 
     With `FEW_SPEAKERS` or more it is the percentile interval (bootstrap); with fewer Student's t around the mean, with
-    the jackknife's standard error, for which every speaker is left out once. Where all speakers gain the same, neither
-    has a spread to go by: then speakers like none of them, as many as Wilson's interval leaves room for, may lose or
-    gain all there is.
+    the jackknife's standard error, for which every speaker is left out once.
+
+    Args:
+        values: Of each trial, shape (n,).
+        speakers: As for `speaker_interval`.
+
+    Returns:
+        The interval; (NaN, NaN) with fewer than two speakers.
+
+    Example:
+        >>> low, high = speaker_interval_of_mean([1.0, 3.0] * 50, [f"speaker {i % 25}" for i in range(100)])
+        >>> low < 2.0 < high
+        True
+    """
+    totals, counts = _added_up(values, speakers)
+    if len(counts) < 2:
+        return np.nan, np.nan
+    number = _effective(counts)
+    if number >= FEW_SPEAKERS:
+        return _resampled(lambda drawn: totals[drawn].sum() / counts[drawn].sum(), len(counts))
+    without = (totals.sum() - totals) / (counts.sum() - counts)
+    scale = np.sqrt((len(counts) - 1) * without.var())
+    low, high = t.interval(0.95, number - 1, loc=totals.sum() / counts.sum(), scale=scale)
+    return float(low), float(high)
+
+
+def speaker_interval_of_difference(gains: ArrayLike, speakers: Sequence[str]) -> tuple[float, float]:
+    """As `speaker_interval_of_mean` for a mean difference: more than chance where 0 is outside.
+
+    Where all speakers gain the same, there is no spread to go by: then speakers like none of them, as many as Wilson's
+    interval leaves room for, may lose or gain all there is.
 
     Args:
         gains: Of each trial, shape (n,), in [-1, 1], such as what one system hits and another one misses.
@@ -194,17 +222,11 @@ def speaker_interval_of_difference(gains: ArrayLike, speakers: Sequence[str]) ->
         The interval, inside [-1, 1]; (NaN, NaN) with fewer than two speakers.
     """
     totals, counts = _added_up(gains, speakers)
-    if len(counts) < 2:
-        return np.nan, np.nan
-    mean, number = totals.sum() / counts.sum(), _effective(counts)
-    if np.ptp(totals / counts) == 0:
-        _, unseen = wilson_interval(0, number)
+    if len(counts) > 1 and np.ptp(totals / counts) == 0:
+        mean, (_, unseen) = totals.sum() / counts.sum(), wilson_interval(0, _effective(counts))
         return float(mean - unseen * (1 + mean)), float(mean + unseen * (1 - mean))
-    if number >= FEW_SPEAKERS:
-        return _resampled(lambda drawn: totals[drawn].sum() / counts[drawn].sum(), len(counts))
-    without = (totals.sum() - totals) / (counts.sum() - counts)
-    low, high = t.interval(0.95, number - 1, loc=mean, scale=np.sqrt((len(counts) - 1) * without.var()))
-    return max(float(low), -1.0), min(float(high), 1.0)
+    low, high = speaker_interval_of_mean(gains, speakers)
+    return max(low, -1.0), min(high, 1.0)
 
 
 def _effective(counts: np.ndarray) -> float:

@@ -78,7 +78,7 @@ def launch(accelerator: str, devices: int | str, num_nodes: int) -> Fabric:
 def keep_freed_memory() -> None:
     """Lets the allocator of glibc keep what a network frees, rather than return it to the system and fetch it again.
 
-    Every layer of a forward frees its input; fetching such blocks anew cost 23 % of a forward of CAM++ on a CPU
+    Every layer of a forward frees its input; fetching such blocks anew cost 30 % of a forward of CAM++ on a CPU
     (`benchmarks/bench_memory.py`). Other C libraries, and allocators that replace glibc's, stay as they are.
     """
     allocator = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
