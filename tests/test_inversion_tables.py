@@ -15,10 +15,18 @@ def test_a_printed_number_stands_beside_the_same_start_and_method():
     rows = [row("white noise, standard", "a", "a"), row("white noise, standard", "b", "a")]
     rows += [row("my own, sliding", "a", "a", 0.8), row("zeros, d_vector", "a", "a")]
     white, own, zeros, vectors = (cells(line) for line in beside_pizzi(rows).splitlines()[2:])
-    assert white == ["white noise", "54.11 / 0.80", "50.0 [9.5, 90.5]", "0.90", "88.31 / 0.76", "", ""]
-    assert own == ["my own", "", "", "", "", "100.0 [20.7, 100.0]", "0.80"]
-    assert zeros == ["zeros", "0.65 / 0.79", "", "", "8.87 / 0.72", "", ""]
-    assert vectors[:4] == ["d-vectors, from zeros", "100 / 0.84", "100.0 [20.7, 100.0]", "0.90"]
+    assert white == [
+        "white noise",
+        "54.11 / 0.80 ± 0.05",
+        "50.0 [9.5, 90.5]",
+        "0.90 ± 0.00",
+        "88.31 / 0.76 ± 0.06",
+        "",
+        "",
+    ]
+    assert own == ["my own", "", "", "", "", "100.0 [20.7, 100.0]", "0.80 ± 0.00"]
+    assert zeros == ["zeros", "0.65 / 0.79 ± 0.04", "", "", "8.87 / 0.72 ± 0.07", "", ""]
+    assert vectors[:4] == ["d-vectors, from zeros", "100 / 0.84 ± 0.03", "100.0 [20.7, 100.0]", "0.90 ± 0.00"]
 
 
 def test_runs_of_the_same_experiments_stand_side_by_side():
