@@ -23,6 +23,7 @@ from defence_tables import beside_tdap, by_draws, quality_beside_tdap, summarize
 from inversion_tables import beside_pizzi, side_by_side
 from PIL import Image
 from pilots import NUM_ESTIMATE, RULE, pilots_figure
+from representation_tables import beside_oreilly
 from soak import soak_figure
 
 from voxcert.columns import Columns
@@ -319,6 +320,11 @@ def inversions(names: list[str]) -> str:
     return side_by_side((name, read_summary(RESULTS / name), rows_of(name, InversionRow)) for name in names)
 
 
+def noise_at_representations(names: list[str]) -> str:
+    """Runs of one sigma each, with the noise anywhere, beside O'Reilly's numbers."""
+    return beside_oreilly([rows_of(name, Certificate) for name in names])
+
+
 def trials(arguments: list[str]) -> str:
     """A verification run, a line for each verifier and radius, of those that are named if any are."""
     parser = argparse.ArgumentParser("trials")
@@ -378,6 +384,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "inversion": inversion,
     "inversion-beside-pizzi": inversion_beside_pizzi,
     "inversions": inversions,
+    "noise-beside-oreilly": noise_at_representations,
     "trials": trials,
     "attacked": attacked,
     "hearing": hearing,

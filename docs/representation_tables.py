@@ -1,0 +1,56 @@
+"""Tables of noise at a representation, beside those of O'Reilly ("Towards Certified Adversarial Robustness").
+
+Intervals are over speakers. The published numbers are about 300 recordings of 10 speakers and 10,000 noisy copies.
+"""
+
+from collections.abc import Sequence
+
+from scipy.special import ndtri
+
+from voxcert.evaluation.certification.tables import summarize
+from voxcert.evaluation.show.tables import certified_share, render_table
+from voxcert.smoothing.certificate import Certificate
+
+RADII = (0.01, 0.05, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+PRINTED: dict[tuple[str, float], tuple[float, ...]] = {
+    ("features", 0.01): (0.98, 0, 0, 0, 0, 0, 0, 0),
+    ("features", 0.05): (0.99, 0.99, 0, 0, 0, 0, 0, 0),
+    ("features", 0.1): (0.99, 0.97, 0.84, 0, 0, 0, 0, 0),
+    ("features", 0.25): (0.91, 0.89, 0.80, 0.63, 0.36, 0, 0, 0),
+    ("features", 0.5): (0.76, 0.75, 0.66, 0.55, 0.42, 0.29, 0.16, 0.08),
+    ("magnitude", 0.01): (0.93, 0, 0, 0, 0, 0, 0, 0),
+    ("magnitude", 0.05): (0.86, 0.79, 0, 0, 0, 0, 0, 0),
+    ("magnitude", 0.1): (0.73, 0.68, 0.39, 0, 0, 0, 0, 0),
+    ("magnitude", 0.25): (0.36, 0.35, 0.25, 0.11, 0.04, 0, 0, 0),
+    ("magnitude", 0.5): (0.13, 0.13, 0.12, 0.11, 0.09, 0.08, 0.06, 0.04),
+}
+"""Where noise enters and its sigma -> certified accuracy by votes at each of the radii."""
+
+UNITS = {"features": 13.35}
+"""What counts as 1: his mel energies have unit variance, those of `ecapa-mini` a deviation of so many dB."""
+NAMES = {"waveform": "waveform", "features": "mel energies", "magnitude": "magnitudes"}
+
+
+def beside_oreilly(runs: Sequence[Sequence[Certificate]]) -> str:
+    """A line for each run: certified accuracy by votes at the published radii, the published one and ours.
+
+    A dash stands where no radius can be: so few copies cannot show it.
+
+    Args:
+        runs: Rows of one sigma each.
+    """
+    lines = [["noise at", "sigma", *(f"CA at {radius:g}: paper / here" for radius in RADII)]]
+    lines[0] += ["copies", "utterances (speakers)"]
+    for rows in runs:
+        rows = [row for row in rows if row.rule == "vote"]
+        first, unit = rows[0], UNITS.get(rows[0].noise_at, 1.0)
+        sigma, largest = first.sigma / unit, first.sigma * ndtri(first.alpha ** (1 / first.num_estimate))
+        printed = PRINTED.get((first.noise_at, round(sigma, 2)), (None,) * len(RADII))
+        points = summarize(rows, [unit * radius for radius in RADII])["vote"]["certified_accuracy"]
+        lines.append([NAMES[first.noise_at], f"{sigma:.2f}" + (f" ({first.sigma:g} dB)" if unit != 1 else "")])
+        for number, point in zip(printed, points, strict=True):
+            ours = certified_share(point["value"], point["low_speakers"], point["high_speakers"])
+            before = "" if number is None else f"{number} / "
+            lines[-1].append(before + (ours if point["radius"] < largest else "-"))
+        lines[-1] += [f"{first.num_estimate}", f"{len(rows)} ({len({row.speaker for row in rows})})"]
+    return render_table(lines)

@@ -1,0 +1,45 @@
+"""Tables of noise at a representation: printed numbers stand beside the place and the sigma that they are about."""
+
+import pytest
+from representation_tables import RADII, UNITS, beside_oreilly
+
+from table_cells import cells
+from voxcert.smoothing import Certificate
+
+
+def certificates(noise_at, sigma, radii, num_estimate=1000):
+    """A recording of each of as many speakers, all named rightly."""
+    values = {"sigma": sigma, "alpha": 1e-3, "num_select": 10, "num_estimate": num_estimate, "num_forwards": 10}
+    return [
+        Certificate(
+            f"u{i}", f"s{i}", f"s{i}", "vote", radius, None, radius, seconds=1.0, seed=0, noise_at=noise_at, **values
+        )
+        for i, radius in enumerate(radii)
+    ]
+
+
+def shares(table):
+    return [[cell.split(" [")[0] for cell in cells(line)[: 2 + len(RADII)]] for line in table.splitlines()[2:]]
+
+
+def test_a_printed_number_stands_beside_the_same_place_and_sigma():
+    magnitude = certificates("magnitude", 0.1, [0.2, 0.02])
+    waveform = certificates("waveform", 0.1, [0.2, 0.0])
+    (first, second) = shares(beside_oreilly([magnitude, waveform]))
+    assert first[:5] == ["magnitudes", "0.10", "0.73 / 1.00", "0.68 / 0.50", "0.39 / -"]
+    assert second[:5] == ["waveform", "0.10", "0.50", "0.50", "-"]
+
+
+def test_mel_energies_are_counted_in_their_deviation():
+    unit = UNITS["features"]
+    (line,) = shares(beside_oreilly([certificates("features", 0.1 * unit, [0.2 * unit, 0.02 * unit])]))
+    assert line[0] == "mel energies"
+    assert line[1].startswith("0.10 (")
+    assert line[2:5] == ["0.99 / 1.00", "0.97 / 0.50", "0.84 / -"]
+
+
+@pytest.mark.parametrize(("num_estimate", "shown"), [(1000, "0.39 / -"), (2000, "0.39 / 1.00")])
+def test_what_so_few_copies_cannot_show_is_a_dash(num_estimate, shown):
+    """The largest radii are 2.46 and 2.70 sigma."""
+    (line,) = shares(beside_oreilly([certificates("magnitude", 0.1, [0.26], num_estimate)]))
+    assert line[4] == shown
