@@ -43,6 +43,7 @@ from voxcert.attacks.generator import SaliencyGenerator, load_generator, salienc
 from voxcert.attacks.gradient import bim, fgsm, pgd
 from voxcert.attacks.imperceptible import imperceptible
 from voxcert.attacks.objectives import REJECTED, CrossEntropy, Margin, Objective, Verification
+from voxcert.attacks.random_noise import random_noise
 from voxcert.attacks.score_based import nes
 from voxcert.attacks.universal import fit_universal, load_universal, save_universal, universal
 from voxcert.attacks.universal_generator import PerturbationGenerator, fit_generator
@@ -79,6 +80,7 @@ __all__ = [
     "norms",
     "pgd",
     "project",
+    "random_noise",
     "saliency",
     "save_universal",
     "snr_at_epsilon",
