@@ -3,7 +3,7 @@
 Intervals are over speakers, for recordings of one speaker are alike.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
 from voxcert.evaluation.attack.robust_accuracy import breaking_norms
@@ -72,18 +72,48 @@ def withstood(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
     Raises:
         ValueError: If the radii differ.
     """
+
+    def right(rows: Sequence[AttackRow]) -> dict[float, dict[str, bool]]:
+        norms = breaking_norms(rows)
+        radii = [0.0, *sorted({row.radius for row in rows})]
+        return {radius: {name: norm > radius for name, norm in norms.items()} for radius in radii}
+
+    return _over_radii(runs, right)
+
+
+def under_noise(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
+    """As `withstood`, the share that is right at each radius, whatever it is at others: more noise may do less.
+
+    Args:
+        runs: As for `withstood`, away from the speaker.
+    """
+
+    def right(rows: Sequence[AttackRow]) -> dict[float, dict[str, bool]]:
+        found = {0.0: {row.utterance: row.clean == row.speaker for row in rows}}
+        for row in sorted(rows, key=lambda row: row.radius):
+            found.setdefault(row.radius, {})[row.utterance] = row.adversarial == row.speaker
+        return found
+
+    return _over_radii(runs, right)
+
+
+def _over_radii(
+    runs: Iterable[tuple[str, str, Sequence[AttackRow]]],
+    right: Callable[[Sequence[AttackRow]], dict[float, dict[str, bool]]],
+) -> str:
+    """A line for each system: the share of utterances that are right at no attack (radius 0) and at each radius."""
     lines: list[list[str]] = []
     for system, name, rows in runs:
-        radii = sorted({row.radius for row in rows})
+        speaker, found = {row.utterance: row.speaker for row in rows}, right(rows)
+        _, *radii = found
         heading = ["encoder", "no attack", *map(shown_radius, radii), "utterances (speakers)", "gradients", "rows"]
         lines = lines or [heading]
         if heading != lines[0]:
             raise ValueError(f"runs must be at the same radii, got {radii} of {name}")
-        speaker, norms = {row.utterance: row.speaker for row in rows}, breaking_norms(rows)
         lines.append([system])
-        for radius in (0.0, *radii):
-            right = [norms[utterance] > radius for utterance in speaker]
-            share = sum(right) / len(right), *speaker_interval_of_share(right, list(speaker.values()))
+        for own in found.values():
+            hits = [own[utterance] for utterance in speaker]
+            share = sum(hits) / len(hits), *speaker_interval_of_share(hits, list(speaker.values()))
             lines[-1].append(percent_with_interval(*share))
         lines[-1] += [f"{len(speaker)} ({len(set(speaker.values()))})"]
         lines[-1] += [f"{summarize_attack(rows)['backwards']:g}", f"`{name}`"]

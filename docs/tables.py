@@ -18,7 +18,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from attack_tables import beside_ssed, withstood
+from attack_tables import beside_ssed, under_noise, withstood
 from defence_tables import beside_tdap, by_draws, quality_beside_tdap, summarize_together
 from inversion_tables import beside_pizzi, side_by_side
 from PIL import Image
@@ -276,6 +276,11 @@ def attacks_withstood(names: list[str]) -> str:
     return withstood((system_of(name), name, rows_of(name, AttackRow)) for name in names)
 
 
+def attacks_under_noise(names: list[str]) -> str:
+    """Noise instead of an attack at several norms, a line for each system."""
+    return under_noise((system_of(name), name, rows_of(name, AttackRow)) for name in names)
+
+
 def transfers(names: list[str]) -> str:
     """Judged attacks on claims, a line for each budget."""
     return transfer_table(rows_of(name, AttackRow) for name in names)
@@ -377,6 +382,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "attacks": attacks,
     "attacks-beside-ssed": attacks_beside_ssed,
     "attacks-withstood": attacks_withstood,
+    "under-noise": attacks_under_noise,
     "transfers": transfers,
     "defences-beside-tdap": defences_beside_tdap,
     "quality-beside-tdap": quality_of_defences,

@@ -1,7 +1,7 @@
 """Tables of attacks: printed numbers stand beside runs that they are about, and intervals are over speakers."""
 
 import pytest
-from attack_tables import beside_ssed, withstood
+from attack_tables import beside_ssed, under_noise, withstood
 
 from table_cells import cells
 from voxcert.evaluation.attack.row import AttackRow
@@ -56,3 +56,12 @@ def test_what_is_withstood_never_rises_with_the_radius():
     assert line[4:] == ["3 (3)", "1", "`run`"]
     with pytest.raises(ValueError, match=r"runs must be at the same radii, got \[0.1\] of other"):
         withstood([("mini", "run", rows), ("mini", "other", rows[:1])])
+
+
+def test_more_noise_may_do_less():
+    rows = [row("a/1", radius=radius, target=None, adversarial=name) for radius, name in ((2.0, "z"), (1.0, "a"))]
+    rows += [row("b/1", radius=radius, target=None, adversarial=name) for radius, name in ((2.0, "b"), (1.0, "z"))]
+    rows += [row("c/1", radius=radius, target=None, clean="a", adversarial="c") for radius in (1.0, 2.0)]
+    heading, _, line = (cells(line) for line in under_noise([("mini", "run", rows)]).splitlines())
+    assert heading[1:4] == ["no attack", "1", "2"]
+    assert [cell.split()[0] for cell in line[1:4]] == ["66.7", "66.7", "66.7"]

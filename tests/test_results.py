@@ -52,6 +52,7 @@ REPEATED = {
     "leaderboard-mini-smoothadv-0.1": Certificate,
     "magnitude": Certificate,
     "mini": Certificate,
+    "noise-ecapa-mini": AttackRow,
     "pgd-l2-ecapa-mini": AttackRow,
     "pgd-sv-true-0.1": AttackRow,
     "plan-campplus": PilotRow,
