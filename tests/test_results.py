@@ -40,7 +40,7 @@ REPEATED = {
     "bare-mini-robust-0.25": Certificate,
     "defences-l2": DefenceRow,
     "defences-linf": DefenceRow,
-    "features": Certificate,
+    "features-1.33": Certificate,
     "inversion-40-steps": InversionRow,
     "inversion-d-vectors-noise-1000": InversionRow,
     "inversion-longer": InversionRow,
@@ -50,7 +50,7 @@ REPEATED = {
     "leaderboard-campplus-robust-0.1": Certificate,
     "leaderboard-campplus-robust-0.25": Certificate,
     "leaderboard-mini-smoothadv-0.1": Certificate,
-    "magnitude": Certificate,
+    "magnitude-0.1": Certificate,
     "mini": Certificate,
     "noise-ecapa-mini": AttackRow,
     "pgd-l2-ecapa-mini": AttackRow,
@@ -68,7 +68,6 @@ REPEATED = {
     "verification": CertifiedScore,
     "verification-campplus": CertifiedScore,
     "verification-campplus-robust": CertifiedScore,
-    "waveform": Certificate,
 }
 """One result for every table of the docs, and what its rows are; others differ in settings alone."""
 LEFT_ALONE = {
