@@ -32,6 +32,7 @@ RESULTS = ROOT / "docs" / "results"
 OF_THE_RUN = {"seconds", "forwards", "backwards"}
 """Fields that depend on the machine, and those that some results are older than."""
 REPEATED = {
+    "adaptive-diffusion-l2": DefenceRow,
     "attack-campplus-csi-fgsm-0.001": AttackRow,
     "attack-csi-fgsm-0.001": AttackRow,
     "attack-csi-ssed-0.01": AttackRow,
@@ -41,6 +42,7 @@ REPEATED = {
     "defences-l2": DefenceRow,
     "defences-linf": DefenceRow,
     "features-1.33": Certificate,
+    "inversion-1000-steps": InversionRow,
     "inversion-40-steps": InversionRow,
     "inversion-d-vectors-noise-1000": InversionRow,
     "inversion-longer": InversionRow,
@@ -102,16 +104,19 @@ def home(librispeech, tmp_path, monkeypatch):
     (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     for name in ("csi", "osi"):
-        _copy_told_of_the_corpus(ROOT / "checkpoints" / f"ssed-mini-{name}", tmp_path / "runs" / f"ssed-{name}")
+        _edited(f"ssed-mini-{name}", tmp_path / "runs" / f"ssed-{name}", "target: '8014'", "target: librispeech/8014")
+    for name in ("dap", "tdap"):
+        _edited(f"{name}-mini", tmp_path / "runs" / f"{name}-fresh", "\n  seed: 0", "\n  seed: null")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def _copy_told_of_the_corpus(generator, folder):
-    """A copy of a generator that calls its target by the name that it has where corpora are combined."""
-    config = generator / "config.yaml"
-    shutil.copytree(generator, folder)
-    (folder / config.name).write_text(config.read_text().replace("target: '8014'", "target: librispeech/8014"))
+def _edited(checkpoint, folder, old, new):
+    """A copy of a bundled checkpoint with one setting changed, as the docs make them."""
+    shutil.copytree(ROOT / "checkpoints" / checkpoint, folder)
+    config = folder / "config.yaml"
+    assert old in config.read_text()
+    config.write_text(config.read_text().replace(old, new))
 
 
 def arguments_of(name, folder):
