@@ -94,7 +94,7 @@ def by_draws(defence: str, attack: str, runs: Sequence[tuple[str, int, Sequence[
     Args:
         defence: The random one.
         attack: Which of the attacks.
-        runs: Name, draws for each gradient, and rows of comparisons; of trials that not all have, none is shown.
+        runs: Name, draws for each gradient, and rows of comparisons; only trials that all of them have are shown.
 
     Raises:
         ValueError: If no trial is in all of them.
@@ -129,7 +129,7 @@ def _together(runs: Sequence[Sequence[DefenceRow]]) -> list[DefenceRow]:
 
 
 def _interval_of(name: str, rows: Sequence[DefenceRow]) -> str:
-    """The interval over speakers of a mean of the rows; nothing for what is no mean of them, or of one speaker."""
+    """The interval over speakers of a mean of the rows; empty for CSQI, which is none, and with one speaker."""
     values, speakers = [getattr(row, name) for row in rows], [row.speaker for row in rows]
     low, high = speaker_interval_of_mean(values, speakers) if rows else (nan, nan)
     return "" if isnan(low) else f" [{low:.3f}, {high:.3f}]"

@@ -1,4 +1,4 @@
-"""Noise as a control: of the right size, from its seed, and no more harmful than chance to a linear recognizer."""
+"""Noise as a control: of the right size, Gaussian, from its seed, and in the range of a waveform."""
 
 import pytest
 import torch

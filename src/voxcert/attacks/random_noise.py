@@ -5,14 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from voxcert.attacks.budgets import Norm, column, project, steepest
+from voxcert.attacks.budgets import Norm, column, steepest
 from voxcert.attacks.call_shape import attack
 from voxcert.attacks.objectives import Objective
 
 
 @attack
 def random_noise(
-    recognizer: Callable[[Tensor], Tensor],
+    recognizer: Callable[[Tensor], Tensor] | None,
     waveform: Tensor,
     labels: Tensor,
     *,
@@ -22,10 +22,10 @@ def random_noise(
     targeted: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """One step of length epsilon in a random direction: the control of every attack (Korzh et al. 2024, Fig. 9).
+    """One step of length epsilon in a random direction: a control for attacks of that norm (Korzh et al. 2024, Fig. 9).
 
     In the l2 norm it is white Gaussian noise, scaled to a norm of epsilon; in l-infinity every sample moves by epsilon,
-    up or down.
+    up or down; both are cut where they would leave [-1, 1].
 
     Args:
         recognizer: Not asked.
@@ -49,4 +49,4 @@ def random_noise(
         tensor([2.0000, 2.0000])
     """
     direction = torch.randn(waveform.shape, generator=generator, device=waveform.device, dtype=waveform.dtype)
-    return project(waveform + column(epsilon, waveform) * steepest(direction, norm), waveform, epsilon, norm)
+    return (waveform + column(epsilon, waveform) * steepest(direction, norm)).clamp(-1, 1)

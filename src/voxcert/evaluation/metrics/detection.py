@@ -189,10 +189,10 @@ def speaker_interval_of_mean(values: ArrayLike, speakers: Sequence[str]) -> tupl
         speakers: As for `speaker_interval`.
 
     Returns:
-        The interval; (NaN, NaN) with fewer than two speakers.
+        The interval, of no width where all speakers have one mean; (NaN, NaN) with fewer than two speakers.
 
     Example:
-        >>> low, high = speaker_interval_of_mean([1.0, 3.0] * 50, [f"speaker {i % 25}" for i in range(100)])
+        >>> low, high = speaker_interval_of_mean([1.0, 3.0] * 50, [f"speaker {i % 20}" for i in range(100)])
         >>> low < 2.0 < high
         True
     """
@@ -203,9 +203,8 @@ def speaker_interval_of_mean(values: ArrayLike, speakers: Sequence[str]) -> tupl
     if number >= FEW_SPEAKERS:
         return _resampled(lambda drawn: totals[drawn].sum() / counts[drawn].sum(), len(counts))
     without = (totals.sum() - totals) / (counts.sum() - counts)
-    scale = np.sqrt((len(counts) - 1) * without.var())
-    low, high = t.interval(0.95, number - 1, loc=totals.sum() / counts.sum(), scale=scale)
-    return float(low), float(high)
+    mean, half = totals.sum() / counts.sum(), t.ppf(0.975, number - 1) * np.sqrt((len(counts) - 1) * without.var())
+    return float(mean - half), float(mean + half)
 
 
 def speaker_interval_of_difference(gains: ArrayLike, speakers: Sequence[str]) -> tuple[float, float]:
@@ -225,8 +224,8 @@ def speaker_interval_of_difference(gains: ArrayLike, speakers: Sequence[str]) ->
     if len(counts) > 1 and np.ptp(totals / counts) == 0:
         mean, (_, unseen) = totals.sum() / counts.sum(), wilson_interval(0, _effective(counts))
         return float(mean - unseen * (1 + mean)), float(mean + unseen * (1 - mean))
-    low, high = speaker_interval_of_mean(gains, speakers)
-    return max(low, -1.0), min(high, 1.0)
+    low, high = np.clip(speaker_interval_of_mean(gains, speakers), -1, 1)
+    return float(low), float(high)
 
 
 def _effective(counts: np.ndarray) -> float:
