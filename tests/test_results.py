@@ -65,6 +65,7 @@ REPEATED = {
     "study-speakers-47": Certificate,
     "table-mini-0.1": Certificate,
     "table-robust-0.1": Certificate,
+    "transfer-ssed-ecapa-mini-robust-0.1": AttackRow,
     "verification": CertifiedScore,
     "verification-campplus": CertifiedScore,
     "verification-campplus-robust": CertifiedScore,
