@@ -300,10 +300,8 @@ def quality_of_defences(arguments: list[str]) -> str:
 def draws(arguments: list[str]) -> str:
     """A random defence under an attack, which are named first, a line for each comparison with other draws."""
     defence, attack, *names = arguments
-    numbers = [read_summary(RESULTS / name)["settings"]["num_draws"] for name in names]
-    return by_draws(
-        defence, attack, [(name, n, rows_of(name, DefenceRow)) for name, n in zip(names, numbers, strict=True)]
-    )
+    numbers = {name: read_summary(RESULTS / name)["settings"]["num_draws"] for name in names}
+    return by_draws(defence, attack, [(name, number, rows_of(name, DefenceRow)) for name, number in numbers.items()])
 
 
 def inversion(names: list[str]) -> str:

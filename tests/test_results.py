@@ -29,7 +29,7 @@ from voxcert.smoothing.certified_score import CertifiedScore
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-OF_THE_RUN = {"seconds", "forwards", "backwards", "hoped"}
+OF_THE_RUN = {"seconds", "forwards", "backwards"}
 """Fields that depend on the machine, and those that some results are older than."""
 REPEATED = {
     "adaptive-diffusion-l2": DefenceRow,
@@ -85,6 +85,8 @@ OTHERWISE = dict.fromkeys(
     ("verification-campplus", "verification-campplus-robust"), ("--radii", "[0,0.01,0.03,0.1,0.195,0.5]")
 )
 """What the docs' command has beside the kept one: its config had other radii then."""
+OLDER = dict.fromkeys(("plan-campplus", "plan50-campplus-0.1"), {"hoped"})
+"""Fields that a result is older than."""
 TOLERANCES = {
     "prototypes-utterance": 0.05,  # steps that go back and forth about a maximum: roundings lead them elsewhere
     "study-speakers-47": 1e-3,  # radii from counts: one noisy copy of a thousand that lies on a border moves them
@@ -94,8 +96,24 @@ TOLERANCES = {
 """How far numbers may be from the kept ones where 1e-6, or a thousandth of them, is too little on other processors."""
 
 
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory):
+    """Copies of bundled checkpoints with one setting changed, as the docs make them."""
+    runs = tmp_path_factory.mktemp("runs")
+    for name, copy, old, new in (
+        ("ssed-mini-csi", "ssed-csi", "target: '8014'", "target: librispeech/8014"),
+        ("ssed-mini-osi", "ssed-osi", "target: '8014'", "target: librispeech/8014"),
+        ("dap-mini", "dap-fresh", "\n  seed: 0", "\n  seed: null"),
+        ("tdap-mini", "tdap-fresh", "\n  seed: 0", "\n  seed: null"),
+    ):
+        config = shutil.copytree(ROOT / "checkpoints" / name, runs / copy) / "config.yaml"
+        assert old in config.read_text()
+        config.write_text(config.read_text().replace(old, new))
+    return runs
+
+
 @pytest.fixture
-def home(librispeech, tmp_path, monkeypatch):
+def home(librispeech, edited, tmp_path, monkeypatch):
     """A folder where commands of the docs find both corpora, the repository's files and published weights."""
     shared = ROOT.parent / "shared"
     speechocean = Path(os.environ.get("VOXCERT_SPEECHOCEAN", shared / "data" / "speechocean-adults"))
@@ -109,20 +127,9 @@ def home(librispeech, tmp_path, monkeypatch):
     (tmp_path / "campplus_cn_en_common.pt").symlink_to(published.resolve() / "campplus_cn_en_common.pt")
     (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    for name in ("csi", "osi"):
-        _edited(f"ssed-mini-{name}", tmp_path / "runs" / f"ssed-{name}", "target: '8014'", "target: librispeech/8014")
-    for name in ("dap", "tdap"):
-        _edited(f"{name}-mini", tmp_path / "runs" / f"{name}-fresh", "\n  seed: 0", "\n  seed: null")
+    (tmp_path / "runs").symlink_to(edited)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def _edited(checkpoint, folder, old, new):
-    """A copy of a bundled checkpoint with one setting changed, as the docs make them."""
-    shutil.copytree(ROOT / "checkpoints" / checkpoint, folder)
-    config = folder / "config.yaml"
-    assert old in config.read_text()
-    config.write_text(config.read_text().replace(old, new))
 
 
 @pytest.fixture(scope="module")
@@ -169,14 +176,14 @@ def one_task(monkeypatch):
     monkeypatch.setattr(job, "stop_requests", at_once)
 
 
-def check_rows(new, kept, tolerance):
-    """Holds new rows against the kept ones of the same keys."""
+def check_rows(new, kept, tolerance, older=frozenset()):
+    """Holds new rows against the kept ones of the same keys, which may lack some fields."""
     old = {row.key: asdict(row) for row in kept}
     assert new
     for row in new:
         now, then = asdict(row), old[row.key]
         differing = {field: (now[field], then[field]) for field in now if not alike(now[field], then[field], tolerance)}
-        assert differing.keys() <= OF_THE_RUN, differing
+        assert differing.keys() <= OF_THE_RUN | older, differing
 
 
 def test_a_result_of_every_table_is_repeated_or_it_is_said_why_not():
@@ -199,7 +206,8 @@ def test_the_first_rows_of_a_result_are_made_again(name, home, embeddings, one_t
         command(arguments)
     assert stopped.value.code == 0
     rows = [row for path in home.glob("run/rows*.jsonl") for row in read_rows(path, REPEATED[name])]
-    check_rows(rows, read_rows(RESULTS / name / KEPT_ROWS, REPEATED[name]), TOLERANCES.get(name, 1e-6))
+    kept = read_rows(RESULTS / name / KEPT_ROWS, REPEATED[name])
+    check_rows(rows, kept, TOLERANCES.get(name, 1e-6), OLDER.get(name, frozenset()))
     if margins := read_rows(RESULTS / name / KEPT_MARGINS, HearingRow):
         hearing([str(home / "run")])
         check_rows(read_hearing(home / "run"), margins, 1e-3)
