@@ -9,7 +9,7 @@ A page says between two comments which runs a table shows; everything in between
 """
 
 import argparse
-import gzip
+import lzma
 import re
 import shlex
 import sys
@@ -59,7 +59,7 @@ RESULTS = DOCS / "results"
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
 PUBLISHED_BUDGET = 0.1953125
 """The leaderboard ranks by the l2 budget of a published attack (6400 in int16 units)."""
-KEPT_ROWS, KEPT_MARGINS = f"{ROWS}.gz", f"{HEARING}.gz"
+KEPT_ROWS, KEPT_MARGINS = f"{ROWS}.xz", f"{HEARING}.xz"
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: (.+?) -->\n!\[[^\]]*\]\(([^)]+)\)")
 
@@ -443,10 +443,10 @@ def keep(run: Path, name: str) -> None:
     """Copies what is reported of a finished run; the same rows give the same file."""
     read_summary(run)  # which an unfinished run does not have
     (RESULTS / name).mkdir(parents=True, exist_ok=True)
-    (RESULTS / name / KEPT_ROWS).write_bytes(gzip.compress((run / ROWS).read_bytes(), mtime=0))
+    (RESULTS / name / KEPT_ROWS).write_bytes(lzma.compress((run / ROWS).read_bytes()))
     (RESULTS / name / SUMMARY).write_text((run / SUMMARY).read_text())
     if (run / HEARING).is_file():
-        (RESULTS / name / KEPT_MARGINS).write_bytes(gzip.compress((run / HEARING).read_bytes(), mtime=0))
+        (RESULTS / name / KEPT_MARGINS).write_bytes(lzma.compress((run / HEARING).read_bytes()))
 
 
 def main(arguments: list[str]) -> None:

@@ -71,7 +71,7 @@ def test_the_error_probability_by_the_papers_own_formula(speakers, percent):
 
 
 def test_votes_carry_further_than_mean_embeddings():
-    rows = by_rule(read_rows(ROOT / "docs" / "results" / "mini" / "rows.jsonl.gz", Certificate))
+    rows = by_rule(read_rows(ROOT / "docs" / "results" / "mini" / "rows.jsonl.xz", Certificate))
     votes, embedding = (np.median([row.radius for row in rows[rule]]) for rule in ("vote", "mean"))
     assert votes > 5 * embedding
 

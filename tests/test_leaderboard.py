@@ -19,7 +19,7 @@ def test_every_line_has_its_command_and_all_recordings():
         words = shlex.split(summary["command"])
         assert words[:2] == ["python", "certify.py"]
         assert "configs/data/unseen.yaml" in words or "configs/certify/leaderboard.yaml" in words
-        rows = [row for row in read_rows(line / "rows.jsonl.gz", Certificate) if row.rule == "vote"]
+        rows = [row for row in read_rows(line / "rows.jsonl.xz", Certificate) if row.rule == "vote"]
         number = 188 if "ecapa-mini" in " ".join(words) else 94
         assert (len(rows), len({row.speaker for row in rows})) == (number, 47)
         assert {(row.alpha, row.num_select) for row in rows} == {(1e-3, 64)}
@@ -33,7 +33,7 @@ def test_lines_of_bundled_checkpoints_are_about_the_weights_that_are_bundled():
     for line in LINES:
         places = [word for word in shlex.split(read_summary(line)["command"]) if word.startswith("checkpoints/")]
         for place in places:
-            rows = read_rows(line / "rows.jsonl.gz", Certificate)
+            rows = read_rows(line / "rows.jsonl.xz", Certificate)
             assert {row.encoder for row in rows} == {checkpoint_hash(ROOT / place)}, line.name
         bundled += len(places)
     assert bundled >= 20

@@ -1,6 +1,6 @@
 import errno
-import gzip
 import json
+import lzma
 import os
 import resource
 from contextlib import contextmanager
@@ -80,15 +80,15 @@ def test_a_corrupt_line_in_the_middle_is_an_error_with_its_number(tmp_path, bad)
 
 
 def test_a_compressed_file_is_read_whole_or_not_at_all(tmp_path):
-    path, lines = tmp_path / "rows.jsonl.gz", [replace(ROW, seed=seed) for seed in range(100)]
-    whole = gzip.compress("".join(row.to_json() + "\n" for row in lines).encode(), mtime=0)
+    path, lines = tmp_path / "rows.jsonl.xz", [replace(ROW, seed=seed) for seed in range(100)]
+    whole = lzma.compress("".join(row.to_json() + "\n" for row in lines).encode())
     path.write_bytes(whole)
     assert read_rows(path, Certificate) == lines
     half = len(whole) // 2
-    damaged = [whole[:half], whole[:-1], whole[:-8] + bytes(8), whole[:half] + b"\xff" * 100 + whole[half:], b"no gzip"]
+    damaged = [whole[:half], whole[:-1], whole[:-8] + bytes(8), whole[:half] + b"\xff" * 100 + whole[half:], b"no xz"]
     for content in damaged:
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"rows.jsonl.gz: damaged after line \d+ \(.+\)"):
+        with pytest.raises(ValueError, match=r"rows.jsonl.xz: damaged after line \d+ \(.+\)"):
             read_rows(path, Certificate)
 
 

@@ -1,8 +1,8 @@
 """The tables of the docs are those of the rows that are kept beside them."""
 
-import gzip
 import importlib.util
 import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -60,8 +60,8 @@ def test_results_are_small():
 
 def test_a_kept_run_is_drawn_into_its_page(elsewhere, run):
     elsewhere.keep(run, "mine")
-    kept = elsewhere.RESULTS / "mine" / "rows.jsonl.gz"
-    assert gzip.decompress(kept.read_bytes()) == (run / ROWS).read_bytes()
+    kept = elsewhere.RESULTS / "mine" / "rows.jsonl.xz"
+    assert lzma.decompress(kept.read_bytes()) == (run / ROWS).read_bytes()
     new = elsewhere.redrawn(PAGE)
     assert new.startswith("Text.\n\n<!-- table: certified mine --radii 0 0.01 -->\n\n| rule")
     assert new.endswith("|\n\n<!-- end -->\n\nMore.\n")

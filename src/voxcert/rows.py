@@ -4,11 +4,10 @@ They join measuring and plotting, as the flat files of Cohen et al. 2019 do, so 
 """
 
 import errno
-import gzip
 import json
+import lzma
 import os
 import sys
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
@@ -110,7 +109,7 @@ def read_rows(path: str | Path, kind: type[Kind]) -> list[Kind]:
     """All complete rows of a file; none where there is no file. A torn last line is left out.
 
     Args:
-        path: The file; one that ends in .gz is compressed, and never appended to.
+        path: The file; one that ends in .xz is compressed, and never appended to.
         kind: Class of the rows.
 
     Raises:
@@ -132,7 +131,7 @@ def iterate_lines(path: str | Path, kind: type[Kind]) -> Iterator[tuple[Kind, by
         return
     number = 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
                     return  # torn
@@ -141,7 +140,7 @@ def iterate_lines(path: str | Path, kind: type[Kind]) -> Iterator[tuple[Kind, by
                 except (ValueError, TypeError) as error:
                     raise ValueError(f"{path}, line {number}: no {kind.__name__} ({error})") from error
                 yield row, line
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, lzma.LZMAError) as error:
         raise ValueError(f"{path}: damaged after line {number} ({error})") from error
 
 

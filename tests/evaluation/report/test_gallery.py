@@ -1,7 +1,7 @@
 """The page of an audit that the gallery shows: it holds no voices, and its numbers are those of the kept rows."""
 
-import gzip
 import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ def page():
 
 
 def kept(stage):
-    with gzip.open(DOCS / "results" / f"audit-campplus-{stage}" / "rows.jsonl.gz", "rt") as file:
+    with lzma.open(DOCS / "results" / f"audit-campplus-{stage}" / "rows.jsonl.xz", "rt") as file:
         return [json.loads(line) for line in file]
 
 
