@@ -91,7 +91,7 @@ OTHERWISE = dict.fromkeys(
 OLDER = dict.fromkeys(("plan-campplus", "plan50-campplus-0.1"), {"hoped"})
 """Fields that a result is older than."""
 TOLERANCES = {
-    "prototypes-utterance": 0.05,  # steps that go back and forth about a maximum: roundings lead them elsewhere
+    "prototypes-utterance": 0.1,  # steps back and forth about a maximum: other instructions move a mean SNR by 0.06 dB
     "study-speakers-47": 1e-3,  # radii from counts: one noisy copy of a thousand that lies on a border moves them
     "table-robust-0.1": 1e-3,  # likewise
     "verification-campplus": 1e-3,  # likewise, bounds of scores
