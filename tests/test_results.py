@@ -74,6 +74,7 @@ REPEATED = {
 """One result for every table of the docs, and what its rows are; others differ in settings alone."""
 LEFT_ALONE = {
     "attack-csi-ssed-whole": "three generators are trained first",
+        "attack-osi-ssed-whole": "likewise",
     "attack-osi-uap": "the sound is learned first",
     "audit-campplus-fgsm": "the whole audit comes first",
     "leaderboard-campplus-smoothadv-0.25": "minutes of CAM++, which four others like it have",
