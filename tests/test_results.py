@@ -40,6 +40,7 @@ REPEATED = {
     "attack-osi-fgsm-0.001": AttackRow,
     "attack-osi-ssed-0.01": AttackRow,
     "bare-mini-robust-0.25": Certificate,
+        "defences-campplus-l2": DefenceRow,
     "defences-l2": DefenceRow,
     "defences-linf": DefenceRow,
     "features-1.33": Certificate,
