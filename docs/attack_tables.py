@@ -9,7 +9,7 @@ from statistics import fmean
 from voxcert.evaluation.attack.robust_accuracy import breaking_norms
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import summarize_attack
-from voxcert.evaluation.metrics.detection import speaker_interval_of_share
+from voxcert.evaluation.metrics.detection import speaker_interval_of_mean, speaker_interval_of_share
 from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table, shown_radius
 
 PRINTED: dict[tuple[str, float | None], dict[str, tuple[float, float]]] = {
@@ -56,7 +56,9 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
         lines[-1] += ["" if printed is None else "{:g} / {:g}".format(*printed)]
         hits = [row.success for row in rows]
         success = sum(hits) / len(hits), *speaker_interval_of_share(hits, speakers)
-        lines[-1] += [percent_with_interval(*success), f"{entry['snr_db']:.1f}", f"{entry['l2']:.2f}"]
+        low, high = speaker_interval_of_mean(*zip(*_ratios(rows), strict=True))
+        lines[-1] += [percent_with_interval(*success), f"{entry['snr_db']:.1f} [{low:.1f}, {high:.1f}]"]
+        lines[-1] += [f"{entry['l2']:.2f}"]
         lines[-1] += [f"{percent(entry['accuracy_before'])}, {percent(entry['accuracy'])}"]
         lines[-1] += [f"{len(rows)} ({len(set(speakers))})", f"{entry['backwards']:.0f}"]
         lines[-1] += [f"{fmean(row.seconds for row in rows):.2g}", f"`{name}`"]
@@ -118,6 +120,11 @@ def _over_radii(
         lines[-1] += [f"{len(speaker)} ({len(set(speaker.values()))})"]
         lines[-1] += [f"{summarize_attack(rows)['backwards']:g}", f"`{name}`"]
     return render_table(lines)
+
+
+def _ratios(rows: Sequence[AttackRow]) -> list[tuple[float, str]]:
+    """The SNR of each recording to which something was added, in dB, and its speaker."""
+    return [(row.snr_db, row.speaker) for row in rows if row.snr_db is not None]
 
 
 def _budget(rows: Sequence[AttackRow]) -> str:

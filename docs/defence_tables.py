@@ -8,10 +8,13 @@ from itertools import chain
 from math import isnan, nan
 from typing import Any
 
+import numpy as np
+
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.settings import GENUINE
 from voxcert.evaluation.defence.tables import summarize_defences
-from voxcert.evaluation.metrics.detection import speaker_interval_of_mean
+from voxcert.evaluation.metrics.detection import equal_error_rate, speaker_interval, speaker_interval_of_mean
+from voxcert.evaluation.metrics.speech_quality import csqi
 from voxcert.evaluation.show.tables import percent_with_interval, render_table
 
 CONDITIONS = (GENUINE, "PGD-l2", "PGD-linf")
@@ -82,8 +85,10 @@ def quality_beside_tdap(attack: str, runs: Sequence[Sequence[DefenceRow]]) -> st
         printed = QUALITY[attack].get(one["defence"], (None,) * len(MEASURES))
         lines.append([one["defence"]])
         for name, number in zip(MEASURES, printed, strict=True):
-            measured = [row for row in own if row.defence == one["defence"] and getattr(row, name, None) is not None]
-            shown = "-" if one[name] is None else f"{one[name]:.3f}{_interval_of(name, measured)}"
+            rows = [row for row in own if row.defence == one["defence"]]
+            low, high = _interval_of(name, rows)
+            interval = "" if isnan(low) else f" [{low:.3f}, {high:.3f}]"
+            shown = "-" if one[name] is None else f"{one[name]:.3f}{interval}"
             lines[-1] += ["" if number is None else f"{number:g}", shown]
     return render_table(lines)
 
@@ -128,11 +133,24 @@ def _together(runs: Sequence[Sequence[DefenceRow]]) -> list[DefenceRow]:
     return list(rows.values())
 
 
-def _interval_of(name: str, rows: Sequence[DefenceRow]) -> str:
-    """The interval over speakers of a mean of the rows; empty for CSQI, which is none, and with one speaker."""
-    values, speakers = [getattr(row, name) for row in rows], [row.speaker for row in rows]
-    low, high = speaker_interval_of_mean(values, speakers) if rows else (nan, nan)
-    return "" if isnan(low) else f" [{low:.3f}, {high:.3f}]"
+def _interval_of(name: str, rows: Sequence[DefenceRow]) -> tuple[float, float]:
+    """The interval over speakers of a measure, NaN with one speaker, and of CSQI where all trials err or none does."""
+    parts = ("stoi", "pesq", "si_sdr_db") if name == "csqi" else (name,)
+    rows = [row for row in rows if all(getattr(row, part) is not None for part in parts)]
+    if not rows:
+        return nan, nan
+    speakers, values = [row.speaker for row in rows], np.array([[getattr(row, part) for part in parts] for row in rows])
+    if name != "csqi":
+        return speaker_interval_of_mean(values[:, 0], speakers)
+    scores, genuine = np.array([row.score for row in rows]), np.array([row.target for row in rows])
+
+    def errors(drawn: np.ndarray) -> float:
+        kinds = genuine[drawn]
+        return equal_error_rate(scores[drawn][kinds], scores[drawn][~kinds])[0]
+
+    if errors(np.arange(len(rows))) in (0.0, 1.0):  # all resamples agree, which shows no spread
+        return nan, nan
+    return speaker_interval(lambda drawn: csqi(*values[drawn].mean(0), errors(drawn)), speakers)
 
 
 def _found(runs: Sequence[Sequence[DefenceRow]]) -> dict[tuple[str, str, bool], dict[str, Any]]:

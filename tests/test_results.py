@@ -40,7 +40,7 @@ REPEATED = {
     "attack-osi-fgsm-0.001": AttackRow,
     "attack-osi-ssed-0.01": AttackRow,
     "bare-mini-robust-0.25": Certificate,
-        "defences-campplus-l2": DefenceRow,
+    "defences-campplus-l2": DefenceRow,
     "defences-l2": DefenceRow,
     "defences-linf": DefenceRow,
     "features-1.33": Certificate,
@@ -75,7 +75,7 @@ REPEATED = {
 """One result for every table of the docs, and what its rows are; others differ in settings alone."""
 LEFT_ALONE = {
     "attack-csi-ssed-whole": "three generators are trained first",
-        "attack-osi-ssed-whole": "likewise",
+    "attack-osi-ssed-whole": "likewise",
     "attack-osi-uap": "the sound is learned first",
     "audit-campplus-fgsm": "the whole audit comes first",
     "leaderboard-campplus-smoothadv-0.25": "minutes of CAM++, which four others like it have",
