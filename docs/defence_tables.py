@@ -13,7 +13,12 @@ import numpy as np
 from voxcert.evaluation.defence.row import DefenceRow
 from voxcert.evaluation.defence.settings import GENUINE
 from voxcert.evaluation.defence.tables import summarize_defences
-from voxcert.evaluation.metrics.detection import equal_error_rate, speaker_interval, speaker_interval_of_mean
+from voxcert.evaluation.metrics.detection import (
+    FEW_SPEAKERS,
+    equal_error_rate,
+    speaker_interval,
+    speaker_interval_of_mean,
+)
 from voxcert.evaluation.metrics.speech_quality import csqi
 from voxcert.evaluation.show.tables import percent_with_interval, render_table
 
@@ -134,7 +139,7 @@ def _together(runs: Sequence[Sequence[DefenceRow]]) -> list[DefenceRow]:
 
 
 def _interval_of(name: str, rows: Sequence[DefenceRow]) -> tuple[float, float]:
-    """The interval over speakers of a measure, NaN with one speaker, and of CSQI where all trials err or none does."""
+    """The interval over speakers of a measure; NaN with one, and for CSQI with few or where all trials err or none."""
     parts = ("stoi", "pesq", "si_sdr_db") if name == "csqi" else (name,)
     rows = [row for row in rows if all(getattr(row, part) is not None for part in parts)]
     if not rows:
@@ -148,8 +153,8 @@ def _interval_of(name: str, rows: Sequence[DefenceRow]) -> tuple[float, float]:
         kinds = genuine[drawn]
         return equal_error_rate(scores[drawn][kinds], scores[drawn][~kinds])[0]
 
-    if errors(np.arange(len(rows))) in (0.0, 1.0):  # all resamples agree, which shows no spread
-        return nan, nan
+    if len(set(speakers)) < FEW_SPEAKERS or errors(np.arange(len(rows))) in (0.0, 1.0):
+        return nan, nan  # resamples would spread too little
     return speaker_interval(lambda drawn: csqi(*values[drawn].mean(0), errors(drawn)), speakers)
 
 
