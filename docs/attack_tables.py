@@ -4,6 +4,7 @@ Intervals are over speakers, for recordings of one speaker are alike.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from math import isnan
 from statistics import fmean
 
 from voxcert.evaluation.attack.robust_accuracy import breaking_norms
@@ -56,9 +57,7 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
         lines[-1] += ["" if printed is None else "{:g} / {:g}".format(*printed)]
         hits = [row.success for row in rows]
         success = sum(hits) / len(hits), *speaker_interval_of_share(hits, speakers)
-        low, high = speaker_interval_of_mean(*zip(*_ratios(rows), strict=True))
-        lines[-1] += [percent_with_interval(*success), f"{entry['snr_db']:.1f} [{low:.1f}, {high:.1f}]"]
-        lines[-1] += [f"{entry['l2']:.2f}"]
+        lines[-1] += [percent_with_interval(*success), _snr(rows), f"{entry['l2']:.2f}"]
         lines[-1] += [f"{percent(entry['accuracy_before'])}, {percent(entry['accuracy'])}"]
         lines[-1] += [f"{len(rows)} ({len(set(speakers))})", f"{entry['backwards']:.0f}"]
         lines[-1] += [f"{fmean(row.seconds for row in rows):.2g}", f"`{name}`"]
@@ -122,9 +121,14 @@ def _over_radii(
     return render_table(lines)
 
 
-def _ratios(rows: Sequence[AttackRow]) -> list[tuple[float, str]]:
-    """The SNR of each recording to which something was added, in dB, and its speaker."""
-    return [(row.snr_db, row.speaker) for row in rows if row.snr_db is not None]
+def _snr(rows: Sequence[AttackRow]) -> str:
+    """The mean SNR in dB, with its interval, of the recordings to which something was added."""
+    added = [row for row in rows if row.snr_db is not None]
+    if not added:
+        return "-"
+    values = [row.snr_db for row in added]
+    low, high = speaker_interval_of_mean(values, [row.speaker for row in added])
+    return f"{fmean(values):.1f}" + ("" if isnan(low) else f" [{low:.1f}, {high:.1f}]")
 
 
 def _budget(rows: Sequence[AttackRow]) -> str:

@@ -89,8 +89,8 @@ def quality_beside_tdap(attack: str, runs: Sequence[Sequence[DefenceRow]]) -> st
     for one in summarize_defences(own):
         printed = QUALITY[attack].get(one["defence"], (None,) * len(MEASURES))
         lines.append([one["defence"]])
+        rows = [row for row in own if row.defence == one["defence"]]
         for name, number in zip(MEASURES, printed, strict=True):
-            rows = [row for row in own if row.defence == one["defence"]]
             low, high = _interval_of(name, rows)
             interval = "" if isnan(low) else f" [{low:.3f}, {high:.3f}]"
             shown = "-" if one[name] is None else f"{one[name]:.3f}{interval}"
@@ -139,23 +139,31 @@ def _together(runs: Sequence[Sequence[DefenceRow]]) -> list[DefenceRow]:
 
 
 def _interval_of(name: str, rows: Sequence[DefenceRow]) -> tuple[float, float]:
-    """The interval over speakers of a measure; NaN with one, and for CSQI with few or where all trials err or none."""
-    parts = ("stoi", "pesq", "si_sdr_db") if name == "csqi" else (name,)
-    rows = [row for row in rows if all(getattr(row, part) is not None for part in parts)]
-    if not rows:
+    """The interval over speakers of a measure of the speech; NaN with one speaker."""
+    if name == "csqi":
+        return _interval_of_csqi(rows)
+    measured = [row for row in rows if getattr(row, name) is not None]
+    if not measured:
         return nan, nan
-    speakers, values = [row.speaker for row in rows], np.array([[getattr(row, part) for part in parts] for row in rows])
-    if name != "csqi":
-        return speaker_interval_of_mean(values[:, 0], speakers)
+    return speaker_interval_of_mean([getattr(row, name) for row in measured], [row.speaker for row in measured])
+
+
+def _interval_of_csqi(rows: Sequence[DefenceRow]) -> tuple[float, float]:
+    """NaN where resampled speakers would spread too little: of few, or where all trials err or none does."""
+    parts = np.array([[row.stoi, row.pesq, row.si_sdr_db] for row in rows], dtype=float)  # NaN where not measured
     scores, genuine = np.array([row.score for row in rows]), np.array([row.target for row in rows])
+    speakers = [row.speaker for row in rows]
+
+    def index(drawn: np.ndarray) -> float:
+        return csqi(*np.nanmean(parts[drawn], axis=0), errors(drawn))
 
     def errors(drawn: np.ndarray) -> float:
         kinds = genuine[drawn]
         return equal_error_rate(scores[drawn][kinds], scores[drawn][~kinds])[0]
 
     if len(set(speakers)) < FEW_SPEAKERS or errors(np.arange(len(rows))) in (0.0, 1.0):
-        return nan, nan  # resamples would spread too little
-    return speaker_interval(lambda drawn: csqi(*values[drawn].mean(0), errors(drawn)), speakers)
+        return nan, nan
+    return speaker_interval(index, speakers)
 
 
 def _found(runs: Sequence[Sequence[DefenceRow]]) -> dict[tuple[str, str, bool], dict[str, Any]]:

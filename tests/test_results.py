@@ -192,15 +192,19 @@ def check_rows(new, kept, tolerance, older=frozenset()):
 
 
 def check_means(new, kept):
-    """As `check_rows`, for inverted speakers together."""
+    """As `check_rows`, for means over the speakers inverted in one way.
+
+    With other instructions of the same processor up to 5 of 100 are named otherwise (docs/inversion.md).
+    """
     old = {row.key: row for row in kept}
     pairs = [(row, old[row.key]) for row in new]
     assert len(pairs) > 20
+    assert len({row.experiment for row in new}) == 1
     for field in ("chunk_accuracy", "posterior", "cost", "steps", "distance", "nearest"):
         now, then = (fmean(getattr(row, field) for row in rows) for rows in zip(*pairs, strict=True))
         assert math.isclose(now, then, rel_tol=0.02, abs_tol=0.01), field
     now, then = (fmean(row.named == row.speaker for row in rows) for rows in zip(*pairs, strict=True))
-    assert abs(now - then) < 0.05
+    assert abs(now - then) < 0.1
 
 
 def test_a_result_of_every_table_is_repeated_or_it_is_said_why_not():
