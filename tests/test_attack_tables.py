@@ -6,6 +6,9 @@ from attack_tables import beside_ssed, under_noise, withstood
 from table_cells import cells
 from voxcert.evaluation.attack.row import AttackRow
 
+SNR_OF_TWO = "34.0 [21.3, 46.7]"
+"""Of 33 and 35 dB, with Student's t of one degree of freedom, 12.706, times the standard error, 1."""
+
 
 def row(utterance="a/1", **values):
     about = {"utterance": utterance, "speaker": utterance[0], "target": "z", "scenario": "csi", "attack": "fgsm"}
@@ -31,7 +34,7 @@ def test_a_printed_number_stands_beside_the_same_attack_alone():
     closed, other, untargeted, opened, claims, least, ablation, transfer, sound = (
         cells(line) for line in beside_ssed(runs).splitlines()[2:]
     )
-    assert closed[:7] == ["mini", "csi", "fgsm", "0.001", "5.42 / 41.4", "50.0 [9.5, 90.5]", "34.0"]
+    assert closed[:7] == ["mini", "csi", "fgsm", "0.001", "5.42 / 41.4", "50.0 [9.5, 90.5]", SNR_OF_TWO]
     assert closed[7:] == ["0.20", "100.0, 50.0", "2 (2)", "1", "0.5", "`closed`"]
     assert other[3:5] == ["0.003", ""]
     assert untargeted[2:5] == ["fgsm, untargeted", "0.001", ""]
@@ -41,6 +44,12 @@ def test_a_printed_number_stands_beside_the_same_attack_alone():
     assert ablation[2:5] == ["ssed", "0.01", "96.8 / 38.85"]
     assert transfer[2:5] == ["ssed", "0.01", ""]
     assert sound[2:5] == ["universal", "0.01", "65.6 / 38.56"]
+
+
+def test_the_snr_is_of_what_was_added():
+    silent, single = row("b/1", snr_db=None), [row(), row("a/2", snr_db=33.0)]
+    runs = [("mini", "one", [row(), silent]), ("mini", "none", [silent]), ("mini", "speaker", single)]
+    assert [cells(line)[6] for line in beside_ssed(runs).splitlines()[2:]] == ["35.0", "-", "34.0"]
 
 
 def test_what_is_withstood_never_rises_with_the_radius():

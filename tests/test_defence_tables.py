@@ -7,6 +7,7 @@ from defence_tables import beside_tdap, by_draws, quality_beside_tdap
 
 from table_cells import cells
 from voxcert.evaluation.defence.row import DefenceRow
+from voxcert.evaluation.metrics.detection import equal_error_rate, rate_over_speakers
 
 
 def rows(defence, condition, adaptive=False, *, wrong=False, failed=None):
@@ -41,6 +42,21 @@ def test_printed_quality_stands_beside_the_same_attack():
     tdap, mean = (cells(line) for line in quality_beside_tdap("PGD-linf", [both]).splitlines()[2:])
     assert tdap == ["TDAP", "0.931", "0.900", "2.96", "2.000", "10.271", "10.000", "13.749", "12.900"]
     assert mean[:3] == ["mean", "", "0.900"]
+
+
+def test_the_index_of_quality_has_the_interval_of_its_error_rate():
+    many = [
+        replace(row, utterance=f"{speaker}/1", speaker=f"{speaker}")
+        for speaker in range(40)
+        for row in rows("TDAP", "PGD-l2", wrong=speaker % 4 == 0)
+    ]
+    scores, genuine = [row.score for row in many], [row.target for row in many]
+    speakers = [row.speaker for row in many]
+    rate, low, high = rate_over_speakers(lambda *kinds: equal_error_rate(*kinds)[0], scores, genuine, speakers)
+    assert 0 < low < rate < high < 1
+    (line,) = quality_beside_tdap("PGD-l2", [many]).splitlines()[2:]
+    best = 0.9 + 2 + 10
+    assert cells(line)[-1] == f"{best * (1 - rate):.3f} [{best * (1 - high):.3f}, {best * (1 - low):.3f}]"
 
 
 def test_draws_are_compared_on_the_trials_that_all_have():
