@@ -73,6 +73,14 @@ def test_links_to_the_repository_lead_to_pages_of_the_site():
     assert site.sited(text) == "[a](index.md#in-python) [b](api/voxcert.attacks.md) [c](certify.md)"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_row_belongs_to_a_table(page):
+    text = BLOCK.sub("", page.read_text())
+    tables = re.findall(r"(?:^ *\|.*\n)+", text, flags=re.MULTILINE)
+    headless = [table.splitlines()[0] for table in tables if not re.match(r".*\n *\|[ :|-]+\n", table)]
+    assert not headless, "a table without a heading, or a blank line in one"
+
+
 def test_pictures_are_shown_and_small():
     shown = {name for page in PAGES for name in re.findall(r"images/([\w-]+\.png)", page.read_text())}
     assert shown == {path.name for path in (ROOT / "docs" / "images").iterdir()}
