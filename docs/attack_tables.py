@@ -4,14 +4,13 @@ Intervals are over speakers, for recordings of one speaker are alike.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from math import isnan
 from statistics import fmean
 
 from voxcert.evaluation.attack.robust_accuracy import breaking_norms
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import summarize_attack
 from voxcert.evaluation.metrics.detection import speaker_interval_of_mean, speaker_interval_of_share
-from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table, shown_radius
+from voxcert.evaluation.show.tables import percent, percent_with_interval, render_table, shown_radius, with_interval
 
 PRINTED: dict[tuple[str, float | None], dict[str, tuple[float, float]]] = {
     ("fgsm", 0.001): {"csi": (5.42, 41.40), "osi": (15.61, 41.42)},
@@ -128,7 +127,7 @@ def _snr(rows: Sequence[AttackRow]) -> str:
         return "-"
     values = [row.snr_db for row in added]
     low, high = speaker_interval_of_mean(values, [row.speaker for row in added])
-    return f"{fmean(values):.1f}" + ("" if isnan(low) else f" [{low:.1f}, {high:.1f}]")
+    return with_interval(fmean(values), low, high, decimals=1)
 
 
 def _budget(rows: Sequence[AttackRow]) -> str:

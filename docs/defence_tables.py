@@ -5,7 +5,7 @@ Intervals are over speakers. The paper's numbers are about 1,000 trials of VoxCe
 
 from collections.abc import Sequence
 from itertools import chain
-from math import isnan, nan
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from voxcert.evaluation.metrics.detection import (
     speaker_interval_of_mean,
 )
 from voxcert.evaluation.metrics.speech_quality import csqi
-from voxcert.evaluation.show.tables import percent_with_interval, render_table
+from voxcert.evaluation.show.tables import percent_with_interval, render_table, with_interval
 
 CONDITIONS = (GENUINE, "PGD-l2", "PGD-linf")
 ERROR_RATES: dict[str, tuple[float, float, float]] = {
@@ -91,9 +91,7 @@ def quality_beside_tdap(attack: str, runs: Sequence[Sequence[DefenceRow]]) -> st
         lines.append([one["defence"]])
         rows = [row for row in own if row.defence == one["defence"]]
         for name, number in zip(MEASURES, printed, strict=True):
-            low, high = _interval_of(name, rows)
-            interval = "" if isnan(low) else f" [{low:.3f}, {high:.3f}]"
-            shown = "-" if one[name] is None else f"{one[name]:.3f}{interval}"
+            shown = "-" if one[name] is None else with_interval(one[name], *_interval_of(name, rows), decimals=3)
             lines[-1] += ["" if number is None else f"{number:g}", shown]
     return render_table(lines)
 

@@ -14,7 +14,6 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ from voxcert.evaluation.planning.row import PilotRow
 from voxcert.evaluation.planning.settings import BUDGETS
 from voxcert.evaluation.run.folder import ROWS, SUMMARY, read_summary
 from voxcert.evaluation.show.figures import save
-from voxcert.evaluation.show.tables import certified_share, render_table, rounded_down, shown_radius
+from voxcert.evaluation.show.tables import certified_share, render_table, rounded_down, shown_radius, with_interval
 from voxcert.evaluation.verification.figures import plot_error_rates
 from voxcert.evaluation.verification.tables import summarize_trials, trials_table
 from voxcert.rows import Row, read_rows
@@ -193,18 +192,14 @@ def _by_setting(setting: str, patterns: list[str]) -> list[tuple[float, list[Cer
 
 
 def _with_wilson(share: float, number: int) -> str:
-    return _shown(share, *wilson_interval(round(share * number), number))
+    return with_interval(share, *wilson_interval(round(share * number), number), decimals=2)
 
 
 def _smoothed_accuracy(rows: Sequence[Certificate]) -> str:
     """The share of one rule's rows that name the speaker rightly, with its interval over speakers."""
     rows = Columns.of(Certificate, rows)
     right = correct(rows)
-    return _shown(right.mean(), *speaker_interval_of_share(right, rows.column("speaker")))
-
-
-def _shown(share: float, low: float, high: float) -> str:
-    return f"{share:.2f}" + ("" if isnan(low) else f" [{low:.2f}, {high:.2f}]")
+    return with_interval(right.mean(), *speaker_interval_of_share(right, rows.column("speaker")), decimals=2)
 
 
 def _with_speakers(point: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from voxcert.evaluation.show.tables import (
     render_table,
     rounded_down,
     shown_radius,
+    with_interval,
 )
 
 
@@ -68,4 +69,6 @@ def test_headings_are_rounded_down(radius, heading):
 def test_cells():
     assert percent(None) == percent_with_interval(None, None, None) == "-"
     assert percent_with_interval(0.52, 0.385, 0.652) == "52.0 [38.5, 65.2]"
+    assert with_interval(34, 21.294, 46.706, decimals=1) == "34.0 [21.3, 46.7]"
+    assert with_interval(34, float("nan"), float("nan"), decimals=2) == "34.00"
     assert render_table([["a", "b"], ["ccc", "d"]]) == "| a   | b |\n| --- | - |\n| ccc | d |"

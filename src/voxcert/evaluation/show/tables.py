@@ -65,6 +65,12 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
 
+def with_interval(value: float, low: float, high: float, decimals: int) -> str:
+    """A number and its interval as `34.0 [21.3, 46.7]`; without one where it is NaN."""
+    shown = f"{value:.{decimals}f}"
+    return shown if math.isnan(low) else f"{shown} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
 def percent_with_interval(share: float | None, low: float | None, high: float | None) -> str:
     """A share and its interval as `52.0 [38.5, 65.2]`; "-" for none."""
     return "-" if share is None else f"{percent(share)} [{percent(low)}, {percent(high)}]"
