@@ -3,11 +3,15 @@
 Intervals are over speakers. The published numbers are about 300 recordings of 10 speakers and 10,000 noisy copies.
 """
 
+import math
 from collections.abc import Sequence
+from statistics import fmean
 
+from representation_statistics import RepresentationRow
 from scipy.special import ndtri
 
 from voxcert.evaluation.certification.tables import summarize
+from voxcert.evaluation.metrics.detection import speaker_interval_of_mean
 from voxcert.evaluation.show.tables import certified_share, render_table
 from voxcert.smoothing.certificate import Certificate
 
@@ -53,4 +57,38 @@ def beside_oreilly(runs: Sequence[Sequence[Certificate]]) -> str:
             before = "" if number is None else f"{number} / "
             lines[-1].append(before + (ours if point["radius"] < largest else "-"))
         lines[-1] += [f"{first.num_estimate}", f"{len(rows)} ({len({row.speaker for row in rows})})"]
+    return render_table(lines)
+
+
+SPREAD: dict[str, tuple[int, float, float, float, float, float, float]] = {
+    "waveform": (25000, -0.989, 0.985, -0.199, 0.197, -2.278e-5, 0.062),
+    "magnitude": (41120, 0, 76.949, 0, 2.186, 0.170, 0.491),
+    "features": (10240, -3.668, 7.934, -0.848, 4.630, -1.982e-11, 1.0),
+}
+"""Where noise enters -> how many numbers, the smallest, the largest, 1st and 99th percentile, mean and deviation."""
+
+
+def spread_beside_oreilly(rows: Sequence[RepresentationRow]) -> str:
+    """A line for each place where noise may enter: how large the numbers there are, his and ours.
+
+    The ends of the range are those of all recordings; percentiles are means of those of each recording. The interval of
+    the deviation is that of the mean square about the mean of all.
+    """
+    lines = [["noise at", "numbers", "range", "1st percentile", "99th percentile", "mean", "deviation"]]
+    lines[0] = [lines[0][0], *(f"{heading}: paper / here" for heading in lines[0][1:])]
+    for at in dict.fromkeys(row.noise_at for row in rows):
+        own = [row for row in rows if row.noise_at == at]
+        speakers = [row.speaker for row in own]
+        size, smallest, largest, *printed = SPREAD[at]
+        average = fmean(row.mean for row in own)
+        spread = [row.mean_square - 2 * average * row.mean + average**2 for row in own]
+        lines.append([NAMES[at], f"{size:,} / {own[0].size:,}"])
+        ends = min(row.smallest for row in own), max(row.largest for row in own)
+        lines[-1].append(f"{smallest:g} to {largest:g} / {ends[0]:.3g} to {ends[1]:.3g}")
+        for number, name in zip(printed, ("low", "high", "mean"), strict=False):
+            values = [getattr(row, name) for row in own]
+            interval = fmean(values), *speaker_interval_of_mean(values, speakers)
+            lines[-1].append(f"{number:g} / " + "{:.3g} [{:.3g}, {:.3g}]".format(*interval))
+        interval = map(math.sqrt, (fmean(spread), *speaker_interval_of_mean(spread, speakers)))
+        lines[-1].append(f"{printed[-1]:g} / " + "{:.3g} [{:.3g}, {:.3g}]".format(*interval))
     return render_table(lines)

@@ -22,7 +22,8 @@ from defence_tables import beside_tdap, by_draws, quality_beside_tdap, summarize
 from inversion_tables import beside_pizzi, side_by_side
 from PIL import Image
 from pilots import NUM_ESTIMATE, RULE, pilots_figure
-from representation_tables import beside_oreilly
+from representation_statistics import RepresentationRow
+from representation_tables import beside_oreilly, spread_beside_oreilly
 from soak import soak_figure
 
 from voxcert.columns import Columns
@@ -323,6 +324,12 @@ def noise_at_representations(names: list[str]) -> str:
     return beside_oreilly([rows_of(name, Certificate) for name in names])
 
 
+def representations(names: list[str]) -> str:
+    """How large the numbers are that noise is added to, a line for each place, beside O'Reilly's."""
+    (name,) = names
+    return spread_beside_oreilly(rows_of(name, RepresentationRow))
+
+
 def trials(arguments: list[str]) -> str:
     """A verification run, a line for each verifier and radius, of those that are named if any are."""
     parser = argparse.ArgumentParser("trials")
@@ -384,6 +391,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "inversion-beside-pizzi": inversion_beside_pizzi,
     "inversions": inversions,
     "noise-beside-oreilly": noise_at_representations,
+    "representations": representations,
     "trials": trials,
     "attacked": attacked,
     "hearing": hearing,

@@ -1,7 +1,9 @@
 """Tables of noise at a representation: printed numbers stand beside the place and the sigma that they are about."""
 
 import pytest
-from representation_tables import RADII, UNITS, beside_oreilly
+import torch
+from representation_statistics import row_of
+from representation_tables import RADII, UNITS, beside_oreilly, spread_beside_oreilly
 
 from table_cells import cells
 from voxcert.smoothing import Certificate
@@ -43,3 +45,26 @@ def test_what_so_few_copies_cannot_show_is_a_dash(num_estimate, shown):
     """The largest radii are 2.46 and 2.70 sigma."""
     (line,) = shares(beside_oreilly([certificates("magnitude", 0.1, [0.26], num_estimate)]))
     assert line[4] == shown
+
+
+def test_the_numbers_of_a_recording_are_described():
+    numbers = torch.arange(-100.0, 101.0)[torch.randperm(201, generator=torch.Generator().manual_seed(0))]
+    row = row_of("u", "s", "magnitude", numbers.view(3, 67))
+    assert (row.size, row.smallest, row.low, row.high, row.largest) == (201, -100, -98, 98, 100)
+    assert row.mean == 0
+    assert row.mean_square == pytest.approx(sum(i * i for i in range(-100, 101)) / 201)
+
+
+def test_the_spread_of_all_recordings_is_that_of_their_numbers_together():
+    """Two recordings of each of 30 speakers, as many numbers in each."""
+    speech = torch.randn(60, 500, generator=torch.Generator().manual_seed(0), dtype=torch.double) + 1
+    rows = [row_of(f"u{i}", f"s{i // 2}", "waveform", numbers) for i, numbers in enumerate(speech)]
+    (line,) = map(cells, spread_beside_oreilly(rows).splitlines()[2:])
+    ends = f"{speech.min().item():.3g} to {speech.max().item():.3g}"
+    assert line[:3] == ["waveform", "25,000 / 500", f"-0.989 to 0.985 / {ends}"]
+    mean, deviation = speech.mean().item(), speech.std(correction=0).item()
+    assert line[5].startswith(f"-2.278e-05 / {mean:.3g} [")
+    assert line[6].startswith(f"0.062 / {deviation:.3g} [")
+    low, high = map(float, line[6].split("[")[1].rstrip("]").split(", "))
+    assert low < deviation < high
+    assert high - low < 0.05

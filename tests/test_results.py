@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from representation_statistics import RepresentationRow
 from tables import KEPT_MARGINS, KEPT_ROWS, PAGES, TABLE
 
 from voxcert.cli import COMMANDS
@@ -61,6 +62,7 @@ REPEATED = {
     "plan50-campplus-0.1": PilotRow,
     "plan50-ecapa-mini-robust-0.1": PilotRow,
     "prototypes-utterance": AttackRow,
+    "representations": RepresentationRow,
     "smoothadv": Certificate,
     "study-enroll-1": Certificate,
     "study-speakers-47": Certificate,
@@ -153,9 +155,9 @@ def arguments_of(name, folder, embeddings):
     for option, value in (("--devices", "1"), ("--embeddings", str(embeddings)), ("--output_dir", str(folder))):
         if option in words:
             words[words.index(option) + 1] = value
-    if script.endswith(".py"):
+    if script.endswith("certify.py") or script.startswith("benchmarks/"):
         words += ["--compile", "false"]
-    if script.startswith("benchmarks/"):
+    if script.startswith(("benchmarks/", "docs/")):
         return import_module(Path(script).stem).main, words
     command = Path(script).stem  # certify.py is `voxcert certify`
     return getattr(import_module(f"voxcert.cli.{COMMANDS[command].module}"), command), words
