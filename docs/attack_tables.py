@@ -29,11 +29,11 @@ PRINTED: dict[tuple[str, float | None], dict[str, tuple[float, float]]] = {
 """Attack and epsilon -> scenario -> TASR in % and SNR in dB, against a Fast ResNet-34."""
 
 ABLATIONS: dict[str, dict[str, tuple[float, float]]] = {
-    "ssed-whole": {"csi": (97.3, 39.07), "osi": (98.0, 39.2)},
-    "ssed-no-saliency": {"csi": (95.1, 35.62), "osi": (96.7, 37.1)},
-    "ssed-no-angular": {"csi": (96.8, 38.85), "osi": (96.9, 38.92)},
+    "no-saliency": {"csi": (95.1, 35.62), "osi": (96.7, 37.1)},
+    "no-angular": {"csi": (96.8, 38.85), "osi": (96.9, 38.92)},
 }
-"""How a run's name ends -> the same of its Tables III and IV, at its largest epsilon."""
+"""What a run's name has in it -> the same of its Tables III and IV, at `ABLATED_AT`."""
+ABLATED_AT = 0.05
 
 
 def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
@@ -47,8 +47,10 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
     for system, name, rows in runs:
         first, entry, speakers = rows[0], summarize_attack(rows), [row.speaker for row in rows]
         epsilon = first.attack_settings.get("epsilon")
-        part = next((numbers for ending, numbers in ABLATIONS.items() if name.endswith(ending)), None)
-        numbers = PRINTED.get((first.attack, epsilon), {}) if part is None else part
+        part = next((part for part in ABLATIONS if part in name), None)
+        numbers = PRINTED.get((first.attack, epsilon), {})
+        if part is not None:
+            numbers = ABLATIONS[part] if epsilon == ABLATED_AT else {}
         comparable = first.target is not None and not name.startswith("transfer-")  # the paper has no transfer
         printed = numbers.get(first.scenario) if comparable else None
         lines.append([system, first.scenario, first.attack + ("" if first.target is not None else ", untargeted")])

@@ -28,10 +28,11 @@ def test_a_printed_number_stands_beside_the_same_attack_alone():
         ("mini", "claims", [row(scenario="sv", expected=None)]),
         ("mini", "least", [row(attack="carlini_wagner", attack_settings={}, linf=one) for one in (0.001, 0.002)]),
         ("mini", "ssed-no-angular", [row(attack="ssed", attack_settings={"epsilon": 0.01})]),
+        ("mini", "ssed-no-angular-0.05", [row(attack="ssed", attack_settings={"epsilon": 0.05})]),
         ("mini", "transfer-ssed", [row(attack="ssed", attack_settings={"epsilon": 0.01})]),
         ("mini", "sound", [row(attack="universal", attack_settings={"perturbation": "sha256:0"}, linf=0.0099999)]),
     ]
-    closed, other, untargeted, opened, claims, least, ablation, transfer, sound = (
+    closed, other, untargeted, opened, claims, least, quiet, ablation, transfer, sound = (
         cells(line) for line in beside_ssed(runs).splitlines()[2:]
     )
     assert closed[:7] == ["mini", "csi", "fgsm", "0.001", "5.42 / 41.4", "50.0 [9.5, 90.5]", SNR_OF_TWO]
@@ -41,7 +42,8 @@ def test_a_printed_number_stands_beside_the_same_attack_alone():
     assert opened[1:5] == ["osi", "fgsm", "0.001", "15.61 / 41.42"]
     assert claims[1:5] == ["sv", "fgsm", "0.001", ""]
     assert least[2:5] == ["carlini_wagner", "", "52.88 / 63.97"]
-    assert ablation[2:5] == ["ssed", "0.01", "96.8 / 38.85"]
+    assert quiet[2:5] == ["ssed", "0.01", ""]
+    assert ablation[2:5] == ["ssed", "0.05", "96.8 / 38.85"]
     assert transfer[2:5] == ["ssed", "0.01", ""]
     assert sound[2:5] == ["universal", "0.01", "65.6 / 38.56"]
 
