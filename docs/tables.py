@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from attack_tables import beside_ssed, under_noise, withstood
+from attack_tables import beside_ssed, trained_under_noise, under_noise, withstood
 from defence_tables import beside_tdap, by_draws, quality_beside_tdap, summarize_together
 from inversion_tables import beside_pizzi, side_by_side
 from PIL import Image
@@ -277,6 +277,11 @@ def attacks_under_noise(names: list[str]) -> str:
     return under_noise((system_of(name), name, rows_of(name, AttackRow)) for name in names)
 
 
+def networks_trained_under_noise(names: list[str]) -> str:
+    """As `attacks_under_noise`, of networks trained under noise, beside O'Reilly's numbers."""
+    return trained_under_noise((system_of(name), name, rows_of(name, AttackRow)) for name in names)
+
+
 def transfers(names: list[str]) -> str:
     """Judged attacks on claims, a line for each budget."""
     return transfer_table(rows_of(name, AttackRow) for name in names)
@@ -382,6 +387,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "attacks": attacks,
     "attacks-beside-ssed": attacks_beside_ssed,
     "attacks-withstood": attacks_withstood,
+    "trained-under-noise": networks_trained_under_noise,
     "under-noise": attacks_under_noise,
     "transfers": transfers,
     "defences-beside-tdap": defences_beside_tdap,

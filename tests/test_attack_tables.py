@@ -1,7 +1,7 @@
 """Tables of attacks: printed numbers stand beside runs that they are about, and intervals are over speakers."""
 
 import pytest
-from attack_tables import beside_ssed, under_noise, withstood
+from attack_tables import beside_ssed, trained_under_noise, under_noise, withstood
 
 from table_cells import cells
 from voxcert.evaluation.attack.row import AttackRow
@@ -76,3 +76,13 @@ def test_more_noise_may_do_less():
     heading, _, line = (cells(line) for line in under_noise([("mini", "run", rows)]).splitlines())
     assert heading[1:4] == ["no attack", "1", "2"]
     assert [cell.split()[0] for cell in line[1:4]] == ["66.7", "66.7", "66.7"]
+
+
+def test_a_network_trained_under_noise_stands_beside_its_like():
+    rows = [row("a/1", radius=2.0, target=None), row("b/1", radius=2.0, target=None, clean="a")]
+    runs = [("mini-clean", "clean", rows), ("mini-0.05", "noisy", rows)]
+    heading, _, clean, noisy = (cells(line) for line in trained_under_noise(runs).splitlines())
+    assert heading[:4] == ["encoder", "sigma in training", "paper, no attack", "no attack"]
+    assert clean[:3] == ["mini-clean", "0", "99.0"]
+    assert noisy[:3] == ["mini-0.05", "0.05", "62.0"]
+    assert noisy[3].startswith("50.0 [")

@@ -62,6 +62,8 @@ def test_sigmas_meet_in_one_panel(certificate):
 
 def test_systems_are_named_by_what_made_them():
     assert system_name({"checkpoint": "checkpoints/ecapa-mini"}) == "ecapa-mini"
+    assert system_name({"checkpoint": "runs/mine-0.25"}) == "mine-0.25"
+    assert system_name({"checkpoint": "models/campplus.pt"}) == "campplus"
     purifier = {"class_path": "voxcert.purifiers.MeanFilter", "init_args": {}}
     assert system_name({"checkpoint": "ecapa-mini", "purifier": purifier}) == "MeanFilter + ecapa-mini"
     assert system_name({"encoder": {"class_path": "a.ECAPA"}, "purifier": "x/dap-mini"}) == "dap-mini + ECAPA"

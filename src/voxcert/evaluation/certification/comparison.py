@@ -131,4 +131,7 @@ def _short(value: Any) -> str | None:
     """`checkpoints/dap-mini` as dap-mini, `{"class_path": "a.b.MeanFilter", ...}` as MeanFilter."""
     if isinstance(value, dict):
         return value["class_path"].rpartition(".")[2]
-    return None if value is None else Path(value).stem
+    if value is None:
+        return None
+    path = Path(value)
+    return path.stem if path.suffix[1:].isalpha() else path.name  # of a folder such as mine-0.25 nothing is an ending
