@@ -251,6 +251,12 @@ def test_validation_measures_the_attack(make, data, trainer):
     assert metrics["snr"] == pytest.approx(sum(snr) / len(snr), abs=1e-3)
 
 
+def test_a_generator_that_ends_in_silence_is_pointed_out(make, data, trainer):
+    module = make(generator={"epsilon": 1e-9}, norm_weight=50.0)
+    with pytest.warns(UserWarning, match=r"adds next to nothing \(val/snr is \d+ dB\).*lower norm_weight, got 50"):
+        trainer().fit(module, datamodule=data)
+
+
 def test_a_target_may_be_among_those_who_validate_and_not_alone(make, data, trainer):
     first = data.items("val")[0]["speaker"]
     data.batch_size = 1

@@ -9,6 +9,7 @@ from typing import get_args
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from voxcert.attacks.budgets import norms, snr_at_epsilon
@@ -28,6 +29,9 @@ from voxcert.training.schedule import check_steps, last_step
 ANY, RANDOM = "any", "random"
 OF_A_TARGET = "epsilon", "target", "target_dim"
 """Arguments of a generator that say whom it forges and how loudly, and not what its network computes."""
+
+SILENCE_DB = 96
+"""The last bit of 16-bit audio lies so far below the loudest speech."""
 
 
 class GeneratorModule(L.LightningModule):
@@ -169,6 +173,15 @@ class GeneratorModule(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Logs means over utterances; those that a distributed sampler repeated count once."""
         self._log_results("test")
+
+    def on_train_end(self) -> None:
+        """Warns of a generator that has learned to add nothing."""
+        snr = self.trainer.callback_metrics.get("val/snr")
+        if snr is not None and snr > SILENCE_DB:
+            rank_zero_warn(
+                f"the generator adds next to nothing (val/snr is {snr:.0f} dB), so it forges nobody: the norm "
+                f"outweighs the victim's scores; lower norm_weight, got {self.hparams.norm_weight:g}"
+            )
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Keeps how the generator was built and whom it forges, so that a checkpoint can be exported by itself."""
