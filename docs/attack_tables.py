@@ -38,6 +38,9 @@ ABLATED_AT = 0.05
 TRAINED_UNDER_NOISE = {0.0: 0.99, 0.01: 0.89, 0.05: 0.62, 0.1: 0.38, 0.25: 0.17}
 """The sigma in the training -> the share of clean recordings of 10 speakers that O'Reilly's network names rightly."""
 
+OF_NOISE = "no noise", "norm "
+"""How columns are headed where noise takes the place of an attack."""
+
 
 def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
     """A line for each run, with the paper's number where it has one for this attack and epsilon.
@@ -83,7 +86,7 @@ def withstood(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
         radii = [0.0, *sorted({row.radius for row in rows})]
         return {radius: {name: norm > radius for name, norm in norms.items()} for radius in radii}
 
-    return render_table(_over_radii(runs, right))
+    return render_table(_over_radii(runs, right, "no attack", ""))
 
 
 def under_noise(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
@@ -92,7 +95,7 @@ def under_noise(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
     Args:
         runs: As for `withstood`, away from the speaker.
     """
-    return render_table(_over_radii(runs, _right_under_noise))
+    return render_table(_over_radii(runs, _right_under_noise, *OF_NOISE))
 
 
 def trained_under_noise(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
@@ -101,8 +104,8 @@ def trained_under_noise(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) ->
     Args:
         runs: As for `under_noise`, of networks whose names end with the sigma of their training, if it had any.
     """
-    lines = _over_radii(runs, _right_under_noise)
-    lines[0][1:1] = ["sigma in training", "paper, no attack"]
+    lines = _over_radii(runs, _right_under_noise, *OF_NOISE)
+    lines[0][1:1] = ["sigma in training", "paper, no noise"]
     for line in lines[1:]:
         ending = line[0].rpartition("-")[2]
         sigma = float(ending) if ending[0].isdigit() else 0.0
@@ -120,13 +123,16 @@ def _right_under_noise(rows: Sequence[AttackRow]) -> dict[float, dict[str, bool]
 def _over_radii(
     runs: Iterable[tuple[str, str, Sequence[AttackRow]]],
     right: Callable[[Sequence[AttackRow]], dict[float, dict[str, bool]]],
+    without: str,
+    before: str,
 ) -> list[list[str]]:
-    """A line for each system: the share of utterances that are right at no attack (radius 0) and at each radius."""
+    """A line for each system: the share of utterances that are right at radius 0 (`without`) and at each radius."""
     lines: list[list[str]] = []
     for system, name, rows in runs:
         speaker, found = {row.utterance: row.speaker for row in rows}, right(rows)
         _, *radii = found
-        heading = ["encoder", "no attack", *map(shown_radius, radii), "utterances (speakers)", "gradients", "rows"]
+        heading = ["encoder", without, *(f"{before}{shown_radius(radius)}" for radius in radii)]
+        heading += ["utterances (speakers)", "gradients", "rows"]
         lines = lines or [heading]
         if heading != lines[0]:
             raise ValueError(f"runs must be at the same radii, got {radii} of {name}")

@@ -34,6 +34,28 @@ UNITS = {"features": 13.35}
 """What counts as 1: his mel energies have unit variance, those of `ecapa-mini` a deviation of so many dB."""
 NAMES = {"waveform": "waveform", "features": "mel energies", "magnitude": "magnitudes"}
 
+LARGEST: dict[float, tuple[float, float, float]] = {
+    0.01: (0.025, 0.032, 0.038),
+    0.05: (0.123, 0.160, 0.191),
+    0.1: (0.246, 0.320, 0.381),
+    0.25: (0.616, 0.800, 0.953),
+    0.5: (1.232, 1.160, 1.906),
+    1.0: (2.463, 3.320, 3.811),
+    2.0: (4.923, 6.400, 7.623),
+    3.0: (7.390, 9.600, 11.434),
+}
+"""sigma -> the largest radius with each of `COPIES`, as printed."""
+COPIES = 1_000, 10_000, 100_000
+
+
+def largest_radii(alpha: float = 1e-3) -> str:
+    """A line for each sigma: sigma Phi^-1(alpha^(1/n)), which no radius of votes passes, beside his."""
+    lines = [["sigma", *(f"{copies:,} copies: paper / here" for copies in COPIES)]]
+    for sigma, printed in LARGEST.items():
+        radii = [sigma * ndtri(alpha ** (1 / copies)) for copies in COPIES]
+        lines.append([f"{sigma:g}", *(f"{one:.3f} / {radius:.4f}" for one, radius in zip(printed, radii, strict=True))])
+    return render_table(lines)
+
 
 def beside_oreilly(runs: Sequence[Sequence[Certificate]]) -> str:
     """A line for each run: certified accuracy by votes at the published radii, the published one and ours.

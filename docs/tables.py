@@ -23,11 +23,12 @@ from inversion_tables import beside_pizzi, side_by_side
 from PIL import Image
 from pilots import NUM_ESTIMATE, RULE, pilots_figure
 from representation_statistics import RepresentationRow
-from representation_tables import beside_oreilly, spread_beside_oreilly
+from representation_tables import beside_oreilly, largest_radii, spread_beside_oreilly
 from soak import soak_figure
 
 from voxcert.columns import Columns
 from voxcert.evaluation.attack.certified_trials import attacked_trials, attacked_trials_table
+from voxcert.evaluation.attack.figures import robust_figure
 from voxcert.evaluation.attack.row import AttackRow
 from voxcert.evaluation.attack.tables import attack_table
 from voxcert.evaluation.attack.transfer import transfer_table
@@ -60,6 +61,8 @@ PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
 PUBLISHED_BUDGET = 0.1953125
 """The leaderboard ranks by the l2 budget of a published attack (6400 in int16 units)."""
 KEPT_ROWS, KEPT_MARGINS = f"{ROWS}.xz", f"{HEARING}.xz"
+OF_NO_RUN = "largest-radii"
+"""The table that shows a formula alone."""
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: (.+?) -->\n!\[[^\]]*\]\(([^)]+)\)")
 
@@ -329,6 +332,11 @@ def noise_at_representations(names: list[str]) -> str:
     return beside_oreilly([rows_of(name, Certificate) for name in names])
 
 
+def largest_radii_beside_oreilly(_: list[str]) -> str:
+    """The largest radii that so many copies can show, of no run, beside O'Reilly's."""
+    return largest_radii()
+
+
 def representations(names: list[str]) -> str:
     """How large the numbers are that noise is added to, a line for each place, beside O'Reilly's."""
     (name,) = names
@@ -397,6 +405,7 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
     "inversion-beside-pizzi": inversion_beside_pizzi,
     "inversions": inversions,
     "noise-beside-oreilly": noise_at_representations,
+    OF_NO_RUN: largest_radii_beside_oreilly,
     "representations": representations,
     "trials": trials,
     "attacked": attacked,
@@ -407,7 +416,8 @@ TABLES: dict[str, Callable[[list[str]], str]] = {
 def draw_figure(arguments: list[str], path: Path) -> None:
     """Draws one run, the certified accuracy of several, or of `varied SETTING RUNS`, `planned PILOTS`, or `soak`.
 
-    `quality DEFENCES` draws what defences leave of the speech, and how often they err.
+    `quality DEFENCES` draws what defences leave of the speech, and how often they err; `attacked RUN ATTACK` what is
+    certified, and what an attack on the same system leaves.
     """
     if arguments == ["soak"]:
         save(soak_figure(), path)
@@ -419,6 +429,12 @@ def draw_figure(arguments: list[str], path: Path) -> None:
         return _made_small(path)
     if arguments[0] == "quality":
         save(quality_figure(summarize_together([rows_of(name, DefenceRow) for name in arguments[1:]])), path)
+        return _made_small(path)
+    if arguments[0] == "attacked":
+        _, run, attack = arguments
+        rows, proofs = rows_of(attack, AttackRow), rows_of(run, Certificate)
+        proofs = [one for one in proofs if one.utterance in {row.utterance for row in rows}]
+        save(robust_figure([(rows[0].attack, rows)], [(f"{proofs[0].num_estimate} copies", proofs)]), path)
         return _made_small(path)
     if arguments[0] == "planned":
         save(pilots_figure([(system_of(name), rows_of(name, PilotRow)) for name in arguments[1:]]), path)

@@ -74,7 +74,7 @@ def test_more_noise_may_do_less():
     rows += [row("b/1", radius=radius, target=None, adversarial=name) for radius, name in ((2.0, "b"), (1.0, "z"))]
     rows += [row("c/1", radius=radius, target=None, clean="a", adversarial="c") for radius in (1.0, 2.0)]
     heading, _, line = (cells(line) for line in under_noise([("mini", "run", rows)]).splitlines())
-    assert heading[1:4] == ["no attack", "1", "2"]
+    assert heading[1:4] == ["no noise", "norm 1", "norm 2"]
     assert [cell.split()[0] for cell in line[1:4]] == ["66.7", "66.7", "66.7"]
 
 
@@ -82,7 +82,7 @@ def test_a_network_trained_under_noise_stands_beside_its_like():
     rows = [row("a/1", radius=2.0, target=None), row("b/1", radius=2.0, target=None, clean="a")]
     runs = [("mini-clean", "clean", rows), ("mini-0.05", "noisy", rows)]
     heading, _, clean, noisy = (cells(line) for line in trained_under_noise(runs).splitlines())
-    assert heading[:4] == ["encoder", "sigma in training", "paper, no attack", "no attack"]
+    assert heading[:4] == ["encoder", "sigma in training", "paper, no noise", "no noise"]
     assert clean[:3] == ["mini-clean", "0", "99.0"]
     assert noisy[:3] == ["mini-0.05", "0.05", "62.0"]
     assert noisy[3].startswith("50.0 [")

@@ -1,9 +1,11 @@
 """Tables of noise at a representation: printed numbers stand beside the place and the sigma that they are about."""
 
+from statistics import NormalDist
+
 import pytest
 import torch
 from representation_statistics import row_of
-from representation_tables import RADII, UNITS, beside_oreilly, spread_beside_oreilly
+from representation_tables import RADII, UNITS, beside_oreilly, largest_radii, spread_beside_oreilly
 
 from table_cells import cells
 from voxcert.smoothing import Certificate
@@ -68,3 +70,10 @@ def test_the_spread_of_all_recordings_is_that_of_their_numbers_together():
     low, high = map(float, line[6].split("[")[1].rstrip("]").split(", "))
     assert low < deviation < high
     assert high - low < 0.05
+
+
+def test_the_largest_radius_is_that_of_copies_that_all_agree():
+    lines = {line[0]: line[1:] for line in map(cells, largest_radii().splitlines()[2:])}
+    assert lines["0.1"] == ["0.246 / 0.2463", "0.320 / 0.3199", "0.381 / 0.3811"]
+    for cell, copies in zip(lines["1"], (1_000, 10_000, 100_000), strict=True):
+        assert NormalDist().cdf(float(cell.split(" / ")[1])) ** copies == pytest.approx(1e-3, rel=0.02)

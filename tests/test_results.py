@@ -15,7 +15,7 @@ from statistics import fmean
 
 import pytest
 from representation_statistics import RepresentationRow
-from tables import KEPT_MARGINS, KEPT_ROWS, PAGES, TABLE
+from tables import KEPT_MARGINS, KEPT_ROWS, OF_NO_RUN, PAGES, TABLE
 
 from voxcert.cli import COMMANDS
 from voxcert.cli.hearing import hearing
@@ -96,7 +96,7 @@ OTHERWISE = {
     "verification-campplus-robust": ("--radii", "[0,0.01,0.03,0.1,0.195,0.5]"),
 }
 """What a command has beside the kept one."""
-OLDER = dict.fromkeys(("plan-campplus", "plan50-campplus-0.1"), {"hoped"})
+OLDER = dict.fromkeys(("plan-campplus", "plan50-campplus-0.1", "plan50-campplus-0.25"), {"hoped"})
 """Fields that a result is older than."""
 TOLERANCES = {
     "prototypes-utterance": 0.1,  # steps back and forth about a maximum: other instructions move a mean SNR by 0.06 dB
@@ -239,6 +239,7 @@ def check_means(new, kept):
 def test_a_result_of_every_table_is_repeated():
     results = {path.name for path in RESULTS.iterdir()}
     tables = [match[2].split() for page in PAGES for match in TABLE.finditer(page.read_text())]
+    tables.remove([OF_NO_RUN])
     shown = [{name for word in words for name in fnmatch.filter(results, word)} for words in tables]
     assert len(shown) > 50
     assert all(shown)
