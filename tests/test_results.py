@@ -64,6 +64,7 @@ REPEATED = {
     "noise-ecapa-mini": AttackRow,
     "noise-ecapa-mini-clean": AttackRow,
     "pgd-l2-ecapa-mini": AttackRow,
+    "pgd-smoothed-mini-smoothadv-0.1": AttackRow,
     "pgd-sv-true-0.1": AttackRow,
     "plan-campplus": PilotRow,
     "plan50-campplus-0.1": PilotRow,
