@@ -1,12 +1,15 @@
 """Tables of model inversion: beside Table 1 of Pizzi et al. 2023, and of several systems.
 
-Brackets are 95 % Wilson intervals: every speaker counts once.
+Brackets are 95 % intervals, where every speaker counts once: Wilson's of shares, Student's of mean distances.
 """
 
 import shlex
 from collections.abc import Iterable, Sequence
+from math import sqrt
 from pathlib import Path
 from typing import Any
+
+from scipy.stats import t
 
 from voxcert.evaluation.inversion.row import InversionRow
 from voxcert.evaluation.inversion.tables import summarize_inversions
@@ -86,5 +89,10 @@ def _cells(one: dict[str, Any] | None) -> list[str]:
     if one is None:
         return ["", ""]
     share = percent_with_interval(one["accuracy"], *one["interval"])
-    distance = "" if one["distance"] is None else f"{one['distance']:.2f} ± {one['distance_deviation']:.2f}"
-    return [share, distance]
+    if one["distance"] is None:
+        return [share, ""]
+    mean, deviation, number = one["distance"], one["distance_deviation"], one["correct_speakers"]
+    if number < 2:
+        return [share, f"{mean:.2f} ± {deviation:.2f}"]
+    half = t.ppf(0.975, number - 1) * deviation / sqrt(number - 1)  # the deviation is that of these speakers themselves
+    return [share, f"{mean:.2f} ± {deviation:.2f} [{mean - half:.2f}, {mean + half:.2f}]"]

@@ -2,6 +2,7 @@
 
 import pytest
 from inversion_tables import beside_pizzi, side_by_side
+from scipy.stats import ttest_1samp
 
 from table_cells import cells
 from voxcert.evaluation.inversion.row import InversionRow
@@ -27,6 +28,14 @@ def test_a_printed_number_stands_beside_the_same_start_and_method():
     assert own == ["my own", "", "", "", "", "100.0 [20.7, 100.0]", "0.80 ± 0.00"]
     assert zeros == ["zeros", "0.65 / 0.79 ± 0.04", "", "", "8.87 / 0.72 ± 0.07", "", ""]
     assert vectors[:4] == ["d-vectors, from zeros", "100 / 0.84 ± 0.03", "100.0 [20.7, 100.0]", "0.90 ± 0.00"]
+
+
+def test_a_mean_distance_has_students_interval():
+    distances = [0.7, 0.8, 1.0, 1.3]
+    rows = [row("white noise, standard", str(i), str(i), distance) for i, distance in enumerate(distances)]
+    (line,) = map(cells, beside_pizzi(rows).splitlines()[2:])
+    low, high = ttest_1samp(distances, 0).confidence_interval(0.95)
+    assert line[3] == f"0.95 ± 0.23 [{low:.2f}, {high:.2f}]"
 
 
 def test_runs_of_the_same_experiments_stand_side_by_side():
