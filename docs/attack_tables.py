@@ -57,7 +57,8 @@ def beside_ssed(runs: Iterable[tuple[str, str, Sequence[AttackRow]]]) -> str:
         numbers = PRINTED.get((first.attack, epsilon), {})
         if part is not None:
             numbers = ABLATIONS[part] if epsilon == ABLATED_AT else {}
-        comparable = first.target is not None and not name.startswith("transfer-")  # the paper has no transfer
+        beyond = name.startswith("transfer-") or "-any-" in name  # the paper has no transfer, and one target
+        comparable = first.target is not None and not beyond
         printed = numbers.get(first.scenario) if comparable else None
         lines.append([system, first.scenario, first.attack + ("" if first.target is not None else ", untargeted")])
         lines[-1] += [_budget(rows) if epsilon is None else f"{epsilon:g}"]

@@ -30,9 +30,10 @@ def test_a_printed_number_stands_beside_the_same_attack_alone():
         ("mini", "ssed-no-angular", [row(attack="ssed", attack_settings={"epsilon": 0.01})]),
         ("mini", "ssed-no-angular-0.05", [row(attack="ssed", attack_settings={"epsilon": 0.05})]),
         ("mini", "transfer-ssed", [row(attack="ssed", attack_settings={"epsilon": 0.01})]),
+        ("mini", "ssed-any-0.01", [row(attack="ssed", attack_settings={"epsilon": 0.01})]),
         ("mini", "sound", [row(attack="universal", attack_settings={"perturbation": "sha256:0"}, linf=0.0099999)]),
     ]
-    closed, other, untargeted, opened, claims, least, quiet, ablation, transfer, sound = (
+    closed, other, untargeted, opened, claims, least, quiet, ablation, transfer, any_target, sound = (
         cells(line) for line in beside_ssed(runs).splitlines()[2:]
     )
     assert closed[:7] == ["mini", "csi", "fgsm", "0.001", "5.42 / 41.4", "50.0 [9.5, 90.5]", SNR_OF_TWO]
@@ -45,6 +46,7 @@ def test_a_printed_number_stands_beside_the_same_attack_alone():
     assert quiet[2:5] == ["ssed", "0.01", ""]
     assert ablation[2:5] == ["ssed", "0.05", "96.8 / 38.85"]
     assert transfer[2:5] == ["ssed", "0.01", ""]
+    assert any_target[2:5] == ["ssed", "0.01", ""]
     assert sound[2:5] == ["universal", "0.01", "65.6 / 38.56"]
 
 

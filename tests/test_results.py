@@ -73,7 +73,6 @@ REPEATED = {
     "prototypes-utterance": AttackRow,
     "representations": RepresentationRow,
     "smoothadv": Certificate,
-    "ssed-one-target-0.01": AttackRow,
     "study-enroll-1": Certificate,
     "study-speakers-47": Certificate,
     "table-mini-0.1": Certificate,
