@@ -2,7 +2,7 @@
 
     python docs/representation_statistics.py --checkpoint checkpoints/ecapa-mini --output_dir runs/representations
 
-The recordings are those of configs/data/unseen.yaml, four of each speaker.
+The recordings are those of configs/data/unseen.yaml, four of each speaker, 3 s long.
 """
 
 import argparse
@@ -71,8 +71,8 @@ def main(arguments: list[str]) -> None:
         "librispeech": LibriSpeech("data/librispeech"),
         "speechocean": Manifest("data/speechocean-adults/manifest.csv"),
     }
-    corpus = Combined(corpora)
-    data = SpeakerDataModule(corpus, test_parts=["speechocean/test"], num_enroll=5, max_test_utterances=NUM_UTTERANCES)
+    about = {"num_enroll": 5, "crop_seconds": 3, "max_test_utterances": NUM_UTTERANCES}
+    data = SpeakerDataModule(Combined(corpora), test_parts=["speechocean/test"], **about)
     encoder = voxcert.load_encoder(given.checkpoint).eval()
     representations = {at: SplitEncoder(encoder, at).represent for at in PLACES[1:]}
     items = data.items("test")

@@ -95,22 +95,25 @@ def spread_beside_oreilly(rows: Sequence[RepresentationRow]) -> str:
 
     The ends of the range are those of all recordings; percentiles are means of those of each recording. The interval of
     the deviation is that of the mean square about the mean of all.
+
+    Args:
+        rows: With as many numbers of each recording.
     """
-    lines = [["noise at", "numbers", "range", "1st percentile", "99th percentile", "mean", "deviation"]]
-    lines[0] = [lines[0][0], *(f"{heading}: paper / here" for heading in lines[0][1:])]
+    headings = ("numbers", "range", "1st percentile", "99th percentile", "mean", "deviation")
+    lines = [["noise at", *(f"{heading}: paper / here" for heading in headings)]]
     for at in dict.fromkeys(row.noise_at for row in rows):
         own = [row for row in rows if row.noise_at == at]
         speakers = [row.speaker for row in own]
-        size, smallest, largest, *printed = SPREAD[at]
+        size, smallest, largest, *printed, deviation = SPREAD[at]
         average = fmean(row.mean for row in own)
         spread = [row.mean_square - 2 * average * row.mean + average**2 for row in own]
         lines.append([NAMES[at], f"{size:,} / {own[0].size:,}"])
         ends = min(row.smallest for row in own), max(row.largest for row in own)
         lines[-1].append(f"{smallest:g} to {largest:g} / {ends[0]:.3g} to {ends[1]:.3g}")
-        for number, name in zip(printed, ("low", "high", "mean"), strict=False):
+        for number, name in zip(printed, ("low", "high", "mean"), strict=True):
             values = [getattr(row, name) for row in own]
             interval = fmean(values), *speaker_interval_of_mean(values, speakers)
             lines[-1].append(f"{number:g} / " + "{:.3g} [{:.3g}, {:.3g}]".format(*interval))
         interval = map(math.sqrt, (fmean(spread), *speaker_interval_of_mean(spread, speakers)))
-        lines[-1].append(f"{printed[-1]:g} / " + "{:.3g} [{:.3g}, {:.3g}]".format(*interval))
+        lines[-1].append(f"{deviation:g} / " + "{:.3g} [{:.3g}, {:.3g}]".format(*interval))
     return render_table(lines)

@@ -87,15 +87,12 @@ LED_ELSEWHERE = {"inversion-longer", "inversion-white"}
 """Descents from noise: roundings lead some of them elsewhere, so only means over speakers are as before."""
 MEDIAN = "{name: median, purifier: {class_path: voxcert.purifiers.MedianFilter, init_args: {kernel_size: 3}}}"
 OTHERWISE = {
-    "audit-campplus-fgsm": ("--checkpoint", "campplus_cn_en_common.pt"),
-    "defences-campplus-l2": (
-        "--defences",
-        f"[{MEDIAN}]",
-    ),  # of 13, each with an enrolment
-    "verification-campplus": ("--radii", "[0,0.01,0.03,0.1,0.195,0.5]"),  # its config had other radii then
+    "audit-campplus-fgsm": ("--checkpoint", "campplus_cn_en_common.pt"),  # its config does not say where that was
+    "defences-campplus-l2": ("--defences", f"[{MEDIAN}]"),  # one of 13
+    "verification-campplus": ("--radii", "[0,0.01,0.03,0.1,0.195,0.5]"),
     "verification-campplus-robust": ("--radii", "[0,0.01,0.03,0.1,0.195,0.5]"),
 }
-"""What a command has beside the kept one."""
+"""Options that a kept command lacks, that shorten it, or that replace what its config had then."""
 OLDER = dict.fromkeys(("plan-campplus", "plan50-campplus-0.1", "plan50-campplus-0.25"), {"hoped"})
 """Fields that a result is older than."""
 TOLERANCES = {

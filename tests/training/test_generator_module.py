@@ -253,7 +253,7 @@ def test_validation_measures_the_attack(make, data, trainer):
 
 def test_a_generator_that_ends_in_silence_is_pointed_out(make, data, trainer):
     module = make(generator={"epsilon": 1e-9}, norm_weight=50.0)
-    with pytest.warns(UserWarning, match=r"adds next to nothing \(val/snr is \d+ dB\).*lower norm_weight, got 50"):
+    with pytest.warns(UserWarning, match=r"nothing \(val/snr is \d+ dB\).*epsilon.*1e-09.*norm_weight, got 50"):
         trainer().fit(module, datamodule=data)
 
 

@@ -175,13 +175,15 @@ class GeneratorModule(L.LightningModule):
         self._log_results("test")
 
     def on_train_end(self) -> None:
-        """Warns of a generator that has learned to add nothing."""
-        snr = self.trainer.callback_metrics.get("val/snr")
-        if snr is not None and snr > SILENCE_DB:
-            rank_zero_warn(
-                f"the generator adds next to nothing (val/snr is {snr:.0f} dB), so it forges nobody: the norm "
-                f"outweighs the victim's scores; lower norm_weight, got {self.hparams.norm_weight:g}"
-            )
+        """Warns of a generator that adds nothing and forges nobody, as the last validation heard it."""
+        last = self.trainer.callback_metrics
+        if "val/snr" not in last or last["val/tasr"] > last["val/tasr_unattacked"] or last["val/snr"] <= SILENCE_DB:
+            return
+        rank_zero_warn(
+            f"the generator adds next to nothing (val/snr is {last['val/snr']:.0f} dB) and forges nobody: unless its "
+            f"epsilon is too small, got {self.generator.epsilon:g}, the norm outweighs the victim's scores, so lower "
+            f"norm_weight, got {self.hparams.norm_weight:g}"
+        )
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Keeps how the generator was built and whom it forges, so that a checkpoint can be exported by itself."""

@@ -134,4 +134,4 @@ def _short(value: Any) -> str | None:
     if value is None:
         return None
     path = Path(value)
-    return path.stem if path.suffix[1:].isalpha() else path.name  # of a folder such as mine-0.25 nothing is an ending
+    return path.stem if path.suffix[1:].isalpha() else path.name  # the 25 of a folder mine-0.25 is no ending

@@ -208,7 +208,7 @@ def speaker_interval_of_mean(values: ArrayLike, speakers: Sequence[str]) -> tupl
 
 
 def speaker_interval_of_difference(gains: ArrayLike, speakers: Sequence[str]) -> tuple[float, float]:
-    """As `speaker_interval_of_mean` for a mean difference: more than chance where 0 is outside.
+    """As `speaker_interval_of_mean` for a mean of differences in [-1, 1]: more than chance where 0 is outside.
 
     Where all speakers gain the same, there is no spread to go by: then speakers like none of them, as many as Wilson's
     interval leaves room for, may lose or gain all there is.
