@@ -63,6 +63,7 @@ REPEATED = {
     "mini": Certificate,
     "noise-ecapa-mini": AttackRow,
     "noise-ecapa-mini-clean": AttackRow,
+    "noise-smoothed-ecapa-mini": AttackRow,
     "pgd-l2-ecapa-mini": AttackRow,
     "pgd-smoothed-mini-smoothadv-0.1": AttackRow,
     "pgd-sv-true-0.1": AttackRow,
