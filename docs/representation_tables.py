@@ -48,11 +48,16 @@ LARGEST: dict[float, tuple[float, float, float]] = {
 COPIES = 1_000, 10_000, 100_000
 
 
-def largest_radii(alpha: float = 1e-3) -> str:
-    """A line for each sigma: sigma Phi^-1(alpha^(1/n)), which no radius of votes passes, beside his."""
+def largest_radius(sigma: float, copies: int, alpha: float = 1e-3) -> float:
+    """What no radius of votes of so many copies passes: sigma Phi^-1(alpha^(1/n))."""
+    return sigma * ndtri(alpha ** (1 / copies))
+
+
+def largest_radii() -> str:
+    """A line for each sigma: the largest radius with each of `COPIES`, his and ours."""
     lines = [["sigma", *(f"{copies:,} copies: paper / here" for copies in COPIES)]]
     for sigma, printed in LARGEST.items():
-        radii = [sigma * ndtri(alpha ** (1 / copies)) for copies in COPIES]
+        radii = [largest_radius(sigma, copies) for copies in COPIES]
         lines.append([f"{sigma:g}", *(f"{one:.3f} / {radius:.4f}" for one, radius in zip(printed, radii, strict=True))])
     return render_table(lines)
 
@@ -70,7 +75,7 @@ def beside_oreilly(runs: Sequence[Sequence[Certificate]]) -> str:
     for rows in runs:
         rows = [row for row in rows if row.rule == "vote"]
         first, unit = rows[0], UNITS.get(rows[0].noise_at, 1.0)
-        sigma, largest = first.sigma / unit, first.sigma * ndtri(first.alpha ** (1 / first.num_estimate))
+        sigma, largest = first.sigma / unit, largest_radius(first.sigma, first.num_estimate, first.alpha)
         printed = PRINTED.get((first.noise_at, round(sigma, 2)), (None,) * len(RADII))
         points = summarize(rows, [unit * radius for radius in RADII])["vote"]["certified_accuracy"]
         lines.append([NAMES[first.noise_at], f"{sigma:.2f}" + (f" ({first.sigma:g} dB)" if unit != 1 else "")])

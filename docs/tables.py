@@ -433,7 +433,8 @@ def draw_figure(arguments: list[str], path: Path) -> None:
     if arguments[0] == "attacked":
         _, run, attack = arguments
         rows, proofs = rows_of(attack, AttackRow), rows_of(run, Certificate)
-        proofs = [one for one in proofs if one.utterance in {row.utterance for row in rows}]
+        attacked_ones = {row.utterance for row in rows}
+        proofs = [one for one in proofs if one.utterance in attacked_ones]
         save(robust_figure([(rows[0].attack, rows)], [(f"{proofs[0].num_estimate} copies", proofs)]), path)
         return _made_small(path)
     if arguments[0] == "planned":
