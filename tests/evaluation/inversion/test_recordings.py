@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ def test_a_tie_is_an_error_of_the_system():
     for part in ("trained", "held_out"):
         assert found[part] == {"frame_error": 1.0, "utterance_error": 1.0, "speakers": 40, "frames": 480}
     assert found["averaged_chunks_accuracy"] == found["averaged_d_vectors_accuracy"] == 0.0
+    assert found["held_out_averaged_chunks_accuracy"] == found["held_out_averaged_d_vectors_accuracy"] == 0.0
 
 
 def test_without_ties_the_largest_posterior_names():
@@ -51,6 +53,22 @@ def test_without_ties_the_largest_posterior_names():
     assert found["held_out"]["frame_error"] == pytest.approx(1 - right.sum().item() / 48)
     assert found["held_out"]["utterance_error"] == (named != torch.arange(4)).sum().item() / 4
     assert found["averaged_chunks_accuracy"] == (averaged.argmax(dim=1) == torch.arange(4)).sum().item() / 4
+
+
+def test_averages_of_held_out_speech_leave_out_who_has_none():
+    network, heard = recordings(4)
+    network.dnn2.wx[0].weight.data.mul_(30)
+    heard = replace(heard, held_out=[heard.held_out[0][:0], *[own[6:] for own in heard.held_out[1:]]])
+    found, classes = measured(network, heard), torch.arange(1, 4)
+    with torch.no_grad():
+        chunks = network.log_posteriors(torch.stack([own.mean(dim=0) for own in heard.held_out[1:]]))
+        means = torch.stack([network.d_vectors(own).mean(dim=0) for own in heard.held_out[1:]])
+        d_vectors = network.classify(means)
+    assert found["held_out_averaged_chunks_accuracy"] == pytest.approx(
+        (chunks.argmax(dim=1) == classes).sum().item() / 3
+    )
+    right = (d_vectors.argmax(dim=1) == classes).sum().item()
+    assert found["held_out_averaged_d_vectors_accuracy"] == pytest.approx(right / 3)
 
 
 def test_the_network_that_is_shipped_says_whom_it_names(librispeech):

@@ -118,25 +118,36 @@ def baselines(recordings: Recordings, system: InvertedSystem) -> dict[str, Any]:
 
     Returns:
         `frame_error` and `utterance_error` (by the mean posterior) for `held_out` and, where no noise makes it slow,
-        for `trained`; the accuracy on the speakers' averaged chunks and d-vectors, and the mean distance between two
-        d-vectors of one speaker.
+        for `trained`; the accuracy on the speakers' averaged chunks and d-vectors, `held_out` or trained on, and the
+        mean distance between two d-vectors of one speaker.
     """
     result: dict[str, Any] = {}
     if system.settings.sigma is None:
         result["trained"] = _errors([system.released(own, d_vectors=True) for own in recordings.d_vectors], system)
     heard = tqdm(recordings.held_out, "held out", unit="speaker", leave=False)
-    if any(len(own) for own in recordings.held_out):
+    spoken = [index for index, own in enumerate(recordings.held_out) if len(own)]
+    if spoken:
         result["held_out"] = _errors([system.released(own) if len(own) else own for own in heard], system)
-    averaged = system.released(torch.stack([chunks.mean(dim=0) for chunks in recordings.trained]))
-    means = system.released(torch.stack([own.mean(dim=0) for own in recordings.d_vectors]), d_vectors=True)
-    classes = torch.arange(len(means), device=means.device)
+    everybody = list(range(len(recordings.speakers)))
+    result["averaged_chunks_accuracy"] = _averaged_accuracy(recordings.trained, everybody, system)
+    result["averaged_d_vectors_accuracy"] = _averaged_accuracy(recordings.d_vectors, everybody, system, d_vectors=True)
+    if spoken:
+        chunks = [recordings.held_out[index] for index in spoken]
+        with torch.no_grad():
+            d_vectors = [system.network.d_vectors(own) for own in chunks]
+        result["held_out_averaged_chunks_accuracy"] = _averaged_accuracy(chunks, spoken, system)
+        result["held_out_averaged_d_vectors_accuracy"] = _averaged_accuracy(d_vectors, spoken, system, d_vectors=True)
     references = recordings.references(system.network.least_energy)
-    within = torch.cat([F.pdist(own) for own in references if len(own) > 1] or [means.new_empty(0)])
-    return result | {
-        "averaged_chunks_accuracy": _share(system.named(averaged[:, None]) == classes),
-        "averaged_d_vectors_accuracy": _share(system.named(means[:, None]) == classes),
-        "within_speaker_distance": float(within.mean()) if len(within) else None,
-    }
+    within = torch.cat([F.pdist(own) for own in references if len(own) > 1] or [references[0].new_empty(0)])
+    return result | {"within_speaker_distance": float(within.mean()) if len(within) else None}
+
+
+def _averaged_accuracy(
+    samples: list[Tensor], classes: list[int], system: InvertedSystem, *, d_vectors: bool = False
+) -> float:
+    """Share of the speakers who are named from the mean of their samples, (samples, dim) for each."""
+    posteriors = system.released(torch.stack([own.mean(dim=0) for own in samples]), d_vectors=d_vectors)
+    return _share(system.named(posteriors[:, None]) == torch.tensor(classes, device=posteriors.device))
 
 
 def _errors(posteriors: list[Tensor], system: InvertedSystem) -> dict[str, Any]:

@@ -58,11 +58,12 @@ def describe_baselines(baselines: dict[str, Any]) -> str:
                 f"- recordings, {name.replace('_', ' ')}: error {100 * one['utterance_error']:.1f} % of "
                 f"{one['speakers']} speakers, {100 * one['frame_error']:.1f} % of {one['frames']} chunks"
             )
-    lines.append(
-        f"- averaged chunks of a speaker are named rightly: {100 * baselines['averaged_chunks_accuracy']:.1f} %"
-    )
-    accuracy = baselines["averaged_d_vectors_accuracy"]
-    lines.append(f"- averaged d-vectors of a speaker are named rightly: {100 * accuracy:.1f} %")
+    for samples in ("chunks", "d_vectors"):
+        line = f"- averaged {samples.replace('_', '-')} of a speaker are named rightly: "
+        line += f"{100 * baselines[f'averaged_{samples}_accuracy']:.1f} %"
+        if (held_out := baselines.get(f"held_out_averaged_{samples}_accuracy")) is not None:
+            line += f", held out {100 * held_out:.1f} %"
+        lines.append(line)
     if baselines["within_speaker_distance"] is not None:
         lines.append(f"- distance between d-vectors of one speaker: {baselines['within_speaker_distance']:.3f}")
     return "\n".join(lines)
