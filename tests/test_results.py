@@ -44,6 +44,7 @@ REPEATED = {
     "attack-osi-ssed-0.01": AttackRow,
     "audit-campplus-fgsm": AttackRow,
     "bare-mini-robust-0.25": Certificate,
+    "certify-mini-clean-at-0.01": Certificate,
     "defences-campplus-l2": DefenceRow,
     "defences-l2": DefenceRow,
     "defences-linf": DefenceRow,
