@@ -118,8 +118,8 @@ def baselines(recordings: Recordings, system: InvertedSystem) -> dict[str, Any]:
 
     Returns:
         `frame_error` and `utterance_error` (by the mean posterior) for `held_out` and, where no noise makes it slow,
-        for `trained`; the accuracy on the speakers' averaged chunks and d-vectors, `held_out` or trained on, and the
-        mean distance between two d-vectors of one speaker.
+        for `trained`; the accuracy on the speakers' averaged chunks and d-vectors, trained on and `held_out`, and
+        the mean distance between two d-vectors of one speaker. What is held out is left out where there is nothing.
     """
     result: dict[str, Any] = {}
     if system.settings.sigma is None:

@@ -60,7 +60,7 @@ def describe_baselines(baselines: dict[str, Any]) -> str:
             )
     for samples in ("chunks", "d_vectors"):
         line = f"- averaged {samples.replace('_', '-')} of a speaker are named rightly: "
-        line += f"{100 * baselines[f'averaged_{samples}_accuracy']:.1f} %"
+        line += f"trained {100 * baselines[f'averaged_{samples}_accuracy']:.1f} %"
         if (held_out := baselines.get(f"held_out_averaged_{samples}_accuracy")) is not None:
             line += f", held out {100 * held_out:.1f} %"
         lines.append(line)
